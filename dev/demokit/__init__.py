@@ -1,0 +1,1 @@
+"""The demonstration: every step is shown, run, and verified by its effect."""
