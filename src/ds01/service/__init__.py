@@ -1,0 +1,1 @@
+"""Use cases: observe, decide (domain), act (ports), record. Knows ports, never tools."""

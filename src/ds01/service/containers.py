@@ -1,0 +1,350 @@
+"""Containers that exist: list, inspect, start, stop, remove. Every change is verified afterwards."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ds01.domain.access import Caller, container_not_found
+from ds01.domain.allocation import Allocation
+from ds01.domain.attachment import AttachmentFacts, attached_gpus
+from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
+from ds01.domain.event import Event
+from ds01.domain.gpu import Gpu, Inventory, all_gpus
+from ds01.domain.image import is_private_tag
+from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.pid1 import signal_others
+from ds01.errors import BackendError, ConflictError, Ds01Error, NotFoundError
+from ds01.service.allocations import AllocationService
+from ds01.service.completion import complete
+from ds01.service.decisions import require_free, require_usable
+from ds01.service.first_start import FirstStartCheck
+from ds01.service.helper_container import is_helper_name
+from ds01.service.images import drop_private_tag
+from ds01.service.limits import LimitService
+from ds01.service.observation import Observation, Observer, granted_rows
+from ds01.service.ports import ContainerRow, ExecSpec, World
+from ds01.service.presence import Presence
+from ds01.service.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
+DEFAULT_GRACE = timedelta(seconds=60)
+MAX_GRACE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """One row of a list.
+
+    Attributes:
+        summary: What the engine says.
+        uid: Owner; None if its name says none.
+        allocation: Its grant, if it has one.
+        row: Its row, if DS01 made it.
+    """
+
+    summary: ContainerSummary
+    uid: int | None
+    allocation: Allocation | None
+    row: ContainerRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Outcome of a start."""
+
+    details: ContainerDetails
+    was_running: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Outcome of a stop."""
+
+    details: ContainerDetails
+    was_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Outcome of a removal."""
+
+    details: ContainerDetails
+    released: tuple[str, ...]
+
+
+class ContainerService:
+    """Acts on containers that exist."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        observer: Observer,
+        limits: LimitService,
+        allocations: AllocationService,
+        presence: Presence,
+        reconciler: Reconciler,
+    ) -> None:
+        self._engine = world.engine
+        self._devices = world.devices
+        self._store = world.store
+        self._clock = world.clock
+        self._observer = observer
+        self._limits = limits
+        self._allocations = allocations
+        self._presence = presence
+        self._reconciler = reconciler
+        self._first_start = FirstStartCheck(world.engine, world.store)
+
+    async def list_views(self) -> list[ContainerView]:
+        """Return every container of the engine with its grant, newest first. One request to the engine."""
+        containers, (rows, allocations) = await asyncio.gather(
+            self._engine.list_containers(),
+            self._store.read(lambda transaction: (transaction.list_containers(), transaction.list_allocations())),
+        )
+        by_id = {row.engine_id: row for row in rows if row.engine_id}
+        grants = {allocation.id: allocation for allocation in allocations}
+        views: list[ContainerView] = []
+        for container in containers:
+            if is_helper_name(container.name):
+                continue
+            row = by_id.get(container.id)
+            parsed = container.parsed_name
+            uid = row.uid if row else (parsed.uid if parsed else None)
+            views.append(ContainerView(container, uid, grants.get(row.allocation_id) if row else None, row))
+        return sorted(views, key=lambda view: view.summary.created_at, reverse=True)
+
+    async def get_details(self, uid: int, name: str) -> ContainerDetails:
+        """Return one container of a user.
+
+        Raises:
+            NotFoundError: The user has none of that name.
+        """
+        engine_name = EngineName(name, uid)
+        details = await self._engine.find_container(str(engine_name)) if _is_typed_name(name) else None
+        if details is None or details.name != str(engine_name):
+            raise container_not_found(name)
+        return details
+
+    async def find_row(self, details: ContainerDetails) -> ContainerRow | None:
+        """Return the row of a container; None for one that DS01 did not make.
+
+        The engine's id decides: plain docker can rename a container, or make another one of the same name.
+        """
+        rows = await self._store.read(lambda transaction: transaction.list_containers())
+        return next((row for row in rows if row.engine_id == details.id), None)
+
+    async def find_allocation(self, row: ContainerRow | None) -> Allocation | None:
+        """Return the grant of a row."""
+        if row is None:
+            return None
+        return await self._store.read(lambda transaction: transaction.find_allocation(row.allocation_id))
+
+    async def devices_of(self, details: ContainerDetails) -> tuple[Gpu | str, ...]:
+        """Return the devices of a container; the bare UUID of one that the machine does not have any more."""
+        if not _may_reach_devices(details.attachment):
+            return ()
+        try:
+            return devices_in(details, await self._devices.read_inventory())
+        except BackendError:
+            return devices_in(details, None)
+
+    async def start(self, caller: Caller, uid: int, name: str) -> Started:
+        """Start a container; its devices are checked, or granted anew.
+
+        Raises:
+            NoCapacityError: Somebody else has one of its devices now.
+            ConflictError: The engine refuses; the reason is said.
+            BackendError: It does not run afterwards.
+        """
+        async with self._presence.working_on(uid, name):
+            await self._reconciler.clear_dead_creation(uid, name)
+            details = await self.get_details(uid, name)
+            if details.state is ContainerState.RUNNING:
+                return Started(details, was_running=True, warnings=())
+            if details.state is ContainerState.PAUSED:
+                raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `docker unpause {details.name}`.")
+            row = await self.find_row(details)
+            try:
+                await self._require_startable(caller, details, row)
+                started = await self._start_on_engine(details, name)
+                warnings = await self._first_start.check(started)
+            except (Ds01Error, asyncio.CancelledError):
+                await complete(self._settle_failed_start(caller, details, row))
+                raise
+            await self._record("container.started", caller, uid, name)
+            return Started(started, was_running=False, warnings=tuple(warnings))
+
+    async def _require_startable(self, caller: Caller, details: ContainerDetails, row: ContainerRow | None) -> None:
+        """Exclusivity is checked at every start, also of a container that DS01 did not make."""
+        granted, allocations = await self._store.read(
+            lambda transaction: (granted_rows(transaction), transaction.list_allocations())
+        )
+        observation, uuids = Observation(), frozenset[str]()
+        if _may_reach_devices(details.attachment):
+            observation = (await self._observer.observe(granted)).for_start_of(details.id)
+            uuids = attached_gpus(details.attachment, observation.inventory)
+            require_usable(details.name, uuids, observation.inventory)
+        if row is None:
+            require_free(details.name, uuids, allocations, observation)
+            return
+        limits = await self._limits.owner_limits(row.uid)
+        await complete(self._allocations.require_startable(row, limits, observation, actor_uid=caller.uid))
+
+    async def _start_on_engine(self, details: ContainerDetails, name: str) -> ContainerDetails:
+        await self._engine.start_container(details.id)
+        started = await self._engine.get_container(details.id)
+        if started.state is not ContainerState.RUNNING:
+            raise BackendError(
+                f"{name} ended at once (exit status {started.exit_code}). {started.error}".strip(),
+                hint=f"Read why: `ds01 logs {name}`.",
+            )
+        return started
+
+    async def _settle_failed_start(self, caller: Caller, details: ContainerDetails, row: ContainerRow | None) -> None:
+        """Never started: its grant stays as it was; stopped: its hold begins anew; unknown: reconcile finds out."""
+        if row is None:
+            return
+        try:
+            present = await self._engine.find_container(details.id)
+        except Ds01Error as failure:
+            log.warning("whether %s runs is unknown: %s", details.name, failure)
+            return
+        if present is not None and not present.state.has_processes and present.started_at is not None:
+            await self._settle(row, present, actor_uid=caller.uid)
+
+    async def _settle(self, row: ContainerRow, stopped: ContainerDetails, *, actor_uid: int) -> None:
+        hold = await self._limits.hold_of(row.uid)
+        await complete(self._allocations.settle_stopped(row, hold, stopped.exit_code, actor_uid=actor_uid))
+
+    async def stop(self, caller: Caller, uid: int, name: str, grace: timedelta | None = None) -> Stopped:
+        """Stop a container: every process gets SIGTERM, and SIGKILL after the grace.
+
+        Raises:
+            BackendError: It still runs afterwards.
+        """
+        async with self._presence.working_on(uid, name):
+            details = await self.get_details(uid, name)
+            row = await self.find_row(details)
+            was_running = details.state.has_processes
+            if was_running:
+                await self._stop_on_engine(details, min(grace if grace is not None else DEFAULT_GRACE, MAX_GRACE))
+                stopped = await self._engine.find_container(details.id)
+                if stopped is not None and stopped.state.has_processes:
+                    raise BackendError(f"{name} still runs after it was stopped.", hint="Try again with --force.")
+                details = stopped or details  # one that plain docker made with --rm is gone now
+                if row is None:
+                    await self._record("container.stopped", caller, uid, name, exit_code=details.exit_code)
+            if row is not None and details.started_at is not None:
+                await self._settle(row, details, actor_uid=caller.uid)
+            return Stopped(details, was_running=was_running)
+
+    async def _stop_on_engine(self, details: ContainerDetails, grace: timedelta) -> None:
+        begun = self._clock.now()
+        if details.state is ContainerState.RUNNING and grace > timedelta(0) and await self._has_programs(details):
+            await self._signal_others(details)
+        left = max(grace - (self._clock.now() - begun), timedelta(0))
+        await self._engine.stop_container(details.id, grace=left)
+
+    async def _has_programs(self, details: ContainerDetails) -> bool:
+        """Something runs beside PID 1."""
+        try:
+            return len(await self._engine.list_processes(details.id)) > 1
+        except (ConflictError, NotFoundError):
+            return False  # it has just ended
+
+    async def _signal_others(self, details: ContainerDetails) -> None:
+        """PID 1 runs as the user: only root reaches what others run. Without a shell, PID 1 does what it can."""
+        owner = details.user.partition(":")[0]
+        if not owner.isdigit() or owner == "0":
+            return  # PID 1 is root itself
+        try:
+            script = signal_others(int(owner))
+            exec_id = await self._engine.create_exec(details.id, ExecSpec(("sh", "-c", script), user="0:0"))
+            stream = await self._engine.start_exec(exec_id, has_terminal=False)
+        except Ds01Error:
+            return
+        stream.close()
+
+    async def remove(self, caller: Caller, uid: int, name: str, *, force: bool) -> Removed:
+        """Remove a container and its private tag. The workspace stays.
+
+        Raises:
+            ConflictError: It runs and `force` is not given.
+            BackendError: It is still there afterwards.
+        """
+        async with self._presence.working_on(uid, name):
+            await self._reconciler.clear_dead_creation(uid, name)
+            details = await self.get_details(uid, name)
+            if details.state.has_processes:
+                if not force:
+                    raise ConflictError(
+                        f"{name} is {details.state}.", hint=f"Stop it first: `ds01 stop {name}`, or use --force."
+                    )
+                await self._stop_on_engine(details, timedelta(seconds=10))
+            row = await self.find_row(details)
+            await self._engine.remove_container(details.id, force=force)
+            if await self._engine.find_container(details.id) is not None:
+                raise BackendError(f"{name} is still there after it was removed.", hint="Try again.")
+            tag = row.image if row else details.image
+            if is_private_tag(tag) and (row is not None or tag.endswith(f":{details.name}")):
+                await drop_private_tag(self._engine, tag)
+            released = None
+            if row is not None:
+                reason = f"removed by {caller.user.name}"
+                released = await complete(self._allocations.forget(row, reason, actor_uid=caller.uid))
+            else:
+                await self._record("container.removed", caller, uid, name)
+            return Removed(details, released.gpu_uuids if released else ())
+
+    async def release(self, caller: Caller, uid: int, name: str) -> tuple[str, ...]:
+        """Give back the devices of a stopped container.
+
+        Raises:
+            ConflictError: It runs, or was never started.
+            NotFoundError: The user has no such container.
+        """
+        async with self._presence.working_on(uid, name):
+            row = await self.find_row(await self.get_details(uid, name))
+            if row is None:
+                raise ConflictError(f"{name} was not made by DS01: it holds nothing that could be given back.")
+            released = await self._allocations.release(
+                row.allocation_id, f"given back by {caller.user.name}", only_held=True, actor_uid=caller.uid
+            )
+            return released.gpu_uuids if released else ()
+
+    async def _record(self, event: str, caller: Caller, uid: int, name: str, **details: object) -> None:
+        record = Event(event, self._clock.now(), uid=uid, actor_uid=caller.uid, container=name, details=details)
+        await self._store.write(lambda transaction: transaction.append_event(record))
+
+
+def _may_reach_devices(facts: AttachmentFacts) -> bool:
+    """Something is attached that could be a GPU."""
+    is_listed = facts.visible_devices not in {None, "", "void", "none"}
+    return bool(facts.requests or facts.device_paths or is_listed)
+
+
+def _is_typed_name(name: str) -> bool:
+    """Old tools allowed other names: such containers are found too, as long as the name is one path segment."""
+    try:
+        parse_container_name(name)
+    except Ds01Error:
+        return bool(name) and "/" not in name and name.isprintable() and len(name) <= 200 and name not in {".", ".."}
+    return True
+
+
+def devices_in(details: ContainerDetails, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
+    """Return the devices of a container in display order.
+
+    Args:
+        details: The container.
+        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone.
+    """
+    if inventory is None:
+        return tuple(uuid for request in details.attachment.requests for uuid in request.device_ids)
+    uuids = attached_gpus(details.attachment, inventory)
+    known = [gpu for gpu in all_gpus(inventory) if gpu.uuid in uuids]
+    missing = sorted(uuids - {gpu.uuid for gpu in known})
+    return (*known, *missing)

@@ -1,0 +1,301 @@
+"""Creating a container, as one transaction over accounts, store and engine.
+
+validate -> claim -> pull -> create -> put the user inside -> verify -> activate. A failure or an interruption at any
+place takes back what was done; a crash is repaired by reconcile: the claim is durable before the engine is asked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ds01.domain import label
+from ds01.domain.access import Caller
+from ds01.domain.account import InnerAccount, plan_account
+from ds01.domain.allocation import Allocation
+from ds01.domain.command import docker_create_command
+from ds01.domain.container import ContainerDetails, ContainerSpec, differences
+from ds01.domain.image import private_tag
+from ds01.domain.limit import EffectiveLimits, lower_to_request
+from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.request import format_request
+from ds01.domain.seal import seal
+from ds01.errors import BackendError, ConflictError, QuotaExceededError
+from ds01.service.allocations import AllocationService, Claim, ClaimOrder
+from ds01.service.completion import complete
+from ds01.service.decisions import name_taken, plan_claim
+from ds01.service.images import USUAL_INSIDE, ImageChoice, ImageService, InnerFiles, drop_private_tag
+from ds01.service.inner import Blueprint, build_spec, file_entries
+from ds01.service.limits import LimitService, cgroup_parent_of
+from ds01.service.mounts import MountService, OpenedMounts
+from ds01.service.observation import Observation, Observer, granted_rows
+from ds01.service.order import CreateOrder, require_valid_order
+from ds01.service.ports import ContainerRow, EngineInfo, ImageDetails, Notify, World
+from ds01.service.presence import Presence
+from ds01.service.reconcile import Reconciler
+from ds01.service.undo import Undo
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """Outcome of a creation, or of its dry run.
+
+    Attributes:
+        details: The container as the engine has it; None for a dry run.
+        allocation: Its grant; None for a dry run.
+        docker_command: The docker command with the same effect.
+        reasons: Why this image and these devices.
+        warnings: What the user should know.
+    """
+
+    details: ContainerDetails | None
+    allocation: Allocation | None
+    docker_command: str
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Everything that is decided before anything is changed."""
+
+    order: CreateOrder
+    name: EngineName
+    info: EngineInfo
+    limits: EffectiveLimits
+    observation: Observation
+    choice: ImageChoice
+    tag: str
+    cgroup_parent: str
+
+
+class CreationService:
+    """Creates containers."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        observer: Observer,
+        limits: LimitService,
+        allocations: AllocationService,
+        images: ImageService,
+        presence: Presence,
+        reconciler: Reconciler,
+        seal_key: bytes,
+        timezone: str = "",
+    ) -> None:
+        self._engine = world.engine
+        self._store = world.store
+        self._clock = world.clock
+        self._observer = observer
+        self._limits = limits
+        self._allocations = allocations
+        self._images = images
+        self._mounts = MountService(world.directories)
+        self._presence = presence
+        self._reconciler = reconciler
+        self._seal_key = seal_key
+        self._timezone = timezone
+
+    async def create(self, caller: Caller, order: CreateOrder, notify: Notify) -> Creation:
+        """Create a container and return it verified.
+
+        Raises:
+            Ds01Error: As the kinds say; everything that was done is undone.
+        """
+        name = parse_container_name(order.name)
+        async with self._presence.working_on(caller.uid, name):
+            await self._reconciler.clear_dead_creation(caller.uid, name)
+            plan = await self._plan(caller, order)
+            return await self._carry_out(caller, plan, notify)
+
+    async def dry_run(self, caller: Caller, order: CreateOrder) -> Creation:
+        """Say what `create` would do. Changes nothing: no directory, no container to look into the image with."""
+        plan = await self._plan(caller, order)
+        placement = await self._store.read(
+            lambda transaction: plan_claim(
+                transaction,
+                uid=caller.uid,
+                name=plan.name.name,
+                request=order.request,
+                limits=plan.limits,
+                observation=plan.observation,
+            )
+        )
+        image = await self._engine.find_image(plan.choice.reference)
+        inner = (await self._images.find_inside(image) if image is not None else None) or USUAL_INSIDE
+        account = self._account(caller, plan, inner)
+        spec = self._spec(
+            caller,
+            plan,
+            image=image,
+            inner=inner,
+            account=account,
+            mounts=self._mounts.preview(caller.user, order),
+            gpu_uuids=tuple(gpu.uuid for gpu in placement.gpus),
+        )
+        plain = replace(spec, labels={key: value for key, value in spec.labels.items() if value})
+        warnings = (
+            () if image is not None else (f"The image {plan.choice.reference} is not here yet and would be pulled.",)
+        )
+        return Creation(None, None, docker_create_command(plain), (plan.choice.reason, placement.reason), warnings)
+
+    async def _plan(self, caller: Caller, order: CreateOrder) -> _Plan:
+        name = EngineName(parse_container_name(order.name), caller.uid)
+        require_valid_order(order)
+        info = await self._engine.get_info()
+        limits = lower_to_request(self._limits.effective(caller.user, info), order.wishes)
+        parent = cgroup_parent_of(caller.user, info)
+        if order.cgroup_parent is not None and order.cgroup_parent != parent:
+            raise QuotaExceededError(
+                f"The cgroup parent {order.cgroup_parent!r} is not yours; it is {parent!r}.",
+                hint="Leave --cgroup-parent out.",
+            )
+        rows, granted = await self._store.read(
+            lambda transaction: (transaction.list_containers(), granted_rows(transaction))
+        )
+        if any(row.uid == caller.uid and row.name == name.name for row in rows):
+            raise name_taken(name.name)
+        observation, are_devices_known = await self._observe(order, granted)
+        if any(container.name == str(name) for container in observation.containers):
+            raise name_taken(name.name)
+        choice = await self._images.choose(order.image, observation.inventory)
+        if not are_devices_known and not choice.is_custom:
+            choice = replace(choice, reason="the GPUs are unknown and none is asked for, so any CUDA image")
+        return _Plan(order, name, info, limits, observation, choice, private_tag(choice.reference, name), parent)
+
+    async def _observe(self, order: CreateOrder, granted: Sequence[ContainerRow]) -> tuple[Observation, bool]:
+        """Devices that cannot be read block grants; who asks for none needs none. Also tells whether they are known."""
+        try:
+            return await self._observer.observe(granted), True
+        except BackendError:
+            if order.request.count:
+                raise
+            return await self._observer.observe_containers(), False
+
+    def _claim_order(self, caller: Caller, plan: _Plan) -> ClaimOrder:
+        return ClaimOrder(
+            uid=caller.uid,
+            name=plan.name.name,
+            request=plan.order.request,
+            limits=plan.limits,
+            image=plan.tag,
+            spec=plan.order.to_text(),
+        )
+
+    async def _carry_out(self, caller: Caller, plan: _Plan, notify: Notify) -> Creation:
+        order = self._claim_order(caller, plan)
+        with self._presence.in_flight(order.nonce):
+            async with Undo() as undo:
+                mounts = await self._mounts.open(caller.user, plan.order, undo)
+                undo.add("release the claim", lambda: self._allocations.abandon(order, undo.reason), only_if_clean=True)
+                claim = await complete(self._allocations.claim(order, plan.observation))
+                image = await self._images.provide(plan.choice, notify)
+                await notify({"kind": "step", "message": f"Creating {plan.name.name} from {plan.choice.reference}"})
+                inner = await self._images.look_inside(image)
+                account = self._account(caller, plan, inner)
+                spec = self._spec(
+                    caller,
+                    replace(plan, limits=await self._with_ulimits(caller, plan, image, inner)),
+                    image=image,
+                    inner=inner,
+                    account=account,
+                    mounts=mounts,
+                    gpu_uuids=claim.allocation.gpu_uuids,
+                    claim=claim,
+                )
+                container = await self._create_on_engine(image.id, spec, undo)
+                await self._engine.put_files(container, file_entries(account))
+                details = await self._verify(container, spec)
+                allocation = await complete(
+                    self._allocations.activate(claim, container, image=plan.choice.reference, actor_uid=caller.uid)
+                )
+        reasons = (plan.choice.reason, claim.placement.reason)
+        warnings = _warnings(inner, account, mounts)
+        return Creation(details, allocation, docker_create_command(spec), reasons, warnings)
+
+    async def _with_ulimits(
+        self, caller: Caller, plan: _Plan, image: ImageDetails, inner: InnerFiles
+    ) -> EffectiveLimits:
+        if inner.has_shell:
+            await self._limits.learn_ulimits(image.id, dict(plan.limits.values.ulimits))
+        return lower_to_request(self._limits.effective(caller.user, plan.info), plan.order.wishes)
+
+    def _account(self, caller: Caller, plan: _Plan, inner: InnerFiles) -> InnerAccount:
+        return plan_account(caller.user, inner.accounts, sudo=plan.limits.values.sudo, container_name=plan.name.name)
+
+    def _spec(
+        self,
+        caller: Caller,
+        plan: _Plan,
+        *,
+        image: ImageDetails | None,
+        inner: InnerFiles,
+        account: InnerAccount,
+        mounts: OpenedMounts,
+        gpu_uuids: tuple[str, ...],
+        claim: Claim | None = None,
+    ) -> ContainerSpec:
+        request = format_request(plan.order.request)
+        allocation_id = claim.allocation.id if claim else ""
+        return build_spec(
+            Blueprint(
+                order=plan.order,
+                user=caller.user,
+                engine_name=plan.name,
+                choice=plan.choice,
+                image=image,
+                tag=plan.tag,
+                account=account,
+                has_shell=inner.has_shell,
+                limits=plan.limits,
+                cgroup_parent=plan.cgroup_parent,
+                mounts=mounts,
+                gpu_uuids=gpu_uuids,
+                allocation_id=allocation_id,
+                nonce=claim.row.nonce if claim else "",
+                seal=seal(self._seal_key, caller.uid, allocation_id, request) if claim else "",
+                created_at=self._clock.now(),
+                timezone=self._timezone,
+            )
+        )
+
+    async def _create_on_engine(self, image_id: str, spec: ContainerSpec, undo: Undo) -> str:
+        undo.add("remove the private tag", lambda: drop_private_tag(self._engine, spec.image))
+        await self._engine.tag_image(image_id, spec.image)
+        # the engine may have made it although its answer never came: it is taken back by name, if the nonce is ours
+        undo.add("remove the container", lambda: self._remove_ours(spec))
+        try:
+            return await self._engine.create_container(spec)
+        except ConflictError as taken:
+            raise name_taken(spec.engine_name.name) from taken
+
+    async def _remove_ours(self, spec: ContainerSpec) -> None:
+        found = await self._engine.find_container(str(spec.engine_name))
+        if found is not None and found.labels.get(label.NONCE) == spec.labels[label.NONCE]:
+            await self._engine.remove_container(found.id, force=True)
+
+    async def _verify(self, container: str, spec: ContainerSpec) -> ContainerDetails:
+        details = await self._engine.get_container(container)
+        found = differences(spec, details)
+        if found:
+            raise BackendError(
+                f"The engine did not make {spec.engine_name.name} as asked: {'; '.join(found)}.",
+                hint="Tell your administrator: the engine cannot enforce a limit of the policy.",
+                details={"differences": found},
+            )
+        return details
+
+
+def _warnings(inner: InnerFiles, account: InnerAccount, mounts: OpenedMounts) -> tuple[str, ...]:
+    found: list[str] = []
+    if not inner.has_shell:
+        found.append(
+            "The image has no shell: the engine's init is its first process, and AIME's auto-stop will not work."
+        )
+    if not account.has_sudo:
+        found.append("There is no sudo in this container (the image has none, or the site does not allow it).")
+    if not inner.has_git:
+        found.append("The image has no git.")
+    if not mounts.is_workspace_writable:
+        found.append("You cannot write to the workspace directory.")
+    return tuple(found)

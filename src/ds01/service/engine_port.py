@@ -1,0 +1,164 @@
+"""The port of the container engine. A part of ds01.service.ports, from where everybody imports it."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerStats, ContainerSummary
+from ds01.domain.engine import (
+    EngineEvent,
+    EngineInfo,
+    ExecResult,
+    ExecSpec,
+    ExecState,
+    FileEntry,
+    ImageDetails,
+    PullProgress,
+)
+
+
+class RawStream(Protocol):
+    """A connected byte stream to the engine after its upgrade, with the socket at hand so that it can be passed on."""
+
+    @property
+    def initial(self) -> bytes:
+        """Bytes that came together with the engine's answer, to be delivered first."""
+        ...
+
+    def detach_fd(self) -> int:
+        """Give the descriptor away: from now on the caller owns and closes it."""
+        ...
+
+    def close(self) -> None:
+        """Close it; twice is allowed."""
+        ...
+
+
+class Engine(Protocol):
+    """The Docker Engine. Every method raises BackendError when the engine fails or cannot be reached.
+
+    "Not found" is NotFoundError, "the state forbids it" or "the name is taken" is ConflictError, both with the engine's
+    reason. Ids and names are passed as one path segment each.
+    """
+
+    async def get_info(self) -> EngineInfo:
+        """Return what the engine says of itself; refuses podman and API versions below 1.41 (BackendError)."""
+        ...
+
+    async def list_containers(self) -> list[ContainerSummary]:
+        """Return every container, whoever's and in whatever state. Never asks for sizes."""
+        ...
+
+    async def get_container(self, container: str) -> ContainerDetails:
+        """Return one container by id or name."""
+        ...
+
+    async def find_container(self, container: str) -> ContainerDetails | None:
+        """Return one container by id or name, or None if there is none."""
+        ...
+
+    async def create_container(self, spec: ContainerSpec) -> str:
+        """Create a container and return its full id."""
+        ...
+
+    async def start_container(self, container: str) -> None:
+        """Start it; one that runs already is fine."""
+        ...
+
+    async def stop_container(self, container: str, *, grace: timedelta) -> None:
+        """Stop it: its stop signal, then after `grace` SIGKILL; one that is stopped already is fine."""
+        ...
+
+    async def kill_container(self, container: str, *, signal: str) -> None:
+        """Send a signal to PID 1."""
+        ...
+
+    async def remove_container(self, container: str, *, force: bool = False) -> None:
+        """Remove it and its anonymous volumes; one that is gone already is fine."""
+        ...
+
+    async def put_files(self, container: str, entries: Sequence[FileEntry]) -> None:
+        """Write files into a container, running or not, as one uncompressed tar."""
+        ...
+
+    async def read_file(self, container: str, path: str, *, limit_bytes: int = 4 * 1024**2) -> bytes | None:
+        """Return a regular file of a container (links followed inside), or None if there is none."""
+        ...
+
+    async def path_exists(self, container: str, path: str) -> bool:
+        """Tell whether a path exists in a container."""
+        ...
+
+    async def get_stats(self, container: str) -> ContainerStats:
+        """Return one reading with the one before it."""
+        ...
+
+    async def list_processes(self, container: str) -> list[Mapping[str, str]]:
+        """Return the processes of a running container: column title to text."""
+        ...
+
+    def stream_logs(
+        self, container: str, *, follow: bool = False, tail: int | None = None, timestamps: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the output of PID 1 as chunks, stdout and stderr merged."""
+        ...
+
+    async def create_exec(self, container: str, spec: ExecSpec) -> str:
+        """Prepare a program in a running container and return the exec's id."""
+        ...
+
+    async def start_exec(self, exec_id: str, *, has_terminal: bool) -> RawStream:
+        """Start it and return its stream, after the engine's 101."""
+        ...
+
+    async def resize_exec(self, exec_id: str, *, rows: int, columns: int) -> None:
+        """Set the size of its terminal."""
+        ...
+
+    async def get_exec(self, exec_id: str) -> ExecState:
+        """Return its state."""
+        ...
+
+    async def run_exec(self, container: str, spec: ExecSpec, *, deadline: timedelta) -> ExecResult:
+        """Run a program to its end without stdin or terminal.
+
+        Raises:
+            BackendTimeoutError: It did not end in time.
+        """
+        ...
+
+    async def attach_container(self, container: str) -> RawStream:
+        """Return the stream of PID 1's terminal."""
+        ...
+
+    async def resize_container(self, container: str, *, rows: int, columns: int) -> None:
+        """Set the size of PID 1's terminal."""
+        ...
+
+    async def find_image(self, reference: str) -> ImageDetails | None:
+        """Return an image that the engine has, or None."""
+        ...
+
+    async def list_images(self) -> list[ImageDetails]:
+        """Return the images that the engine has (configuration fields are left empty)."""
+        ...
+
+    def pull_image(self, reference: str) -> AsyncGenerator[PullProgress, None]:
+        """Pull an image and yield its progress; NotFoundError where the registry has none."""
+        ...
+
+    async def tag_image(self, image: str, reference: str) -> None:
+        """Give an image a further name."""
+        ...
+
+    async def remove_image(self, reference: str) -> None:
+        """Remove a tag, and the image when it was the last; one that is gone already is fine."""
+        ...
+
+    def watch_events(self, *, since: str | None = None) -> AsyncGenerator[EngineEvent, None]:
+        """Yield the engine's events from the cursor on, without end; ends or raises when the connection breaks."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        ...

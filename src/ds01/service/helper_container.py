@@ -1,0 +1,92 @@
+"""Short-lived containers of our own: to read an image's files, to learn what the engine can set.
+
+They have no GPU, no network, no user's files and none of the labels by which containers are listed. Their name alone
+says what they are, so that one that a crash left behind is found and removed.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from ds01.domain.container import ContainerSpec
+from ds01.domain.name import EngineName
+from ds01.errors import BackendTimeoutError, Ds01Error
+from ds01.service.completion import complete
+from ds01.service.ports import Clock, Engine, ExecResult
+
+log = logging.getLogger(__name__)
+NAME_PREFIX = "ds01-helper-"
+LEFT_BEHIND_AFTER = timedelta(minutes=10)
+_NAME = re.compile(NAME_PREFIX + r"[0-9a-f]{16}\._\.\d+")
+
+
+def is_helper_name(name: str) -> bool:
+    """Tell whether an engine name is one of our short-lived containers."""
+    return _NAME.fullmatch(name) is not None
+
+
+class HelperContainers:
+    """Makes them, and removes them whatever happens."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def run(self, spec: ContainerSpec, *, deadline: timedelta) -> ExecResult:
+        """Run a container to its end and return its output.
+
+        Raises:
+            BackendTimeoutError: It did not end in time.
+            BackendError: The engine failed or refused to start it.
+        """
+        try:
+            async with self._made(spec) as container, asyncio.timeout(deadline.total_seconds()):
+                await self._engine.start_container(container)
+                async with aclosing(self._engine.stream_logs(container, follow=True)) as chunks:
+                    output = b"".join([chunk async for chunk in chunks])
+                while (details := await self._engine.get_container(container)).state.has_processes:
+                    await self._clock.sleep(timedelta(milliseconds=50))
+                return ExecResult(details.exit_code or 0, output.decode("utf-8", "replace"), "")
+        except TimeoutError as late:
+            raise BackendTimeoutError(f"A helper container of {spec.image} did not end within {deadline}.") from late
+
+    async def read_files(
+        self, image: str, paths: Sequence[str], checks: Sequence[str]
+    ) -> tuple[dict[str, bytes], set[str]]:
+        """Return files of an image and which of some paths exist, without running anything.
+
+        Args:
+            image: Id or reference.
+            paths: Files to read; those that do not exist are left out of the answer.
+            checks: Paths whose existence is asked.
+        """
+        spec = ContainerSpec(
+            EngineName("read", 0), image, 0, 0, entrypoint=("sh",), has_terminal=False, network="none", working_dir="/"
+        )
+        contents: dict[str, bytes] = {}
+        async with self._made(spec) as container:
+            for path in paths:
+                content = await self._engine.read_file(container, path)
+                if content is not None:
+                    contents[path] = content
+            return contents, {path for path in checks if await self._engine.path_exists(container, path)}
+
+    @asynccontextmanager
+    async def _made(self, spec: ContainerSpec) -> AsyncIterator[str]:
+        """Make a container for the block. Its name is known before, so one whose making had no answer goes too."""
+        name = EngineName(NAME_PREFIX + secrets.token_hex(8), 0)
+        try:
+            yield await self._engine.create_container(replace(spec, engine_name=name))
+        finally:
+            await complete(self._remove(str(name)))
+
+    async def _remove(self, name: str) -> None:
+        try:
+            await self._engine.remove_container(name, force=True)
+        except Ds01Error as failure:  # reconcile finds it by its name
+            log.warning("the helper container %s is left behind: %s", name, failure)

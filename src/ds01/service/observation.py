@@ -1,0 +1,123 @@
+"""What there is now: devices, containers, and which devices are held by containers without a grant of ours."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ds01.domain import label
+from ds01.domain.attachment import AttachmentFacts, attached_gpus
+from ds01.domain.container import ContainerState, ContainerSummary
+from ds01.domain.gpu import Inventory
+from ds01.domain.name import EngineName
+from ds01.domain.occupancy import ForeignContainer
+from ds01.service.ports import ContainerRow, Devices, Engine, StoreTransaction
+
+CACHE_SIZE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at the machine.
+
+    Attributes:
+        inventory: Devices.
+        containers: Every container on the engine.
+        foreign: Those with devices that no grant of ours counts.
+    """
+
+    inventory: Inventory = field(default_factory=Inventory)
+    containers: tuple[ContainerSummary, ...] = ()
+    foreign: tuple[ForeignContainer, ...] = ()
+
+    def for_start_of(self, container_id: str) -> "Observation":
+        """Return the machine as a container sees it that is about to start.
+
+        It does not stand in its own way. Nor does one that another daemon has made and not started yet, if that one is
+        younger: of two that were made at the same time the younger gives way, so one of them can always start.
+        """
+        own = next((container for container in self.containers if container.id == container_id), None)
+        if own is None:
+            return self
+        passed = {own.name} | {
+            other.name
+            for other in self.containers
+            if other.state is ContainerState.CREATED and (other.created_at, other.id) > (own.created_at, own.id)
+        }
+        return replace(self, foreign=tuple(found for found in self.foreign if found.name not in passed))
+
+
+class Observer:
+    """Looks at engine and devices. What an engine never changes about a container is asked once."""
+
+    def __init__(self, engine: Engine, devices: Devices) -> None:
+        self._engine = engine
+        self._devices = devices
+        self._attachments: dict[str, AttachmentFacts] = {}
+
+    async def observe(self, granted: Iterable[ContainerRow]) -> Observation:
+        """Return what there is now.
+
+        Args:
+            granted: Containers whose devices are counted by their grants, see `granted_rows`.
+
+        Raises:
+            BackendError: Engine or devices are unknown.
+        """
+        inventory = await self._devices.read_inventory()
+        containers = await self._engine.list_containers()
+        return Observation(inventory, tuple(containers), await self._foreign(inventory, containers, granted))
+
+    async def observe_containers(self) -> Observation:
+        """Return the containers alone, for somebody to whom the devices do not matter.
+
+        Raises:
+            BackendError: The engine does not answer.
+        """
+        return Observation(containers=tuple(await self._engine.list_containers()))
+
+    async def _foreign(
+        self, inventory: Inventory, containers: list[ContainerSummary], granted: Iterable[ContainerRow]
+    ) -> tuple[ForeignContainer, ...]:
+        if not inventory.devices:
+            return ()
+        # a nonce is a label, and labels are copied by `docker commit`: it counts only until the id is known
+        rows = list(granted)
+        ids = {row.engine_id for row in rows if row.engine_id is not None}
+        unfinished = {(row.nonce, str(EngineName(row.name, row.uid))) for row in rows if row.engine_id is None}
+        found: list[ForeignContainer] = []
+        for container in containers:
+            is_counted = container.id in ids or (container.labels.get(label.NONCE), container.name) in unfinished
+            if is_counted or not _may_hold(container):
+                continue
+            facts = await self._facts(container.id)
+            uuids = attached_gpus(facts, inventory) if facts else frozenset()
+            if uuids:
+                parsed = container.parsed_name
+                found.append(
+                    ForeignContainer(container.name, parsed.uid if parsed else None, uuids, container.created_at)
+                )
+        return tuple(found)
+
+    async def _facts(self, container_id: str) -> AttachmentFacts | None:
+        known = self._attachments.get(container_id)
+        if known is not None:
+            return known
+        details = await self._engine.find_container(container_id)
+        if details is None:
+            return None  # gone since the list was read
+        if len(self._attachments) >= CACHE_SIZE:
+            self._attachments.clear()
+        self._attachments[container_id] = details.attachment
+        return details.attachment
+
+
+def granted_rows(transaction: StoreTransaction) -> list[ContainerRow]:
+    """Return the rows whose grant holds its devices. One that runs without a grant is seen as any foreign container."""
+    holding = {allocation.id for allocation in transaction.list_allocations()}
+    return [row for row in transaction.list_containers() if row.allocation_id in holding]
+
+
+def _may_hold(container: ContainerSummary) -> bool:
+    """A stopped container uses no device; one that another daemon of ours has just made is about to."""
+    if container.state.has_processes:
+        return True
+    return container.state is ContainerState.CREATED and label.is_ours(container.labels)

@@ -1,0 +1,287 @@
+"""What the services need of the world: one port for each outside system. Adapters implement them, tests fake them."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from ds01.domain.allocation import Allocation
+from ds01.domain.engine import (
+    EngineEvent as EngineEvent,
+)
+from ds01.domain.engine import (
+    EngineInfo as EngineInfo,
+)
+from ds01.domain.engine import (
+    ExecResult as ExecResult,
+)
+from ds01.domain.engine import (
+    ExecSpec as ExecSpec,
+)
+from ds01.domain.engine import (
+    ExecState as ExecState,
+)
+from ds01.domain.engine import (
+    FileEntry as FileEntry,
+)
+from ds01.domain.engine import (
+    ImageDetails as ImageDetails,
+)
+from ds01.domain.engine import (
+    PullProgress as PullProgress,
+)
+from ds01.domain.event import Event
+from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
+from ds01.domain.user import User
+from ds01.service.engine_port import Engine as Engine
+from ds01.service.engine_port import RawStream as RawStream
+
+Result = TypeVar("Result")
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Return the present moment, aware, UTC."""
+        ...
+
+    async def sleep(self, length: timedelta) -> None:
+        """Wait."""
+        ...
+
+
+class Checkpoint(Protocol):
+    """One counter through which every durable write and every engine call passes.
+
+    With `DS01_CRASH_AT=n` the process dies at the n-th, so that a test can try every place.
+    """
+
+    def __call__(self, step: str) -> None:
+        """Pass the next step.
+
+        Args:
+            step: What is about to happen, for the log.
+        """
+        ...
+
+
+# --- the devices ------------------------------------------------------------------------------------------------------
+
+
+class Devices(Protocol):
+    """NVIDIA devices. BackendError means that the devices are unknown, which is never "none"."""
+
+    async def read_inventory(self) -> Inventory:
+        """Return every device. No library and no device on the PCI bus is a known empty inventory."""
+        ...
+
+    async def read_samples(self) -> dict[str, DeviceSample]:
+        """Return one reading by device UUID, whole cards and MIG instances."""
+        ...
+
+    async def read_processes(self) -> list[GpuProcess]:
+        """Return the processes that use devices."""
+        ...
+
+    async def close(self) -> None:
+        """End the child process."""
+        ...
+
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRow:
+    """Intent: a container that DS01 made or is making.
+
+    Attributes:
+        uid: Owner.
+        name: Name as the owner knows it; unique for each uid.
+        nonce: Random text that is also a label: an engine event that comes before our answer finds its row by it.
+        engine_id: Full id; None until the engine has answered.
+        allocation_id: Its grant.
+        image: Private tag it is created from.
+        created_at: When the row was made.
+        spec: What was asked for, as JSON text, for starting it again elsewhere.
+    """
+
+    uid: int
+    name: str
+    nonce: str
+    engine_id: str | None
+    allocation_id: str
+    image: str
+    created_at: datetime
+    spec: str = "{}"
+
+
+class StoreTransaction(Protocol):
+    """What may be read and written in one transaction. Plain functions: they run in the writer thread."""
+
+    def list_allocations(self) -> list[Allocation]:
+        """Return every allocation that is not released, oldest first."""
+        ...
+
+    def find_allocation(self, allocation_id: str) -> Allocation | None:
+        """Return one allocation in whatever state."""
+        ...
+
+    def save_allocation(self, allocation: Allocation) -> None:
+        """Insert or update."""
+        ...
+
+    def list_containers(self) -> list[ContainerRow]:
+        """Return every row, oldest first."""
+        ...
+
+    def find_container(self, uid: int, name: str) -> ContainerRow | None:
+        """Return the row of a user's container."""
+        ...
+
+    def find_container_by_nonce(self, nonce: str) -> ContainerRow | None:
+        """Return the row that carries this nonce."""
+        ...
+
+    def insert_container(self, row: ContainerRow) -> None:
+        """Insert; ConflictError when the user has a container of that name."""
+        ...
+
+    def save_container(self, row: ContainerRow) -> None:
+        """Insert or update by (uid, name)."""
+        ...
+
+    def delete_container(self, uid: int, name: str) -> None:
+        """Delete; none is fine."""
+        ...
+
+    def append_event(self, event: Event) -> int:
+        """Append and return its number."""
+        ...
+
+    def list_events(self, *, after_id: int = 0, uid: int | None = None, limit: int = 1000) -> list[Event]:
+        """Return events in order; with `uid` only those about this user and the public ones."""
+        ...
+
+    def get_fact(self, key: str) -> str | None:
+        """Return a remembered fact (image checks, the daemon's key)."""
+        ...
+
+    def set_fact(self, key: str, value: str) -> None:
+        """Remember a fact."""
+        ...
+
+
+class Store(Protocol):
+    """The durable store. BackendError when it fails; a transaction is then not done."""
+
+    async def write(self, decide: Callable[[StoreTransaction], Result]) -> Result:
+        """Run `decide` in a transaction of its own and return its result once it is durable.
+
+        Waiting transactions are committed together, each in its savepoint: an exception rolls back its own only and is
+        raised here. `decide` must not block, and no engine or device call may happen in it.
+        """
+        ...
+
+    async def read(self, query: Callable[[StoreTransaction], Result]) -> Result:
+        """Run `query` on a read-only connection."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what waits and close."""
+        ...
+
+
+# --- Linux ------------------------------------------------------------------------------------------------------------
+
+
+class Accounts(Protocol):
+    """The account database."""
+
+    def get_user(self, uid: int) -> User:
+        """Return the account with its groups.
+
+        Raises:
+            NotFoundError: No such account.
+            BackendError: The account database failed.
+        """
+        ...
+
+    def find_user_by_name(self, name: str) -> User | None:
+        """Return the account, or None. A name of digits is a name, never a number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedDirectory:
+    """A directory of the host, resolved as the user.
+
+    Attributes:
+        path: Absolute path without links.
+        was_created: It did not exist before.
+        is_writable: The user may write in it.
+    """
+
+    path: str
+    was_created: bool
+    is_writable: bool
+
+
+class Directories(Protocol):
+    """Directories of users, touched only by a process that has become the user."""
+
+    async def resolve(self, user: User, path: str, *, create: bool) -> ResolvedDirectory:
+        """Return a directory as the user sees it.
+
+        Args:
+            user: Whose rights count.
+            path: Absolute path, or one that begins with `~`.
+            create: Make it (mode 0700, and missing parents) when it does not exist.
+
+        Raises:
+            InvalidRequestError: It is not a directory, or the path cannot be mounted.
+            NotFoundError: It does not exist and may not be made.
+            ForbiddenError: The user may not enter or read it.
+            BackendTimeoutError: The file system did not answer within five seconds.
+        """
+        ...
+
+    async def discard(self, user: User, path: str) -> None:
+        """Remove a directory that `resolve` has just made, if it is still empty."""
+        ...
+
+
+class CgroupProcesses(Protocol):
+    """Which container a process belongs to."""
+
+    def container_of(self, pid: int) -> str | None:
+        """Return the full container id from /proc/<pid>/cgroup, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside, in one hand.
+
+    Attributes:
+        engine: Container engine.
+        devices: GPUs.
+        store: Durable intent.
+        clock: Time.
+        accounts: Users.
+        directories: Users' directories.
+        cgroups: Which container a process belongs to.
+    """
+
+    engine: Engine
+    devices: Devices
+    store: Store
+    clock: Clock
+    accounts: Accounts
+    directories: Directories
+    cgroups: CgroupProcesses
+
+
+Notify = Callable[[Mapping[str, object]], Awaitable[None]]
+"""Progress of a long request, one JSON-like message at a time."""

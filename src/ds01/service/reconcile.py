@@ -1,0 +1,281 @@
+"""Reconcile: observe, plan, apply, again: at the start, on engine events that matter, when a deadline passes."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from ds01.domain import label
+from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
+from ds01.domain.event import Event
+from ds01.domain.image import is_private_tag
+from ds01.domain.name import EngineName
+from ds01.domain.placement import Placement
+from ds01.domain.plan import Action, ActionKind, Snapshot, WantedContainer, plan_reconcile
+from ds01.errors import Ds01Error, NoCapacityError, QuotaExceededError
+from ds01.service.adoption import Adopter, AdoptionRules
+from ds01.service.allocations import AllocationService, Claim, release_in
+from ds01.service.fact import FactKind
+from ds01.service.helper_container import is_helper_name
+from ds01.service.images import drop_private_tag
+from ds01.service.limits import LimitService
+from ds01.service.observation import Observation, Observer, granted_rows
+from ds01.service.ports import ContainerRow, StoreTransaction, World
+from ds01.service.presence import Presence
+
+log = logging.getLogger(__name__)
+NO_PLACEMENT = Placement((), "granted before the daemon ended")
+UNMANAGED = FactKind("unmanaged", places=1024)
+REFUSED_START_GRACE = timedelta(seconds=10)
+
+RowHandler = Callable[[Action, ContainerRow], Awaitable[None]]
+Handler = Callable[[Action], Awaitable[None]]
+
+
+class Reconciler:
+    """Makes rows, grants and containers agree."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        observer: Observer,
+        limits: LimitService,
+        allocations: AllocationService,
+        presence: Presence,
+        adoption: AdoptionRules,
+    ) -> None:
+        self._engine = world.engine
+        self._store = world.store
+        self._clock = world.clock
+        self._observer = observer
+        self._limits = limits
+        self._allocations = allocations
+        self._presence = presence
+        self._adopter = Adopter(world, limits, adoption)
+        self._stops_refused = adoption.only_uid is None
+        self._row_handlers: dict[ActionKind, RowHandler] = {
+            ActionKind.UNDO_CREATION: self._undo_creation,
+            ActionKind.COMPLETE_CREATION: self._complete_creation,
+            ActionKind.FORGET: self._forget,
+            ActionKind.SETTLE_STOPPED: self._settle_stopped,
+            ActionKind.TAKE_UP: self._take_up,
+            ActionKind.RELEASE_HOLD: self._release_hold,
+        }
+        self._handlers: dict[ActionKind, Handler] = {
+            ActionKind.RELEASE_ORPHAN: self._release_orphan,
+            ActionKind.ADOPT: self._adopt,
+            ActionKind.REMOVE_HELPER: self._remove_helper,
+        }
+
+    async def run(self) -> list[Action]:
+        """Do everything that is to be done now and return it. One failing object does not stop the others.
+
+        Raises:
+            BackendError: Engine or store do not answer.
+        """
+        actions = await self.plan()
+        for action in actions:
+            try:
+                await self._apply(action)
+            except Ds01Error as failure:
+                log.warning("reconcile: %s of %s failed: %s", action.kind, action.engine_id or action.nonce, failure)
+        return actions
+
+    async def plan(self) -> list[Action]:
+        """Return what `run` would do. Containers that somebody works on just now are left alone."""
+        containers = await self._engine.list_containers()
+        rows, allocations = await self._store.read(
+            lambda transaction: (transaction.list_containers(), transaction.list_allocations())
+        )
+        busy = [row for row in rows if self._presence.is_busy(row.uid, row.name)]
+        busy_grants = {row.allocation_id for row in busy}
+        snapshot = Snapshot(
+            wanted=tuple(_wanted(row) for row in rows if row not in busy),
+            allocations={grant.id: grant for grant in allocations if grant.id not in busy_grants},
+            containers=self._concerned(containers, rows, busy),
+            now=self._clock.now(),
+            is_alive=self._presence.is_in_flight,
+            is_helper=is_helper_name,
+        )
+        return plan_reconcile(snapshot)
+
+    def _concerned(
+        self, containers: list[ContainerSummary], rows: list[ContainerRow], busy: list[ContainerRow]
+    ) -> tuple[ContainerSummary, ...]:
+        """Leave out what is not ours to repair. Running ones first: when two want one device, they have it."""
+        known = {row.engine_id for row in rows} | {row.nonce for row in rows}
+        taken = {EngineName(row.name, row.uid) for row in rows}
+        left_alone = {row.engine_id for row in busy} | {row.nonce for row in busy}
+        found: list[ContainerSummary] = []
+        for container in containers:
+            marks = {container.id, container.labels.get(label.NONCE)}
+            is_stranger = label.is_ours(container.labels) and not marks & known
+            if marks & left_alone or (is_stranger and not self._adopter.may_adopt(container, taken)):
+                continue
+            found.append(container)
+        return tuple(sorted(found, key=lambda container: not container.state.has_processes))
+
+    async def clear_dead_creation(self, uid: int, name: str) -> None:
+        """Undo an unfinished creation of this name whose process is dead, so that the name can be used again.
+
+        The caller keeps the name by `Presence.working_on`.
+        """
+        row = await self._store.read(lambda transaction: transaction.find_container(uid, name))
+        if row is None or row.engine_id is not None or self._presence.is_in_flight(row.nonce):
+            return
+        found = await self._find_container(row)
+        if found is None or found.state is ContainerState.CREATED:
+            await self._undo(row, found.id if found else None, "its creation had not ended")
+
+    async def _apply(self, action: Action) -> None:
+        if action.kind in self._handlers:
+            await self._handlers[action.kind](action)
+            return
+        row = await self._find_row(action.nonce)
+        # whoever works on it now leaves it in order; waiting for them would hold up everybody else's repairs
+        if row is None or self._presence.is_busy(row.uid, row.name):
+            return
+        async with self._presence.working_on(row.uid, row.name):
+            present = await self._find_row(action.nonce)
+            if present is not None and await self._is_due(action, present):
+                await self._row_handlers[action.kind](action, present)
+
+    async def _find_row(self, nonce: str) -> ContainerRow | None:
+        return await self._store.read(lambda transaction: transaction.find_container_by_nonce(nonce))
+
+    async def _find_container(self, row: ContainerRow) -> ContainerDetails | None:
+        """The container of a row: by id, or while that is unknown by name and nonce."""
+        if row.engine_id is not None:
+            return await self._engine.find_container(row.engine_id)
+        found = await self._engine.find_container(str(EngineName(row.name, row.uid)))
+        return found if found is not None and found.labels.get(label.NONCE) == row.nonce else None
+
+    async def _is_due(self, action: Action, row: ContainerRow) -> bool:
+        """Plan again for this row alone: since the first look, its owner may have started, removed or remade it."""
+        details = await self._find_container(row)
+        grant = await self._store.read(lambda transaction: transaction.find_allocation(row.allocation_id))
+        snapshot = Snapshot(
+            wanted=(_wanted(row),),
+            allocations={grant.id: grant} if grant is not None and grant.is_holding else {},
+            containers=(_summary(details),) if details is not None else (),
+            now=self._clock.now(),
+            is_alive=self._presence.is_in_flight,
+            is_helper=is_helper_name,
+        )
+        return action in plan_reconcile(snapshot)
+
+    async def _undo_creation(self, action: Action, row: ContainerRow) -> None:
+        await self._undo(row, action.engine_id, action.reason)
+
+    async def _undo(self, row: ContainerRow, engine_id: str | None, reason: str) -> None:
+        if engine_id is not None:
+            await self._engine.remove_container(engine_id, force=True)
+        if is_private_tag(row.image):
+            await drop_private_tag(self._engine, row.image)
+        now = self._clock.now()
+
+        def decide(transaction: StoreTransaction) -> None:
+            transaction.delete_container(row.uid, row.name)
+            release_in(transaction, row.allocation_id, now, reason)
+            transaction.append_event(_repaired(row, f"{reason}: undone", now))
+
+        await self._store.write(decide)
+
+    async def _complete_creation(self, action: Action, row: ContainerRow) -> None:
+        grant = await self._store.read(lambda transaction: transaction.find_allocation(row.allocation_id))
+        if grant is None or action.engine_id is None:
+            return
+        await self._allocations.activate(Claim(grant, NO_PLACEMENT, row), action.engine_id, image=row.image)
+        await self._record(_repaired(row, f"{action.reason}: completed", self._clock.now()))
+
+    async def _forget(self, action: Action, row: ContainerRow) -> None:
+        if is_private_tag(row.image):
+            await drop_private_tag(self._engine, row.image)
+        await self._allocations.forget(row, action.reason)
+
+    async def _settle_stopped(self, action: Action, row: ContainerRow) -> None:
+        details = await self._find_container(row)
+        hold = await self._limits.hold_of(row.uid)
+        await self._allocations.settle_stopped(row, hold, details.exit_code if details else None)
+
+    async def _take_up(self, action: Action, row: ContainerRow) -> None:
+        """A start that went past us gets its grant if its devices are free; else it is stopped, or both are told."""
+        granted, grant = await self._store.read(
+            lambda transaction: (granted_rows(transaction), transaction.find_allocation(row.allocation_id))
+        )
+        observation = Observation()
+        if grant is not None and grant.gpu_uuids:
+            observation = (await self._observer.observe(granted)).for_start_of(row.engine_id or "")
+        limits = await self._limits.owner_limits(row.uid)
+        try:
+            await self._allocations.require_startable(row, limits, observation)
+        except (NoCapacityError, QuotaExceededError) as refusal:
+            await self._report_unmanaged(row, refusal.message)
+            if self._stops_refused and row.engine_id is not None:
+                await self._engine.stop_container(row.engine_id, grace=REFUSED_START_GRACE)
+            return
+        await self._record_taken_up(row, action.reason)
+
+    async def _record_taken_up(self, row: ContainerRow, reason: str) -> None:
+        event = _repaired(row, reason, self._clock.now())
+
+        def decide(transaction: StoreTransaction) -> None:
+            transaction.append_event(event)
+            if UNMANAGED.recall(transaction, row.nonce):
+                UNMANAGED.remember(transaction, row.nonce, "")  # the next time is said again
+
+        await self._store.write(decide)
+
+    async def _report_unmanaged(self, row: ContainerRow, reason: str) -> None:
+        """Say once that a container uses devices without a grant."""
+        now = self._clock.now()
+
+        def decide(transaction: StoreTransaction) -> None:
+            if UNMANAGED.recall(transaction, row.nonce) == reason:
+                return
+            UNMANAGED.remember(transaction, row.nonce, reason)
+            grant = transaction.find_allocation(row.allocation_id)
+            for uuid in grant.gpu_uuids if grant else ():
+                details = {"gpu": uuid, "holder": row.name}
+                transaction.append_event(Event("gpu.unmanaged", now, uid=row.uid, container=row.name, details=details))
+
+        await self._store.write(decide)
+
+    async def _release_hold(self, action: Action, row: ContainerRow) -> None:
+        await self._allocations.release(row.allocation_id, action.reason)
+
+    async def _release_orphan(self, action: Action) -> None:
+        if action.allocation_id is not None:
+            await self._allocations.release(action.allocation_id, action.reason)
+
+    async def _remove_helper(self, action: Action) -> None:
+        if action.engine_id is not None:
+            await self._engine.remove_container(action.engine_id, force=True)
+
+    async def _adopt(self, action: Action) -> None:
+        if action.engine_id is not None:
+            await self._adopter.adopt(action.engine_id)
+
+    async def _record(self, event: Event) -> None:
+        await self._store.write(lambda transaction: transaction.append_event(event))
+
+
+def _wanted(row: ContainerRow) -> WantedContainer:
+    return WantedContainer(row.uid, row.name, row.nonce, row.engine_id, row.allocation_id, row.created_at)
+
+
+def _summary(details: ContainerDetails) -> ContainerSummary:
+    return ContainerSummary(
+        id=details.id,
+        name=details.name,
+        image=details.image,
+        state=details.state,
+        status=details.state.value,
+        created_at=details.created_at,
+        labels=details.labels,
+    )
+
+
+def _repaired(row: ContainerRow, reason: str, now: datetime) -> Event:
+    details = {"allocation": row.allocation_id, "reason": reason}
+    return Event("allocation.repaired", now, uid=row.uid, container=row.name, details=details)
