@@ -1,0 +1,1 @@
+"""One package for each outside system. They do not know each other."""

@@ -1,0 +1,126 @@
+"""Containers: list, inspect, create, start, stop, remove, and what they do."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import timedelta
+
+from ds01.adapters.docker.address import container_path
+from ds01.adapters.docker.calls import SLOW, EngineCalls
+from ds01.adapters.docker.http import UpgradedStream
+from ds01.adapters.docker.parse import parse_processes, parse_state, parse_summary
+from ds01.adapters.docker.render import render_container
+from ds01.adapters.docker.session import Call
+from ds01.adapters.docker.stats import is_reading, parse_stats
+from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, ContainerStats, ContainerSummary
+from ds01.errors import ConflictError, NotFoundError
+
+_ENDED = frozenset({ContainerState.EXITED, ContainerState.DEAD, ContainerState.REMOVING})
+
+
+class ContainerCalls(EngineCalls):
+    """The containers of the engine."""
+
+    async def list_containers(self) -> list[ContainerSummary]:
+        """Return every container, whoever's and in whatever state."""
+        rows = await self.session.read(Call("GET", "/containers/json", {"all": "1"}))
+        return [parse_summary(row) for row in rows.entries()]
+
+    async def find_container(self, container: str) -> ContainerDetails | None:
+        """Return one container by id or name, or None if there is none."""
+        try:
+            return await self.get_container(container)
+        except NotFoundError:
+            return None
+
+    async def create_container(self, spec: ContainerSpec) -> str:
+        """Create a container and return its full id."""
+        self.checkpoint(f"engine: create container {spec.engine_name}")
+        call = Call(
+            "POST", "/containers/create", {"name": str(spec.engine_name)}, body=render_container(spec), deadline=SLOW
+        )
+        return (await self.session.read(call)).text("Id")
+
+    async def start_container(self, container: str) -> None:
+        """Start it; one that runs already is fine."""
+        path = container_path(container, "start")
+        self.checkpoint(f"engine: start container {container}")
+        await self.session.change(Call("POST", path, deadline=SLOW))
+
+    async def stop_container(self, container: str, *, grace: timedelta) -> None:
+        """Stop it: its stop signal, then after `grace` (whole seconds, rounded up) SIGKILL."""
+        path = container_path(container, "stop")
+        seconds = max(-(-grace // timedelta(seconds=1)), 0)
+        self.checkpoint(f"engine: stop container {container}")
+        deadline = SLOW + timedelta(seconds=seconds)
+        await self.session.change(Call("POST", path, {"t": str(seconds)}, deadline=deadline))
+
+    async def kill_container(self, container: str, *, signal: str) -> None:
+        """Send a signal to PID 1."""
+        path = container_path(container, "kill")
+        self.checkpoint(f"engine: kill container {container}")
+        await self.session.change(Call("POST", path, {"signal": signal}))
+
+    async def remove_container(self, container: str, *, force: bool = False) -> None:
+        """Remove it and its anonymous volumes; one that is gone already is fine."""
+        path = container_path(container)
+        query = {"v": "1", "force": "1" if force else "0"}
+        self.checkpoint(f"engine: remove container {container}")
+        try:
+            await self.session.change(Call("DELETE", path, query, deadline=SLOW))
+        except NotFoundError:
+            return
+
+    async def get_stats(self, container: str) -> ContainerStats:
+        """Return one reading with the one before it; takes a second or two, because the engine waits for the second.
+
+        Raises:
+            ConflictError: It does not run.
+        """
+        call = Call("GET", container_path(container, "stats"), {"stream": "0"})
+        document = await self.session.read(call)
+        if not is_reading(document):
+            raise ConflictError(f"The container {container} is not running, so nothing can be measured.")
+        return parse_stats(document)
+
+    async def list_processes(self, container: str) -> list[Mapping[str, str]]:
+        """Return the processes of a running container: column title (as of `ps -ef`) to text."""
+        return parse_processes(await self.session.read(Call("GET", container_path(container, "top"))))
+
+    async def stream_logs(
+        self, container: str, *, follow: bool = False, tail: int | None = None, timestamps: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the output of PID 1 as chunks, stdout and stderr merged."""
+        has_terminal = (await self.inspect(container)).child("Config").flag("Tty", default=False)
+        query = {
+            "stdout": "1",
+            "stderr": "1",
+            "follow": "1" if follow else "0",
+            "timestamps": "1" if timestamps else "0",
+            "tail": "all" if tail is None else str(tail),
+        }
+        call = Call("GET", container_path(container, "logs"), query)
+        if has_terminal:
+            async with aclosing(self.stream(call)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        else:
+            async with aclosing(self.stream_output(call)) as pieces:
+                async for _, piece in pieces:
+                    yield piece
+
+    async def attach_container(self, container: str) -> UpgradedStream:
+        """Return the stream of PID 1's terminal.
+
+        Raises:
+            ConflictError: It has ended: the engine would keep the stream open for ever.
+        """
+        state = parse_state((await self.inspect(container)).child("State"), "Status")
+        if state in _ENDED:
+            raise ConflictError(f"The container {container} is not running ({state}).")
+        query = {"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1", "logs": "0"}
+        return await self.session.upgrade(Call("POST", container_path(container, "attach"), query))
+
+    async def resize_container(self, container: str, *, rows: int, columns: int) -> None:
+        """Set the size of PID 1's terminal."""
+        query = {"h": str(rows), "w": str(columns)}
+        await self.session.change(Call("POST", container_path(container, "resize"), query))

@@ -1,0 +1,1 @@
+"""NVIDIA devices through NVML in one child process. The only owner of pynvml."""

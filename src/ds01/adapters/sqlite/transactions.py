@@ -1,0 +1,178 @@
+"""Every statement of the store: StoreTransaction over one connection."""
+
+import sqlite3
+
+from ds01.adapters.sqlite.rows import (
+    ALLOCATION_COLUMNS,
+    CONTAINER_COLUMNS,
+    EVENT_COLUMNS,
+    Row,
+    allocation_values,
+    container_values,
+    event_values,
+    make_allocation,
+    make_container,
+    make_event,
+)
+from ds01.domain.allocation import Allocation
+from ds01.domain.event import EVENTS, Event
+from ds01.errors import ConflictError
+from ds01.service.ports import ContainerRow
+
+# The texts below are put together from constants of this package only; every value is a parameter.
+_LIST_ALLOCATIONS = f"SELECT {ALLOCATION_COLUMNS} FROM allocations WHERE is_holding = 1 ORDER BY claimed_at_us, id"  # noqa: S608
+_FIND_ALLOCATION = f"SELECT {ALLOCATION_COLUMNS} FROM allocations WHERE id = ?"  # noqa: S608
+_HOLDER_OF = "SELECT allocation_id FROM held_gpus WHERE gpu_uuid = ?"
+_INSERT_ALLOCATION = f"""
+    INSERT INTO allocations ({ALLOCATION_COLUMNS}, is_holding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""  # noqa: S608
+_SET_ALLOCATION = """
+    UPDATE allocations SET
+        uid = ?2, container_name = ?3, request_count = ?4, request_kind = ?5, request_memory_bytes = ?6,
+        gpu_equivalents = ?7, state = ?8, changed_at_us = ?9, deadline_at_us = ?10
+"""
+# The usual step of an allocation, claimed to active to held, changes nothing that an index or a trigger looks at.
+_UPDATE_ALLOCATION = f"{_SET_ALLOCATION} WHERE id = ?1 AND claimed_at_us = ?11 AND gpu_uuids = ?12 AND is_holding = ?13"
+_UPDATE_INDEXED = f"{_SET_ALLOCATION}, claimed_at_us = ?11, gpu_uuids = ?12, is_holding = ?13 WHERE id = ?1"
+_LIST_CONTAINERS = f"SELECT {CONTAINER_COLUMNS} FROM containers ORDER BY created_at_us, uid, name"  # noqa: S608
+_FIND_CONTAINER = f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE uid = ? AND name = ?"  # noqa: S608
+_FIND_NONCE = f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE nonce = ?"  # noqa: S608
+_INSERT_CONTAINER = f"INSERT INTO containers ({CONTAINER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_SAVE_CONTAINER = f"""
+    {_INSERT_CONTAINER} ON CONFLICT (uid, name) DO UPDATE SET
+        nonce = excluded.nonce, engine_id = excluded.engine_id, allocation_id = excluded.allocation_id,
+        image = excluded.image, created_at_us = excluded.created_at_us, spec = excluded.spec
+"""
+_APPEND_EVENT = "INSERT INTO events (name, at_us, uid, actor_uid, container, details) VALUES (?, ?, ?, ?, ?, ?)"
+_PUBLIC_EVENTS = tuple(sorted(name for name, kind in EVENTS.items() if kind.is_public))
+_LIST_EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+_LIST_EVENTS_OF = f"""
+    SELECT {EVENT_COLUMNS} FROM events
+    WHERE id > ? AND (uid = ? OR name IN ({", ".join("?" * len(_PUBLIC_EVENTS))})) ORDER BY id LIMIT ?
+"""  # noqa: S608
+
+
+class SqliteTransaction:
+    """StoreTransaction over a connection whose transaction somebody else has begun and will end."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def list_allocations(self) -> list[Allocation]:
+        """Return every allocation that is not released, oldest first, of the same moment by id."""
+        return [make_allocation(row) for row in self._all(_LIST_ALLOCATIONS)]
+
+    def find_allocation(self, allocation_id: str) -> Allocation | None:
+        """Return one allocation in whatever state."""
+        row = self._one(_FIND_ALLOCATION, allocation_id)
+        return None if row is None else make_allocation(row)
+
+    def save_allocation(self, allocation: Allocation) -> None:
+        """Insert or update: the row and its devices together, or neither.
+
+        Raises:
+            ConflictError: One of its devices is held by another allocation, or named twice.
+        """
+        values = (*allocation_values(allocation), int(allocation.is_holding))
+        try:
+            for statement in (_UPDATE_ALLOCATION, _UPDATE_INDEXED, _INSERT_ALLOCATION):
+                if self._connection.execute(statement, values).rowcount > 0:
+                    return
+        except sqlite3.IntegrityError as error:
+            raise self._explain_allocation(allocation, error) from error
+
+    def list_containers(self) -> list[ContainerRow]:
+        """Return every row, oldest first, of the same moment by uid and name."""
+        return [make_container(row) for row in self._all(_LIST_CONTAINERS)]
+
+    def find_container(self, uid: int, name: str) -> ContainerRow | None:
+        """Return the row of a user's container."""
+        row = self._one(_FIND_CONTAINER, uid, name)
+        return None if row is None else make_container(row)
+
+    def find_container_by_nonce(self, nonce: str) -> ContainerRow | None:
+        """Return the row that carries this nonce."""
+        row = self._one(_FIND_NONCE, nonce)
+        return None if row is None else make_container(row)
+
+    def insert_container(self, row: ContainerRow) -> None:
+        """Insert.
+
+        Raises:
+            ConflictError: The user has a container of that name, the nonce is taken, or there is no such allocation.
+        """
+        self._write_container(_INSERT_CONTAINER, row)
+
+    def save_container(self, row: ContainerRow) -> None:
+        """Insert or update by (uid, name).
+
+        Raises:
+            ConflictError: The nonce is another container's, or there is no such allocation.
+        """
+        self._write_container(_SAVE_CONTAINER, row)
+
+    def delete_container(self, uid: int, name: str) -> None:
+        """Delete; none is fine."""
+        self._connection.execute("DELETE FROM containers WHERE uid = ? AND name = ?", (uid, name))
+
+    def append_event(self, event: Event) -> int:
+        """Append and return its number."""
+        number = self._connection.execute(_APPEND_EVENT, event_values(event)).lastrowid
+        assert number is not None, "an INSERT has a rowid"
+        return number
+
+    def list_events(self, *, after_id: int = 0, uid: int | None = None, limit: int = 1000) -> list[Event]:
+        """Return events in order; with `uid` only those about this user and the public ones."""
+        limit = max(limit, 0)  # below 0 SQLite would take it for "all"
+        if uid is None:
+            rows = self._all(_LIST_EVENTS, after_id, limit)
+        else:
+            rows = self._all(_LIST_EVENTS_OF, after_id, uid, *_PUBLIC_EVENTS, limit)
+        return [make_event(row) for row in rows]
+
+    def get_fact(self, key: str) -> str | None:
+        """Return a remembered fact."""
+        row = self._one("SELECT value FROM facts WHERE key = ?", key)
+        return None if row is None else str(row[0])
+
+    def set_fact(self, key: str, value: str) -> None:
+        """Remember a fact."""
+        self._connection.execute(
+            "INSERT INTO facts (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
+
+    def _all(self, statement: str, *values: object) -> list[Row]:
+        return self._connection.execute(statement, values).fetchall()
+
+    def _one(self, statement: str, *values: object) -> Row | None:
+        # fetchall, not fetchone: an unfinished cursor would keep the snapshot of a reader open.
+        rows = self._all(statement, *values)
+        return rows[0] if rows else None
+
+    def _explain_allocation(self, allocation: Allocation, error: sqlite3.IntegrityError) -> ConflictError:
+        for gpu_uuid in allocation.gpu_uuids:
+            holder = self._one(_HOLDER_OF, gpu_uuid)
+            if holder is not None and holder[0] != allocation.id:
+                return ConflictError(
+                    f"{gpu_uuid} is held by the allocation {holder[0]}, {allocation.container_name} cannot have it.",
+                    details={"gpu": gpu_uuid, "allocation": holder[0]},
+                )
+        return ConflictError(f"The allocation {allocation.id} of {allocation.container_name} is not possible: {error}.")
+
+    def _write_container(self, statement: str, row: ContainerRow) -> None:
+        try:
+            self._connection.execute(statement, container_values(row))
+        except sqlite3.IntegrityError as error:
+            raise self._explain_container(row, error) from error
+
+    def _explain_container(self, row: ContainerRow, error: sqlite3.IntegrityError) -> ConflictError:
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            return ConflictError(
+                f"The container {row.name} cannot be recorded: there is no allocation {row.allocation_id}."
+            )
+        if "containers.nonce" in str(error):
+            return ConflictError(f"The container {row.name} cannot be recorded: another container carries its nonce.")
+        return ConflictError(
+            f"There is a container {row.name} already.", hint=f"Choose another name, or open it: ds01 open {row.name}"
+        )
