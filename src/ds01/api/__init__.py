@@ -1,0 +1,1 @@
+"""The wire contract, shared by both ends of the Unix socket."""

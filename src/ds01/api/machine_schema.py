@@ -1,0 +1,136 @@
+"""The documents about the machine: devices, limits, status. A part of ds01.api.schema."""
+
+from collections.abc import Mapping
+from typing import Literal, TypedDict
+
+
+class HolderDocument(TypedDict):
+    """Who holds a device."""
+
+    owner_uid: int | None
+    owner: str
+    container: str
+    state: str
+    since: str
+    until: str | None
+
+
+class GpuDocument(TypedDict):
+    """A device of the machine."""
+
+    uuid: str
+    address: str
+    parent_uuid: str
+    kind: Literal["full", "mig"]
+    profile: str
+    model: str
+    state: str
+    free: bool
+    reason: str
+    memory_bytes: int
+    memory_used_bytes: int | None
+    utilization_ratio: float | None
+    power_w: float | None
+    temperature_c: int | None
+    energy_j: float | None
+    gpu_equivalents: float
+    holders: list[HolderDocument]
+
+
+class GpuList(TypedDict):
+    """Devices of the machine in display order."""
+
+    schema_version: int
+    driver_version: str
+    cuda_version: str
+    gpus: list[GpuDocument]
+
+
+class LimitValue(TypedDict):
+    """One limit: None is unlimited; sizes are bytes, lengths of time are seconds."""
+
+    value: float | str | bool | list[str] | Mapping[str, int | str | None] | None
+    origin: str
+
+
+class UsageDocument(TypedDict):
+    """What a user holds."""
+
+    gpus: int
+    gpu_equivalents: float
+    containers: int
+
+
+class LimitsDocument(TypedDict):
+    """What a user may hold and what a container of theirs may use, with the origin of every value."""
+
+    schema_version: int
+    uid: int
+    user: str
+    group: str
+    mode: Literal["personal", "server"]
+    limits: dict[str, LimitValue]
+    usage: UsageDocument
+    cgroup_parent: str
+    docker_args: list[str]
+    not_enforced: list[str]
+
+
+class EngineStatus(TypedDict):
+    """The container engine; version is empty when it does not answer."""
+
+    ok: bool
+    message: str
+    version: str
+    api_version: str
+    storage_driver: str
+    cgroup_driver: str
+
+
+class DevicesStatus(TypedDict):
+    """The devices."""
+
+    ok: bool
+    message: str
+    gpus: int
+    free: int
+
+
+class PolicyStatus(TypedDict):
+    """The policy in force; message says why a newer file is not."""
+
+    ok: bool
+    source: str
+    message: str
+
+
+class StatusDocument(TypedDict):
+    """The machine at a glance."""
+
+    schema_version: int
+    version: str
+    mode: Literal["personal", "server"]
+    pid: int
+    started_at: str
+    engine: EngineStatus
+    devices: DevicesStatus
+    policy: PolicyStatus
+    containers: int
+    containers_running: int
+    usage: UsageDocument
+
+
+class ShutdownDocument(TypedDict):
+    """The daemon leaves."""
+
+    schema_version: int
+    message: str
+
+
+class OpenApiDocument(TypedDict):
+    """The OpenAPI document of this API."""
+
+    openapi: str
+    info: dict[str, object]
+    paths: dict[str, object]
+    components: dict[str, object]

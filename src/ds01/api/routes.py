@@ -1,0 +1,211 @@
+"""The table of routes: what `ds01d` answers. Handlers, client and the OpenAPI document are checked against it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ds01.api import schema
+
+AnswerKind = Literal["json", "stream", "bytes", "upgrade"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter.
+
+    Attributes:
+        name: Its name.
+        type: boolean, integer or string.
+        meaning: One sentence.
+    """
+
+    name: str
+    type: Literal["boolean", "integer", "string"]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route.
+
+    Attributes:
+        name: Name of the handler and OpenAPI operation id.
+        method: HTTP method.
+        path: Path with `{parameters}`.
+        summary: One sentence.
+        answer: Document of the answer; None for bytes.
+        body: Document of the request; None without one.
+        parameters: Query parameters.
+        answer_kind: json; stream: also lines of ProgressMessage when asked for; bytes; upgrade: raw bytes after 101.
+        errors: Codes of the errors it answers with, beside `invalid_request` and `backend_failed`.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    summary: str
+    answer: type | None
+    body: type | None = None
+    parameters: tuple[Parameter, ...] = ()
+    answer_kind: AnswerKind = "json"
+    errors: tuple[str, ...] = ()
+
+
+_OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
+_FORCE = Parameter("force", "boolean", "Stop it first when it runs.")
+_DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
+
+ROUTES: tuple[Route, ...] = (
+    Route("get_status", "GET", "/v1/status", "The machine at a glance.", schema.StatusDocument),
+    Route(
+        "list_containers",
+        "GET",
+        "/v1/containers",
+        "Containers of the caller, or all that the caller may see.",
+        schema.ContainerList,
+        parameters=(Parameter("all", "boolean", "Everybody's containers, as far as the caller may see them."), _OWNER),
+        errors=("forbidden",),
+    ),
+    Route(
+        "create_container",
+        "POST",
+        "/v1/containers",
+        "Create a container: validate, grant, pull, create, verify, activate; undone as a whole on any failure.",
+        schema.CreatedContainer,
+        body=schema.CreateContainerBody,
+        answer_kind="stream",
+        errors=("forbidden", "quota_exceeded", "not_found", "conflict", "no_capacity"),
+    ),
+    Route(
+        "get_container",
+        "GET",
+        "/v1/containers/{name}",
+        "One container with its limits and labels.",
+        schema.ContainerDetailsDocument,
+        parameters=(Parameter("inspect", "boolean", "With the engine's own document."), _OWNER),
+        errors=("not_found",),
+    ),
+    Route(
+        "start_container",
+        "POST",
+        "/v1/containers/{name}/start",
+        "Start a container; its GPUs are checked or granted anew.",
+        schema.StartedContainer,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict", "no_capacity", "quota_exceeded"),
+    ),
+    Route(
+        "stop_container",
+        "POST",
+        "/v1/containers/{name}/stop",
+        "Stop a container: every process gets SIGTERM, and SIGKILL after the grace.",
+        schema.StoppedContainer,
+        body=schema.StopContainerBody,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "remove_container",
+        "DELETE",
+        "/v1/containers/{name}",
+        "Remove a container and its private tag; its workspace stays.",
+        schema.RemovedContainer,
+        parameters=(_FORCE, _DRY_RUN, _OWNER),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "release_gpus",
+        "POST",
+        "/v1/containers/{name}/release",
+        "Give back the GPUs of a stopped container.",
+        schema.ReleasedGpus,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "get_logs",
+        "GET",
+        "/v1/containers/{name}/logs",
+        "Output of the container's main process.",
+        None,
+        parameters=(
+            Parameter("follow", "boolean", "Go on as it grows."),
+            Parameter("tail", "integer", "Only the last lines."),
+            Parameter("timestamps", "boolean", "Each line begins with its time."),
+            _OWNER,
+        ),
+        answer_kind="bytes",
+        errors=("not_found",),
+    ),
+    Route(
+        "get_stats",
+        "GET",
+        "/v1/stats",
+        "One reading of running containers.",
+        schema.StatsList,
+        parameters=(
+            Parameter("name", "string", "Only this container."),
+            Parameter("all", "boolean", "Everybody's, as far as the caller may see them."),
+            _OWNER,
+        ),
+        errors=("not_found", "conflict", "forbidden"),
+    ),
+    Route(
+        "list_processes",
+        "GET",
+        "/v1/containers/{name}/processes",
+        "Processes of a running container.",
+        schema.ProcessList,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "create_exec",
+        "POST",
+        "/v1/containers/{name}/exec",
+        "Prepare a program in a running container.",
+        schema.ExecCreated,
+        body=schema.ExecBody,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict", "forbidden"),
+    ),
+    Route(
+        "start_exec",
+        "POST",
+        "/v1/exec/{exec_id}/start",
+        "Start it: after 101 the connection carries its bytes, raw with a terminal, else in the engine's frames.",
+        None,
+        answer_kind="upgrade",
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "resize_exec",
+        "POST",
+        "/v1/exec/{exec_id}/resize",
+        "Set the size of its terminal.",
+        schema.ExecStatus,
+        body=schema.ResizeBody,
+        errors=("not_found",),
+    ),
+    Route(
+        "get_exec", "GET", "/v1/exec/{exec_id}", "Its state and exit status.", schema.ExecStatus, errors=("not_found",)
+    ),
+    Route("list_gpus", "GET", "/v1/gpus", "Devices of the machine and who holds them.", schema.GpuList),
+    Route(
+        "get_limits",
+        "GET",
+        "/v1/limits",
+        "What a user may hold and use, with the origin of every value.",
+        schema.LimitsDocument,
+        parameters=(_OWNER,),
+        errors=("forbidden", "not_found"),
+    ),
+    Route("get_openapi", "GET", "/v1/openapi.json", "This table as an OpenAPI document.", schema.OpenApiDocument),
+    Route(
+        "shut_down",
+        "POST",
+        "/v1/shutdown",
+        "A personal daemon leaves; containers go on.",
+        schema.ShutdownDocument,
+        errors=("forbidden",),
+    ),
+)

@@ -1,0 +1,321 @@
+"""Every document that crosses the socket, as TypedDicts: the client imports nothing but `typing`.
+
+Times are ISO 8601 text with a zone, lengths of time are seconds, sizes are bytes, None is "unlimited" or "unknown" as
+the field says. Fields never change their meaning; new ones may come.
+"""
+
+from typing import Literal, NotRequired, TypedDict
+
+from ds01.api.machine_schema import (
+    DevicesStatus as DevicesStatus,
+)
+from ds01.api.machine_schema import (
+    EngineStatus as EngineStatus,
+)
+from ds01.api.machine_schema import (
+    GpuDocument as GpuDocument,
+)
+from ds01.api.machine_schema import (
+    GpuList as GpuList,
+)
+from ds01.api.machine_schema import (
+    HolderDocument as HolderDocument,
+)
+from ds01.api.machine_schema import (
+    LimitsDocument as LimitsDocument,
+)
+from ds01.api.machine_schema import (
+    LimitValue as LimitValue,
+)
+from ds01.api.machine_schema import (
+    OpenApiDocument as OpenApiDocument,
+)
+from ds01.api.machine_schema import (
+    PolicyStatus as PolicyStatus,
+)
+from ds01.api.machine_schema import (
+    ShutdownDocument as ShutdownDocument,
+)
+from ds01.api.machine_schema import (
+    StatusDocument as StatusDocument,
+)
+from ds01.api.machine_schema import (
+    UsageDocument as UsageDocument,
+)
+
+SCHEMA_VERSION = 1
+
+
+class Problem(TypedDict):
+    """An error (RFC 9457). `code` is for programs, `hint` says what to do next."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    exit_status: int
+    hint: NotRequired[str]
+    details: NotRequired[dict[str, object]]
+
+
+class GpuRequestBody(TypedDict):
+    """What is asked for in GPUs."""
+
+    count: NotRequired[int]
+    kind: NotRequired[str]
+    memory_bytes: NotRequired[int]
+
+
+class PortBody(TypedDict):
+    """A port to publish on the host's loopback address; host_port 0: the engine picks one."""
+
+    container_port: int
+    host_port: NotRequired[int]
+    protocol: NotRequired[Literal["tcp", "udp"]]
+
+
+class CreateContainerBody(TypedDict):
+    """A new container: of a framework of the catalogue, or of any image."""
+
+    name: str
+    framework: NotRequired[str]
+    version: NotRequired[str]
+    image: NotRequired[str]
+    architecture: NotRequired[str]
+    workspace: NotRequired[str]
+    data: NotRequired[str]
+    models: NotRequired[str]
+    gpu: NotRequired[GpuRequestBody]
+    cpus: NotRequired[float]
+    memory_bytes: NotRequired[int]
+    memory_swap_bytes: NotRequired[int]
+    shm_size_bytes: NotRequired[int]
+    pids_limit: NotRequired[int]
+    cgroup_parent: NotRequired[str]
+    environment: NotRequired[dict[str, str]]
+    ports: NotRequired[list[PortBody]]
+    interface: NotRequired[Literal["cli", "api", "mlc"]]
+    dry_run: NotRequired[bool]
+
+
+class GpuGrant(TypedDict):
+    """One device of a container."""
+
+    uuid: str
+    address: str
+    kind: Literal["full", "mig", "unknown"]
+    profile: str
+    memory_bytes: int
+    gpu_equivalents: float
+
+
+class LimitsOfContainer(TypedDict):
+    """Limits as the engine enforces them; None is unlimited."""
+
+    cpus: float | None
+    memory_bytes: int | None
+    memory_swap_bytes: int | None
+    shm_size_bytes: int | None
+    pids: int | None
+    cgroup_parent: str
+    ulimits: dict[str, int]
+
+
+class ContainerDocument(TypedDict):
+    """A container as its owner sees it."""
+
+    name: str
+    id: str
+    owner_uid: int
+    owner: str
+    state: str
+    status: str
+    origin: Literal["ds01", "mlc", "docker"]
+    managed: bool
+    image: str
+    framework: str
+    created_at: str
+    gpus: list[GpuGrant]
+    allocation_id: str | None
+    allocation_state: str | None
+    workspace: str | None
+
+
+class ContainerDetailsDocument(ContainerDocument):
+    """A container with everything that one row of a list leaves out."""
+
+    engine_name: str
+    image_id: str
+    started_at: str | None
+    finished_at: str | None
+    exit_code: int | None
+    error: str
+    data: str | None
+    models: str | None
+    limits: LimitsOfContainer
+    labels: dict[str, str]
+    ip_address: str
+    inspect: NotRequired[dict[str, object]]
+
+
+class ContainerList(TypedDict):
+    """Containers, newest first."""
+
+    schema_version: int
+    containers: list[ContainerDocument]
+
+
+class CreatedContainer(TypedDict):
+    """Outcome of a creation, or with dry_run what it would be."""
+
+    schema_version: int
+    container: NotRequired[ContainerDetailsDocument]
+    dry_run: bool
+    docker_command: str
+    reasons: list[str]
+    warnings: list[str]
+
+
+class ProgressMessage(TypedDict):
+    """One line of a long request's stream; `kind` says which of the other fields are there."""
+
+    kind: Literal["step", "pull", "result", "problem"]
+    message: NotRequired[str]
+    layer: NotRequired[str]
+    current_bytes: NotRequired[int | None]
+    total_bytes: NotRequired[int | None]
+    result: NotRequired[CreatedContainer]
+    problem: NotRequired[Problem]
+
+
+class StartedContainer(TypedDict):
+    """Outcome of a start."""
+
+    schema_version: int
+    container: ContainerDetailsDocument
+    was_running: bool
+    warnings: list[str]
+
+
+class StopContainerBody(TypedDict):
+    """How to stop; without grace_s the policy's grace."""
+
+    grace_s: NotRequired[float]
+    dry_run: NotRequired[bool]
+
+
+class StoppedContainer(TypedDict):
+    """Outcome of a stop."""
+
+    schema_version: int
+    container: ContainerDetailsDocument
+    was_running: bool
+    dry_run: bool
+    docker_command: str
+
+
+class RemovedContainer(TypedDict):
+    """Outcome of a removal; the workspace stays."""
+
+    schema_version: int
+    name: str
+    workspace: str | None
+    gpus_released: list[str]
+    dry_run: bool
+    docker_command: str
+
+
+class ReleasedGpus(TypedDict):
+    """Outcome of giving back the GPUs of a stopped container."""
+
+    schema_version: int
+    name: str
+    gpus_released: list[str]
+
+
+class ExecBody(TypedDict):
+    """A program to run in a running container; without a command, a login shell."""
+
+    command: NotRequired[list[str]]
+    as_root: NotRequired[bool]
+    environment: NotRequired[dict[str, str]]
+    working_dir: NotRequired[str]
+    terminal: NotRequired[bool]
+    stdin: NotRequired[bool]
+
+
+class ExecCreated(TypedDict):
+    """A prepared program; start it at /v1/exec/{exec_id}/start."""
+
+    schema_version: int
+    exec_id: str
+    container: str
+    command: list[str]
+    terminal: bool
+
+
+class ExecStatus(TypedDict):
+    """State of a program."""
+
+    schema_version: int
+    exec_id: str
+    running: bool
+    exit_code: int | None
+
+
+class ResizeBody(TypedDict):
+    """Size of a terminal."""
+
+    rows: int
+    columns: int
+
+
+class ProcessRow(TypedDict):
+    """A process of a container."""
+
+    pid: int
+    user: str
+    command: str
+
+
+class ProcessList(TypedDict):
+    """Processes of a running container."""
+
+    schema_version: int
+    name: str
+    processes: list[ProcessRow]
+
+
+class GpuReading(TypedDict):
+    """What a device of a container does now; None where this device cannot have the figure."""
+
+    uuid: str
+    address: str
+    utilization_ratio: float | None
+    memory_used_bytes: int | None
+    memory_bytes: int
+
+
+class StatsDocument(TypedDict):
+    """One reading of a running container."""
+
+    name: str
+    owner: str
+    cpu_ratio: float | None
+    memory_used_bytes: int
+    memory_limit_bytes: int
+    network_rx_bytes: int | None
+    network_tx_bytes: int | None
+    block_read_bytes: int
+    block_write_bytes: int
+    pids: int
+    gpus: list[GpuReading]
+    gpu_memory_used_bytes: int | None
+
+
+class StatsList(TypedDict):
+    """Readings of running containers."""
+
+    schema_version: int
+    containers: list[StatsDocument]

@@ -1,0 +1,222 @@
+"""Containers: list, create, inspect, start, stop, remove, release."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from aiohttp import web
+
+from ds01.api import schema
+from ds01.daemon import documents
+from ds01.daemon.call import Call
+from ds01.daemon.documents import SCHEMA
+from ds01.daemon.identity import Identities
+from ds01.daemon.server import Handler
+from ds01.daemon.stream_answer import LINES
+from ds01.domain.container import ContainerDetails, PublishedPort
+from ds01.domain.gpu import Gpu, all_gpus
+from ds01.domain.request import GpuRequest
+from ds01.errors import BackendError, ConflictError, InvalidRequestError
+from ds01.service.containers import ContainerService, ContainerView
+from ds01.service.creation import Creation, CreationService
+from ds01.service.images import ImageOrder
+from ds01.service.order import CreateOrder
+from ds01.service.ports import Devices
+
+
+class ContainerHandlers:
+    """Answers for containers."""
+
+    def __init__(
+        self,
+        containers: ContainerService,
+        creation: CreationService,
+        devices: Devices,
+        identities: Identities,
+        *,
+        is_personal: bool,
+    ) -> None:
+        self._containers = containers
+        self._creation = creation
+        self._devices = devices
+        self._identities = identities
+        self._is_personal = is_personal
+
+    def table(self) -> dict[str, Handler]:
+        """Return the handlers by route."""
+        return {
+            "list_containers": self.list_containers,
+            "create_container": self.create_container,
+            "get_container": self.get_container,
+            "start_container": self.start_container,
+            "stop_container": self.stop_container,
+            "remove_container": self.remove_container,
+            "release_gpus": self.release_gpus,
+        }
+
+    async def list_containers(self, call: Call) -> schema.ContainerList:
+        """Mine; with `all` everything that the caller may see."""
+        uid = call.uid
+        views = await self._containers.list_views()
+        if not (call.flag("all") and (self._is_personal or call.caller.is_admin)):
+            views = [view for view in views if view.uid == uid]
+        gpus = await self._gpus_by_uuid(views)
+        names = documents.Names(await self._identities.names(view.uid for view in views))
+        found = [documents.container_document(view, gpus, names) for view in views]
+        return schema.ContainerList(schema_version=SCHEMA, containers=found)
+
+    async def _gpus_by_uuid(self, views: list[ContainerView]) -> Mapping[str, Gpu]:
+        if not any(view.allocation and view.allocation.gpu_uuids for view in views):
+            return {}
+        try:
+            return {gpu.uuid: gpu for gpu in all_gpus(await self._devices.read_inventory())}
+        except BackendError:
+            return {}  # a list of containers is worth having without the names of their devices
+
+    async def create_container(self, call: Call) -> schema.CreatedContainer | web.StreamResponse:
+        """Create; with `Accept: application/x-ndjson` as a stream of progress."""
+        body = call.document(schema.CreateContainerBody)
+        order = order_of(body)
+        if body.get("dry_run", False):
+            return self._created(call, await self._creation.dry_run(call.caller, order), ())
+        if LINES in call.request.headers.get("Accept", ""):
+            return await self._create_streaming(call, order)
+        return await self._created_with_devices(call, await self._creation.create(call.caller, order, _ignore))
+
+    async def _create_streaming(self, call: Call, order: CreateOrder) -> web.StreamResponse:
+        stream = await call.begin_stream(LINES)
+        creation = await self._creation.create(call.caller, order, stream.send)
+        await stream.send({"kind": "result", "result": await self._created_with_devices(call, creation)})
+        return await stream.end()
+
+    async def _created_with_devices(self, call: Call, creation: Creation) -> schema.CreatedContainer:
+        devices = await self._containers.devices_of(creation.details) if creation.details else ()
+        return self._created(call, creation, devices)
+
+    def _created(self, call: Call, creation: Creation, devices: tuple[Gpu | str, ...]) -> schema.CreatedContainer:
+        document = schema.CreatedContainer(
+            schema_version=SCHEMA,
+            dry_run=creation.details is None,
+            docker_command=creation.docker_command,
+            reasons=list(creation.reasons),
+            warnings=list(creation.warnings),
+        )
+        if creation.details is not None:
+            user = call.caller.user
+            document["container"] = documents.details_document(
+                creation.details,
+                uid=user.uid,
+                owner=user.name,
+                allocation=creation.allocation,
+                is_managed=True,
+                devices=devices,
+            )
+        return document
+
+    async def get_container(self, call: Call) -> schema.ContainerDetailsDocument:
+        """One container."""
+        details = await self._containers.get_details(call.uid, call.name)
+        document = await self._details(call, details)
+        if call.flag("inspect"):
+            document["inspect"] = dict(details.raw)
+        return document
+
+    async def _details(self, call: Call, details: ContainerDetails) -> schema.ContainerDetailsDocument:
+        row = await self._containers.find_row(details)
+        return documents.details_document(
+            details,
+            uid=call.uid,
+            owner=await self._identities.name(call.uid),
+            allocation=await self._containers.find_allocation(row),
+            is_managed=row is not None,
+            devices=await self._containers.devices_of(details),
+        )
+
+    async def start_container(self, call: Call) -> schema.StartedContainer:
+        """Start."""
+        started = await self._containers.start(call.caller, call.uid, call.name)
+        return schema.StartedContainer(
+            schema_version=SCHEMA,
+            container=await self._details(call, started.details),
+            was_running=started.was_running,
+            warnings=list(started.warnings),
+        )
+
+    async def stop_container(self, call: Call) -> schema.StoppedContainer:
+        """Stop, or say how."""
+        body = call.document(schema.StopContainerBody)
+        grace_s = body.get("grace_s")
+        if grace_s is not None and not 0 <= grace_s <= 3600:
+            raise InvalidRequestError("The grace is 0 seconds to 1 hour.", hint="Use --time 30s.")
+        if body.get("dry_run", False):
+            details = await self._containers.get_details(call.uid, call.name)
+            was_running = details.state.has_processes
+        else:
+            grace = timedelta(seconds=grace_s) if grace_s is not None else None
+            stopped = await self._containers.stop(call.caller, call.uid, call.name, grace)
+            details, was_running = stopped.details, stopped.was_running
+        return schema.StoppedContainer(
+            schema_version=SCHEMA,
+            container=await self._details(call, details),
+            was_running=was_running,
+            dry_run=body.get("dry_run", False),
+            docker_command=f"docker stop{f' --time {grace_s:.0f}' if grace_s is not None else ''} {details.name}",
+        )
+
+    async def remove_container(self, call: Call) -> schema.RemovedContainer:
+        """Remove, or say how."""
+        force = call.flag("force")
+        details = await self._containers.get_details(call.uid, call.name)
+        released: tuple[str, ...] = ()
+        if call.flag("dry_run"):
+            if details.state.has_processes and not force:
+                raise ConflictError(f"{call.name} is {details.state}.", hint="Stop it first, or use --force.")
+            allocation = await self._containers.find_allocation(await self._containers.find_row(details))
+            released = allocation.gpu_uuids if allocation and allocation.is_holding else ()
+        else:
+            removed = await self._containers.remove(call.caller, call.uid, call.name, force=force)
+            released = removed.released
+        workspace = next((mount.source for mount in details.mounts if mount.target == "/workspace"), None)
+        return schema.RemovedContainer(
+            schema_version=SCHEMA,
+            name=call.name,
+            workspace=workspace,
+            gpus_released=list(released),
+            dry_run=call.flag("dry_run"),
+            docker_command=f"docker rm{' --force' if force else ''} --volumes {details.name}",
+        )
+
+    async def release_gpus(self, call: Call) -> schema.ReleasedGpus:
+        """Give back the GPUs of a stopped container."""
+        released = await self._containers.release(call.caller, call.uid, call.name)
+        return schema.ReleasedGpus(schema_version=SCHEMA, name=call.name, gpus_released=list(released))
+
+
+async def _ignore(_message: Mapping[str, object]) -> None:
+    """Nobody asked for progress."""
+
+
+def order_of(body: schema.CreateContainerBody) -> CreateOrder:
+    """Return the order that a document says."""
+    gpu = body.get("gpu", {})
+    return CreateOrder(
+        name=body["name"],
+        image=ImageOrder(body.get("framework"), body.get("version"), body.get("image"), body.get("architecture")),
+        request=GpuRequest(gpu.get("count", 1), gpu.get("kind", "any").strip().lower(), gpu.get("memory_bytes")),
+        workspace=body.get("workspace"),
+        data=body.get("data"),
+        models=body.get("models"),
+        wishes={
+            "max_cpus": body.get("cpus"),
+            "memory": body.get("memory_bytes"),
+            "memory_swap": body.get("memory_swap_bytes"),
+            "shm_size": body.get("shm_size_bytes"),
+            "pids_limit": body.get("pids_limit"),
+        },
+        cgroup_parent=body.get("cgroup_parent"),
+        environment=body.get("environment", {}),
+        ports=tuple(
+            PublishedPort(port["container_port"], port.get("host_port", 0), port.get("protocol", "tcp"))
+            for port in body.get("ports", [])
+        ),
+        interface=body.get("interface", "api"),
+    )

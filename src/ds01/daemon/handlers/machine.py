@@ -1,0 +1,158 @@
+"""The machine: status, devices, limits, the API's own description, leaving."""
+
+import os
+from collections.abc import Callable
+
+from ds01 import VERSION
+from ds01.api import schema
+from ds01.api.openapi import build_openapi
+from ds01.daemon import documents
+from ds01.daemon.call import Call
+from ds01.daemon.documents import SCHEMA
+from ds01.daemon.identity import Identities
+from ds01.daemon.policy_file import PolicyFile
+from ds01.daemon.server import Handler
+from ds01.domain.limit import docker_args
+from ds01.domain.quota import Usage, usage_of
+from ds01.errors import BackendError, ForbiddenError
+from ds01.service.containers import ContainerService
+from ds01.service.limits import LimitService, cgroup_parent_of
+from ds01.service.ports import World
+from ds01.service.usage import UsageService
+
+NOT_ENFORCED_PERSONAL = ["aggregate"]
+
+
+class MachineHandlers:
+    """Answers for the machine."""
+
+    def __init__(
+        self,
+        world: World,
+        limits: LimitService,
+        containers: ContainerService,
+        usage: UsageService,
+        *,
+        identities: Identities,
+        policy: PolicyFile,
+        is_personal: bool,
+        leave: Callable[[str], None],
+    ) -> None:
+        self._engine = world.engine
+        self._store = world.store
+        self._limits = limits
+        self._containers = containers
+        self._usage = usage
+        self._identities = identities
+        self._policy = policy
+        self._started_at = world.clock.now()
+        self._is_personal = is_personal
+        self._leave = leave
+
+    def table(self) -> dict[str, Handler]:
+        """Return the handlers by route."""
+        return {
+            "get_status": self.get_status,
+            "list_gpus": self.list_gpus,
+            "get_limits": self.get_limits,
+            "get_openapi": self.get_openapi,
+            "shut_down": self.shut_down,
+        }
+
+    async def get_status(self, call: Call) -> schema.StatusDocument:
+        """The machine at a glance; parts that fail say so instead of hiding."""
+        engine, total, running = await self._engine_status(call.caller.uid)
+        return schema.StatusDocument(
+            schema_version=SCHEMA,
+            version=VERSION,
+            mode="personal" if self._is_personal else "server",
+            pid=os.getpid(),
+            started_at=self._started_at.isoformat(timespec="seconds"),
+            engine=engine,
+            devices=await self._devices_status(engine["ok"]),
+            policy=schema.PolicyStatus(
+                ok=self._policy.problem is None, source=self._policy.current.source, message=self._policy.problem or ""
+            ),
+            containers=total,
+            containers_running=running,
+            usage=await self._usage_document(call.caller.uid),
+        )
+
+    async def _engine_status(self, uid: int) -> tuple[schema.EngineStatus, int, int]:
+        """Also the number of the user's containers, and of those that run."""
+        try:
+            info = await self._engine.get_info()
+            views = [view for view in await self._containers.list_views() if view.uid == uid]
+        except BackendError as failure:
+            silent = schema.EngineStatus(
+                ok=False, message=failure.message, version="", api_version="", storage_driver="", cgroup_driver=""
+            )
+            return silent, 0, 0
+        status = schema.EngineStatus(
+            ok=True,
+            message="",
+            version=info.version,
+            api_version=".".join(map(str, info.api_version)),
+            storage_driver=info.storage_driver,
+            cgroup_driver=info.cgroup_driver,
+        )
+        return status, len(views), sum(1 for view in views if view.summary.state.has_processes)
+
+    async def _devices_status(self, engine_answers: bool) -> schema.DevicesStatus:  # noqa: FBT001 - one private caller
+        if not engine_answers:
+            return schema.DevicesStatus(
+                ok=False, message="The engine does not answer, so who holds what is unknown.", gpus=0, free=0
+            )
+        try:
+            _, views = await self._usage.devices()
+        except BackendError as failure:
+            return schema.DevicesStatus(ok=False, message=failure.message, gpus=0, free=0)
+        return schema.DevicesStatus(ok=True, message="", gpus=len(views), free=sum(1 for view in views if view.is_free))
+
+    async def _usage_of(self, uid: int) -> Usage:
+        rows, allocations = await self._store.read(
+            lambda transaction: (transaction.list_containers(), transaction.list_allocations())
+        )
+        return usage_of(uid, allocations, sum(1 for row in rows if row.uid == uid))
+
+    async def _usage_document(self, uid: int) -> schema.UsageDocument:
+        usage = await self._usage_of(uid)
+        return schema.UsageDocument(
+            gpus=usage.gpus, gpu_equivalents=round(usage.gpu_equivalents, 6), containers=usage.containers
+        )
+
+    async def list_gpus(self, call: Call) -> schema.GpuList:
+        """Devices and who holds them."""
+        inventory, views = await self._usage.devices()
+        names = await self._identities.names(holder.uid for view in views for holder in view.holders)
+        return documents.gpu_list(inventory, views, documents.Names(names))
+
+    async def get_limits(self, call: Call) -> schema.LimitsDocument:
+        """What a user may hold and use."""
+        user = await self._identities.user(call.uid)
+        info = await self._engine.get_info()
+        limits = self._limits.effective(user, info)
+        parent = cgroup_parent_of(user, info)
+        return schema.LimitsDocument(
+            schema_version=SCHEMA,
+            uid=user.uid,
+            user=user.name,
+            group=limits.group,
+            mode="personal" if self._is_personal else "server",
+            limits=documents.limit_values(limits),
+            usage=await self._usage_document(user.uid),
+            cgroup_parent=parent,
+            docker_args=docker_args(limits.values, parent),
+            not_enforced=NOT_ENFORCED_PERSONAL if self._is_personal else [],
+        )
+
+    async def get_openapi(self, call: Call) -> object:
+        """The OpenAPI document."""
+        return build_openapi(VERSION)
+
+    async def shut_down(self, call: Call) -> schema.ShutdownDocument:
+        """A personal daemon leaves when its user asks."""
+        if not self._is_personal and not call.caller.user.is_root:
+            raise ForbiddenError("Only root may end this daemon.", hint="Ask your administrator.")
+        self._leave("a client asked")
+        return schema.ShutdownDocument(schema_version=SCHEMA, message="The daemon leaves; containers go on.")

@@ -1,0 +1,163 @@
+"""What the daemon does by itself: reconcile, follow the engine's events, leave when nobody needs it."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+
+from ds01.daemon.policy_file import PolicyFile
+from ds01.daemon.server import ApiServer
+from ds01.daemon.streams import StreamRelay
+from ds01.domain.event import Event
+from ds01.errors import Ds01Error
+from ds01.service.limits import LimitService
+from ds01.service.ports import Clock, Engine, World
+from ds01.service.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
+RECONCILE_PERIOD = timedelta(seconds=30)
+"""Deadlines of claims and holds are looked at this often even when nothing happens."""
+RETRY_AFTER = timedelta(seconds=2)
+WATCH_PERIOD = timedelta(seconds=2)
+IDLE_S = 30 * 60.0
+_RELEVANT_ACTIONS = frozenset({"create", "start", "die", "destroy", "rename", "pause", "unpause", "update"})
+
+
+class ReconcileLoop:
+    """Runs reconcile whenever something happened, and from time to time."""
+
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something happened."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Go on for ever. An engine that does not answer is tried again; a bug ends the daemon."""
+        while True:
+            self._wake.clear()
+            pause = RECONCILE_PERIOD
+            try:
+                for action in await self._reconciler.run():
+                    log.info("reconcile: %s %s: %s", action.kind, action.engine_id or action.nonce, action.reason)
+            except Ds01Error as failure:
+                log.warning("reconcile: %s", failure)
+                pause = RETRY_AFTER
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause.total_seconds())
+            except TimeoutError:
+                continue
+
+
+class EventLoop:
+    """Follows the engine's events. After a gap everything is looked at anew."""
+
+    def __init__(self, engine: Engine, limits: LimitService, reconcile: ReconcileLoop, clock: Clock) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._reconcile = reconcile
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Go on for ever: reconnect from where it broke off, never take an event twice."""
+        cursor: str | None = None
+        seen: set[tuple[str, str, str]] = set()
+        while True:
+            try:
+                async with aclosing(self._engine.watch_events(since=cursor)) as events:
+                    async for event in events:
+                        key = (event.cursor, event.actor_id, event.action)
+                        if key in seen:
+                            continue
+                        seen = {key} if event.cursor != cursor else seen | {key}
+                        cursor = event.cursor
+                        if event.kind == "container" and event.action in _RELEVANT_ACTIONS:
+                            self._reconcile.wake()
+            except Ds01Error as failure:
+                log.warning("events: %s", failure)
+            self._limits.forget_engine()
+            self._reconcile.wake()
+            await self._clock.sleep(RETRY_AFTER)
+
+
+class WatchLoop:
+    """Looks after the daemon's own surroundings: its policy file, its socket's path, whether anybody needs it."""
+
+    def __init__(
+        self,
+        policy: PolicyFile,
+        world: World,
+        server: ApiServer,
+        relay: StreamRelay,
+        *,
+        socket_path: Path,
+        is_personal: bool,
+        leave: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy = policy
+        self._store = world.store
+        self._clock = world.clock
+        self._server = server
+        self._relay = relay
+        self._socket_path = socket_path
+        self._is_personal = is_personal
+        self._leave = leave
+        self._monotonic = monotonic
+        self._inode: int | None = None
+
+    async def run(self) -> None:
+        """Go on for ever."""
+        self._inode = _inode(self._socket_path)
+        while True:
+            await self._clock.sleep(WATCH_PERIOD)
+            try:
+                await self._look_at_policy()
+            except Ds01Error as failure:
+                log.warning("watch: %s", failure)
+            if self._is_personal:
+                self._leave_if_unneeded()
+
+    async def _look_at_policy(self) -> None:
+        before = self._policy.problem
+        if self._policy.reload_if_changed():
+            await self._record(
+                Event("policy.changed", self._clock.now(), details={"source": self._policy.current.source})
+            )
+        elif self._policy.problem is not None and self._policy.problem != before:
+            details = {"source": self._policy.current.source, "reason": self._policy.problem}
+            await self._record(Event("policy.rejected", self._clock.now(), details=details))
+
+    def _leave_if_unneeded(self) -> None:
+        if _inode(self._socket_path) != self._inode:
+            self._leave("its socket is gone")
+        busy = self._server.requests_under_way or self._relay.open_streams
+        if not busy and self._monotonic() - self._server.last_request > IDLE_S:
+            self._leave("nobody asked for 30 minutes")
+
+    async def _record(self, event: Event) -> None:
+        await self._store.write(lambda transaction: transaction.append_event(event))
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
+async def guard(name: str, loop: Callable[[], Awaitable[None]], leave: Callable[[str], None]) -> None:
+    """Run a loop that must not end. If it does, that is an incident: it is logged and the daemon stops."""
+    try:
+        await loop()
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        log.exception("the loop %s failed", name)
+    leave(f"the loop {name} ended")

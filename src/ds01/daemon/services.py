@@ -1,0 +1,89 @@
+"""The use cases, wired to one world: the daemon's with adapters, the tests' with fakes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+
+from ds01.domain.image import parse_catalogue
+from ds01.domain.policy import Policy
+from ds01.service.adoption import AdoptionRules
+from ds01.service.allocations import AllocationService
+from ds01.service.containers import ContainerService
+from ds01.service.creation import CreationService
+from ds01.service.helper_container import HelperContainers
+from ds01.service.images import ImageService
+from ds01.service.limits import LimitService
+from ds01.service.observation import Observer
+from ds01.service.ports import World
+from ds01.service.presence import Presence
+from ds01.service.reconcile import Reconciler
+from ds01.service.sessions import SessionService
+from ds01.service.usage import UsageService
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases, wired to one world."""
+
+    containers: ContainerService
+    creation: CreationService
+    sessions: SessionService
+    usage: UsageService
+    limits: LimitService
+    reconciler: Reconciler
+
+
+def build_services(
+    world: World,
+    policy: Callable[[], Policy],
+    catalogue: str,
+    *,
+    seal_key: bytes,
+    only_uid: int | None,
+    timezone: str = "",
+) -> Services:
+    """Return the use cases for a world. Tests build them with fakes by the same function.
+
+    Args:
+        world: Everything outside.
+        policy: Returns the policy in force.
+        catalogue: Framework images, as text.
+        seal_key: The daemon's secret.
+        only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
+        timezone: The machine's, for `TZ` inside containers; empty: unknown.
+    """
+    observer = Observer(world.engine, world.devices)
+    helpers = HelperContainers(world.engine, world.clock)
+    limits = LimitService(helpers, policy, world.accounts)
+    allocations = AllocationService(world.store, world.clock)
+    presence = Presence()
+    reconciler = Reconciler(
+        world,
+        observer=observer,
+        limits=limits,
+        allocations=allocations,
+        presence=presence,
+        adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
+    )
+    containers = ContainerService(
+        world, observer=observer, limits=limits, allocations=allocations, presence=presence, reconciler=reconciler
+    )
+    creation = CreationService(
+        world,
+        observer=observer,
+        limits=limits,
+        allocations=allocations,
+        images=ImageService(world.engine, helpers, world.store, parse_catalogue(catalogue)),
+        presence=presence,
+        reconciler=reconciler,
+        seal_key=seal_key,
+        timezone=timezone,
+    )
+    sessions = SessionService(world.engine, containers, limits)
+    usage = UsageService(world, observer, containers)
+    return Services(containers, creation, sessions, usage, limits, reconciler)
+
+
+def read_catalogue() -> str:
+    """Return the catalogue that is shipped with the package."""
+    return resources.files("ds01").joinpath("data/catalogue.csv").read_text(encoding="utf-8")
