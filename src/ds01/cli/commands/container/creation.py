@@ -1,0 +1,85 @@
+"""`ds01 create`."""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from typing import cast
+
+from ds01.api.schema import ContainerDetailsDocument, CreateContainerBody, CreatedContainer, ProgressMessage
+from ds01.cli.call import Call
+from ds01.cli.commands.container.listing import image_text
+from ds01.cli.commands.container.power import with_gpus
+from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body
+from ds01.cli.progress import follow
+from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
+
+VERBOSE = Option("-v --verbose", "Print every step, without a terminal too.")
+
+
+def create(call: Call) -> int:
+    """Create a container, or say what would be created."""
+    body = creation_body(call)
+    if call.flag("dry_run"):
+        _print_plan(call, call.client.create_container({**body, "dry_run": True}))
+        return 0
+    outcome = create_with_progress(call, body)
+    if call.flag("json"):
+        call.screen.document(outcome)
+    container = outcome.get("container")
+    call.done(f"Created {body['name']}{_facts(container)}.", body["name"])
+    call.screen.suggest(call.command("open", body["name"]))
+    return 0
+
+
+def create_with_progress(call: Call, body: CreateContainerBody) -> CreatedContainer:
+    """Create a container, show what goes on and what is worth a warning.
+
+    Raises:
+        Ds01Error: It failed, and what was made is undone.
+    """
+    messages = cast("Generator[ProgressMessage]", call.client.stream_creation(body))
+    with closing(messages):
+        outcome = follow(call, messages)
+    for warning in outcome["warnings"]:
+        call.screen.warn(warning)
+    return outcome
+
+
+def _facts(container: ContainerDetailsDocument | None) -> str:
+    if container is None:
+        return ""
+    return f" from {image_text(container)}{with_gpus(container)}"
+
+
+def _print_plan(call: Call, plan: CreatedContainer) -> None:
+    if call.flag("json"):
+        call.screen.document(plan)
+        return
+    for line in _plan_lines(plan):
+        call.screen.tell(line)
+    call.screen.data(plan["docker_command"])
+
+
+def _plan_lines(plan: CreatedContainer) -> Iterator[str]:
+    yield "Nothing was created. This would be done:"
+    for reason in plan["reasons"]:
+        yield f"  {reason}"
+    for warning in plan["warnings"]:
+        yield f"  note: {warning}"
+    yield "The docker command with the same effect:"
+
+
+CREATE = Spec(
+    create,
+    examples=(
+        "ds01 create my-project pytorch  the newest PyTorch for this machine, one GPU",
+        "ds01 create my-project pytorch 2.8.0 -g 2 -d /data/imagenet  a version, two GPUs, a data folder",
+        "ds01 create my-project --image ubuntu:24.04 --cpu-only  any image, no GPU",
+        "ds01 create my-project pytorch --dry-run  only say what would be done",
+    ),
+    details=(
+        "The container is created and not started. Resource options lower what your limits give; more is refused. "
+        "Ctrl-C undoes what was made. Without a name or framework a person is asked."
+    ),
+    arguments=ARGUMENTS,
+    options=(*OPTIONS, DRY_RUN, VERBOSE, JSON, *ASKING),
+)

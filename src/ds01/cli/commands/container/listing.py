@@ -1,0 +1,92 @@
+"""`ds01 list`: answered without click, so this module imports nothing heavy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ds01.cli.call import Call
+from ds01.cli.spec import FORMAT, JSON, QUIET_NAMES, Option, Spec
+from ds01.cli.table import Cell, csv_text, relative_time, render
+
+TYPE_CHECKING = False  # see client.session
+if TYPE_CHECKING:
+    from ds01.api.schema import ContainerDocument, GpuGrant
+
+_STATE_STYLES = {"running": "green", "paused": "yellow", "restarting": "yellow", "removing": "yellow", "dead": "red"}
+_CUSTOM_FRAMEWORK = "custom-"
+CSV_COLUMNS = ("name", "state", "gpu", "image", "framework", "created_at", "owner", "origin")
+
+
+def list_containers(call: Call) -> int:
+    """Print the caller's containers, or everybody's."""
+    everybody = call.flag("all")
+    document = call.client.list_containers(everybody=everybody)
+    containers = document["containers"]
+    kind = call.output_format
+    if kind == "json":
+        call.screen.document(document)
+    elif kind == "csv":
+        call.screen.data(csv_text(CSV_COLUMNS, map(_csv_row, containers)))
+    elif kind == "name":
+        for container in containers:
+            call.screen.data(container["name"])
+    elif containers:
+        call.screen.data(_table(call, containers, everybody=everybody))
+    else:
+        call.screen.tell("There are no containers." if everybody else "You have no containers.")
+        call.screen.suggest(call.command("create", "my-project", "pytorch"))
+    return 0
+
+
+def _table(call: Call, containers: list[ContainerDocument], *, everybody: bool) -> str:
+    now = datetime.now(UTC)
+    headings = ["NAME", "STATE", "GPU", "IMAGE", "CREATED"] + (["OWNER", "ORIGIN"] if everybody else [])
+    rows: list[list[Cell | str]] = []
+    for container in containers:
+        state = container["state"]
+        row: list[Cell | str] = [
+            container["name"],
+            Cell(state, _STATE_STYLES.get(state, "dim")),
+            gpu_text(container["gpus"]),
+            image_text(container),
+            relative_time(container["created_at"], now),
+        ]
+        if everybody:
+            row += [container["owner"], container["origin"] + ("" if container["managed"] else " (not managed)")]
+        rows.append(row)
+    return render(call.screen, headings, rows)
+
+
+def gpu_text(gpus: list[GpuGrant]) -> str:
+    """Return the devices of a container as people name them (`0`, `0:1 1g.5gb`); `-` without any."""
+    return ", ".join(_gpu(gpu) for gpu in gpus) or "-"
+
+
+def _gpu(gpu: GpuGrant) -> str:
+    address = gpu["address"] or gpu["uuid"]
+    return f"{address} {gpu['profile']}" if gpu["profile"] else address
+
+
+def image_text(container: ContainerDocument) -> str:
+    """Return the framework of a container, or its image if it has none of the catalogue."""
+    framework = container["framework"]
+    return container["image"] if not framework or framework.startswith(_CUSTOM_FRAMEWORK) else framework
+
+
+def _csv_row(container: ContainerDocument) -> list[str]:
+    gpus = " ".join(gpu["uuid"] for gpu in container["gpus"])
+    texts = {**container, "gpu": gpus}
+    return [str(texts[column]) for column in CSV_COLUMNS]
+
+
+LIST = Spec(
+    list_containers,
+    examples=(
+        "ds01 list  your containers",
+        "ds01 list -a  everybody's, with owner and origin",
+        "ds01 list -q  names only, for scripts",
+        "ds01 list --json  everything, for programs",
+    ),
+    details="`ds01 ls` is the same. ORIGIN says what made a container: ds01, mlc or docker.",
+    options=(Option("-a --all", "Everybody's containers, as far as you may see them."), QUIET_NAMES, FORMAT, JSON),
+)

@@ -1,0 +1,55 @@
+"""`ds01 run`: open what is there, or create, start and run in one command."""
+
+from ds01.cli.call import Call
+from ds01.cli.commands.container.creation import VERBOSE, create_with_progress
+from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body, wants_new
+from ds01.cli.commands.container.shell import ensure_started, run_interactively
+from ds01.cli.selection import naming, one_name
+from ds01.cli.spec import ASKING, Option, Spec
+from ds01.cli.terminal import ended_by_signal
+from ds01.errors import InvalidRequestError
+
+
+def run(call: Call) -> int:
+    """Run a command or a shell, in a container that is there or in a new one."""
+    if call.tail == []:
+        raise InvalidRequestError("No command follows the --.", hint="Leave -- out for a shell.")
+    if wants_new(call):
+        return _run_new(call)
+    if call.flag("rm"):
+        message = "--rm removes what this command has created, and it would create nothing."
+        raise InvalidRequestError(message, hint=f"Name a framework: {call.command('run', '--rm', 'NAME', 'pytorch')}")
+    name = one_name(call, "run")
+    with naming(call, name):
+        ensure_started(call, name)
+    return run_interactively(call, name, call.tail or ())
+
+
+def _run_new(call: Call) -> int:
+    body = creation_body(call)
+    name = body["name"]
+    with ended_by_signal():
+        create_with_progress(call, body)
+        try:
+            ensure_started(call, name)
+            return run_interactively(call, name, call.tail or ())
+        finally:
+            if call.flag("rm"):
+                call.client.remove_container(name, force=True)
+                call.screen.note(f"Removed {name}; its workspace stays.")
+
+
+RUN = Spec(
+    run,
+    examples=(
+        "ds01 run my-project  start it if needed and open a shell",
+        "ds01 run my-project -- nvidia-smi  one command in it",
+        "ds01 run job-1 pytorch -- python train.py  create, start, run; its exit status; the container stays",
+        "ds01 run --rm job-1 pytorch -- python train.py  the same, and remove it afterwards",
+    ),
+    details="With a framework or --image it creates the container first and takes the options of create.",
+    arguments=ARGUMENTS,
+    options=(Option("--rm", "Remove the created container when the command has ended."), *OPTIONS, VERBOSE, *ASKING),
+    tail="dashes",
+    passes_status=True,
+)

@@ -1,0 +1,140 @@
+"""`ds01 stats`, `logs` and `top`: looking into a running container."""
+
+import json
+import sys
+import time
+
+from ds01.api.schema import StatsDocument, StatsList
+from ds01.cli.call import Call
+from ds01.cli.selection import is_active, naming, one_name
+from ds01.cli.spec import JSON, NAME, NO_INPUT, Option, Spec
+from ds01.cli.table import render
+from ds01.cli.terminal import STDOUT_DESCRIPTOR, write_bytes
+from ds01.errors import InvalidRequestError
+from ds01.units import format_ratio, format_size, parse_duration
+
+DEFAULT_INTERVAL = "2s"
+LEAST_INTERVAL_S = 0.5
+UNKNOWN = "-"
+
+
+def stats(call: Call) -> int:
+    """Print one reading, or one after the other."""
+    if not call.flag("watch"):
+        _print_stats(call, _read_stats(call))
+        return 0
+    interval_s = parse_duration(call.text("interval") or DEFAULT_INTERVAL).total_seconds()
+    if interval_s < LEAST_INTERVAL_S:
+        raise InvalidRequestError("--interval is too short.", hint=f"Use {LEAST_INTERVAL_S}s or more, such as 2s.")
+    while True:
+        document = _read_stats(call)
+        call.screen.clear()
+        _print_stats(call, document, as_lines=True)
+        sys.stdout.flush()
+        time.sleep(interval_s)
+
+
+def _read_stats(call: Call) -> StatsList:
+    name = call.text("name")
+    if name is None:
+        return call.client.get_stats(everybody=call.flag("all"))
+    with naming(call, name):
+        return call.client.get_stats(name)
+
+
+def _print_stats(call: Call, document: StatsList, *, as_lines: bool = False) -> None:
+    if call.flag("json"):
+        if as_lines:
+            call.screen.data(json.dumps(document))
+        else:
+            call.screen.document(document)
+        return
+    rows = [_stats_row(container, with_owner=call.flag("all")) for container in document["containers"]]
+    if not rows:
+        call.screen.tell("No container is running.")
+        return
+    headings = ["NAME", "CPU", "MEMORY", "GPU", "GPU MEMORY", "NETWORK IN/OUT", "PROCESSES"]
+    call.screen.data(render(call.screen, headings + (["OWNER"] if call.flag("all") else []), rows))
+
+
+def _stats_row(container: StatsDocument, *, with_owner: bool) -> list[str]:
+    gpus = container["gpus"]
+    used = container["gpu_memory_used_bytes"]
+    row = [
+        container["name"],
+        _ratio(container["cpu_ratio"]),
+        f"{format_size(container['memory_used_bytes'])} / {format_size(container['memory_limit_bytes'])}",
+        ", ".join(f"{gpu['address']}: {_ratio(gpu['utilization_ratio'])}" for gpu in gpus) or UNKNOWN,
+        f"{_size(used)} / {format_size(sum(gpu['memory_bytes'] for gpu in gpus))}" if gpus else UNKNOWN,
+        f"{_size(container['network_rx_bytes'])} / {_size(container['network_tx_bytes'])}",
+        str(container["pids"]),
+    ]
+    return [*row, container["owner"]] if with_owner else row
+
+
+def _ratio(ratio: float | None) -> str:
+    return UNKNOWN if ratio is None else format_ratio(ratio)
+
+
+def _size(size_bytes: int | None) -> str:
+    return UNKNOWN if size_bytes is None else format_size(size_bytes)
+
+
+def logs(call: Call) -> int:
+    """Pass on what the main process wrote, byte for byte."""
+    name = one_name(call, "show the logs of")
+    tail = call.number("tail")
+    if tail is not None and tail < 0:
+        raise InvalidRequestError(f"--tail {tail} is not a number of lines.", hint="Use 0 or more, such as --tail 100.")
+    with naming(call, name):
+        pieces = call.client.get_logs(name, follow=call.flag("follow"), tail=tail, timestamps=call.flag("timestamps"))
+    for piece in pieces:
+        write_bytes(STDOUT_DESCRIPTOR, piece)
+    return 0
+
+
+def top(call: Call) -> int:
+    """Print the processes of a container."""
+    name = one_name(call, "look into", fits=is_active, kind="running")
+    with naming(call, name):
+        document = call.client.list_processes(name)
+    if call.flag("json"):
+        call.screen.document(document)
+        return 0
+    rows = [[str(process["pid"]), process["user"], process["command"]] for process in document["processes"]]
+    call.screen.data(render(call.screen, ["PID", "USER", "COMMAND"], rows))
+    return 0
+
+
+STATS = Spec(
+    stats,
+    examples=("ds01 stats  your running containers", "ds01 stats my-project --watch  again and again, Ctrl-C ends"),
+    details="CPU is 100% for one busy core. With --watch and --json every reading is one line.",
+    arguments=(NAME,),
+    options=(
+        Option("-a --all", "Everybody's containers, as far as you may see them."),
+        Option("--watch", "Read again and again until Ctrl-C."),
+        Option("--interval", "Time between two readings, 2s if not given.", kind="text", metavar="DURATION"),
+        JSON,
+    ),
+)
+LOGS = Spec(
+    logs,
+    examples=(
+        "ds01 logs my-project --tail 100  the last 100 lines",
+        "ds01 logs -f my-project  go on as it grows, Ctrl-C ends",
+    ),
+    arguments=(NAME,),
+    options=(
+        Option("-f --follow", "Go on as it grows."),
+        Option("-n --tail", "Only the last lines.", kind="number", metavar="LINES"),
+        Option("-t --timestamps", "Each line begins with its time."),
+        NO_INPUT,
+    ),
+)
+TOP = Spec(
+    top,
+    examples=("ds01 top my-project  its processes, as the host counts them",),
+    arguments=(NAME,),
+    options=(JSON, NO_INPUT),
+)

@@ -1,0 +1,106 @@
+"""What the Tab key offers. No click: it has to be quick. Silent when the daemon is off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+
+from ds01.cli.call import Process
+from ds01.cli.screen import clean
+from ds01.cli.spec import Option, Spec
+from ds01.cli.tree import DEFAULT_VERBS, NOUNS, PACKAGE, Entry, verbs_of
+from ds01.client import Client
+from ds01.errors import Ds01Error
+
+TIMEOUT_S = 0.3
+_KINDS = ("any", "full", "mig")
+
+
+def complete(process: Process, words: Sequence[str]) -> int:
+    """Print the candidates for the last of `words`, which are those after `ds01`; the last may be empty."""
+    before, current = list(words[:-1]), words[-1] if words else ""
+    for candidate in _candidates(process, before, current):
+        if candidate.startswith(current) and candidate == clean(candidate):
+            process.screen.data(candidate)
+    return 0
+
+
+def _candidates(process: Process, before: list[str], current: str) -> list[str]:
+    if not before:
+        return sorted({*verbs_of(""), *NOUNS})
+    noun = before[0] if before[0] in NOUNS else ""
+    verbs = verbs_of(noun)
+    rest = before[1:] if noun else before
+    if noun and DEFAULT_VERBS.get(noun) and (not rest or rest[0] not in verbs) and (rest or current.startswith("-")):
+        rest = [DEFAULT_VERBS[noun], *rest]
+    if not rest:
+        return sorted(verbs)
+    entry = verbs.get(rest[0])
+    return _of_command(process, entry, rest[1:], current) if entry else []
+
+
+def _of_command(process: Process, entry: Entry, rest: list[str], current: str) -> list[str]:
+    spec: Spec = getattr(import_module(f"{PACKAGE}.{entry.module}"), entry.attribute)
+    if spec.tail and "--" in rest:
+        return []
+    waiting = _option(spec, rest[-1]) if rest else None
+    if waiting is not None and waiting.kind != "flag":
+        return _values(process, waiting)
+    if current.startswith("-"):
+        return [name for option in spec.options for name in option.names] + ["--help"]
+    position = _count_arguments(spec, rest)
+    if spec.arguments and spec.arguments[-1].many:
+        position = min(position, len(spec.arguments) - 1)
+    return _of_kind(process, spec.arguments[position].completes) if position < len(spec.arguments) else []
+
+
+def _option(spec: Spec, word: str) -> Option | None:
+    return next((option for option in spec.options if word in option.names), None)
+
+
+def _count_arguments(spec: Spec, rest: list[str]) -> int:
+    count, takes_value = 0, False
+    for word in rest:
+        option = _option(spec, word)
+        if takes_value:
+            takes_value = False
+        elif option is not None:
+            takes_value = option.kind != "flag"
+        elif not word.startswith("-"):
+            count += 1
+    return count
+
+
+def _values(process: Process, option: Option) -> list[str]:
+    if option.key == "gpu_kind":
+        return [*_KINDS, *_of_kind(process, "profile")]
+    return list(option.choices)
+
+
+def _of_kind(process: Process, kind: str) -> list[str]:
+    if kind == "topic":
+        from ds01.cli.commands.topic import TOPICS
+
+        return list(TOPICS)
+    if kind == "shell":
+        from ds01.cli.commands.completion import SHELLS
+
+        return list(SHELLS)
+    if kind == "framework":
+        from ds01.cli.commands.container.request import catalogue_frameworks
+
+        return [name.lower() for name in catalogue_frameworks()]
+    try:
+        return _from_daemon(process, kind)
+    except Ds01Error:
+        return []
+
+
+def _from_daemon(process: Process, kind: str) -> list[str]:
+    client = Client.from_environment(process.environment, os.getuid(), may_start=False, timeout_s=TIMEOUT_S)
+    if kind == "container":
+        return [container["name"] for container in client.list_containers()["containers"]]
+    if kind == "profile":
+        return sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]})
+    return []

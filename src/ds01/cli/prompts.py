@@ -1,0 +1,124 @@
+"""Questions to a person. Only asked where somebody can answer; end of file means cancelled."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ds01.cli.call import Call
+from ds01.cli.screen import clean, clean_lines
+from ds01.errors import Ds01Error
+
+_HELP = "(arrow keys, type to filter)"
+_HELP_SEVERAL = "(arrow keys, space picks, type to filter)"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One line of a list to choose from.
+
+    Attributes:
+        value: What is returned.
+        label: What is shown.
+    """
+
+    value: str
+    label: str
+
+
+def confirm(question: str) -> bool:
+    """Ask a yes-or-no question; only a typed yes is one.
+
+    Raises:
+        Ds01Error: The input ended.
+    """
+    return _read(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def ask_text(question: str, proposal: str = "") -> str:
+    """Ask for a line of text; an empty one takes the proposal.
+
+    Raises:
+        Ds01Error: The input ended.
+    """
+    shown = f" [{proposal}]" if proposal else ""
+    return _read(f"{question}{shown} ").strip() or proposal
+
+
+def pick(call: Call, question: str, choices: Sequence[Choice]) -> str:
+    """Let a person choose one line.
+
+    Raises:
+        Ds01Error: The input ended.
+    """
+    import questionary
+
+    prompt = questionary.select(
+        clean(question),
+        choices=_lines(choices),
+        instruction=_HELP,
+        use_search_filter=True,
+        use_jk_keys=False,
+        **_settings(call),
+    )
+    return str(_asked(prompt))
+
+
+def pick_several(call: Call, question: str, choices: Sequence[Choice]) -> list[str]:
+    """Let a person choose several lines, at least one.
+
+    Raises:
+        Ds01Error: The input ended, or nothing was chosen.
+    """
+    import questionary
+
+    prompt = questionary.checkbox(
+        clean(question),
+        choices=_lines(choices),
+        instruction=_HELP_SEVERAL,
+        use_search_filter=True,
+        use_jk_keys=False,
+        **_settings(call),
+    )
+    chosen = [str(value) for value in _asked(prompt)]
+    if not chosen:
+        raise Ds01Error("Nothing was picked, so nothing was changed.", hint="Space picks a line, Enter ends.")
+    return chosen
+
+
+def _lines(choices: Sequence[Choice]) -> list[Any]:
+    import questionary
+
+    return [questionary.Choice(clean(choice.label), value=choice.value) for choice in choices]
+
+
+def _settings(call: Call) -> dict[str, Any]:
+    """Questions go to the terminal behind stderr, because stdout is for data."""
+    from prompt_toolkit.output import ColorDepth, create_output
+
+    settings: dict[str, Any] = {"output": create_output(stdout=sys.stderr)}
+    if not call.screen.error_has_colour:
+        settings["color_depth"] = ColorDepth.DEPTH_1_BIT
+    return settings
+
+
+def _asked(prompt: Any) -> Any:  # noqa: ANN401 - questionary's answers are what its choices hold
+    try:
+        return prompt.unsafe_ask()
+    except EOFError as failure:
+        raise cancelled() from failure
+
+
+def _read(prompt: str) -> str:
+    sys.stderr.write(clean_lines(prompt))
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        sys.stderr.write("\n")
+        raise cancelled()
+    return line
+
+
+def cancelled() -> Ds01Error:
+    """Return the error for a question that was not answered with yes."""
+    return Ds01Error("Cancelled: nothing was changed.")

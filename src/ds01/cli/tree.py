@@ -1,0 +1,101 @@
+"""Every command: where it is typed, which module has it, and its line in the help. No module is loaded to read this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+PACKAGE = "ds01.cli.commands"
+
+
+class Entry:
+    """One command of the table.
+
+    Attributes:
+        noun: Its noun.
+        verb: Its name under the noun.
+        module: Module below `ds01.cli.commands`.
+        attribute: Name of its `Spec` there.
+        summary: One sentence for the help.
+        aliases: Other spellings of the verb.
+        daily: Spellings at the top level, the first is the one that help shows.
+    """
+
+    __slots__ = ("aliases", "attribute", "daily", "module", "noun", "summary", "verb")
+
+    def __init__(self, path: str, place: str, summary: str, *, aliases: str = "", daily: str = "") -> None:
+        self.noun, _, self.verb = path.rpartition(" ")
+        self.module, _, self.attribute = place.partition(":")
+        self.summary = summary
+        self.aliases = tuple(aliases.split())
+        self.daily = tuple(daily.split())
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "container create", "container.creation:CREATE", "Create a container with GPUs and your files.", daily="create"
+    ),
+    Entry(
+        "container open",
+        "container.shell:OPEN",
+        "Open a shell in a container; starts it first if needed.",
+        daily="open",
+    ),
+    Entry(
+        "container run",
+        "container.running:RUN",
+        "Open a container, or create one and run a command in it.",
+        daily="run",
+    ),
+    Entry("container exec", "container.shell:EXEC", "Run a command in a running container.", daily="exec"),
+    Entry("container list", "container.listing:LIST", "List your containers.", aliases="ls", daily="list ls"),
+    Entry("container start", "container.power:START", "Start containers.", daily="start"),
+    Entry("container stop", "container.power:STOP", "Stop containers; their files stay.", daily="stop"),
+    Entry("container restart", "container.power:RESTART", "Stop containers and start them again.", daily="restart"),
+    Entry(
+        "container remove",
+        "container.removal:REMOVE",
+        "Remove containers; workspaces stay.",
+        aliases="rm",
+        daily="rm remove",
+    ),
+    Entry("container logs", "container.watching:LOGS", "Show the output of a container's main process.", daily="logs"),
+    Entry("container stats", "container.watching:STATS", "Show what running containers use.", daily="stats"),
+    Entry("container top", "container.watching:TOP", "List the processes of a running container.", daily="top"),
+    Entry("container inspect", "container.inspection:INSPECT", "Show everything about a container.", daily="inspect"),
+    Entry("gpu list", "gpu:LIST", "List the GPUs and who holds them.", aliases="ls", daily="gpus"),
+    Entry("gpu release", "gpu:RELEASE", "Give back the GPUs of a stopped container."),
+    Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
+    Entry("status", "status:STATUS", "Show the machine at a glance.", daily="status"),
+    Entry("version", "status:VERSION_SPEC", "Show the versions of ds01 and ds01d.", daily="version"),
+    Entry("help", "topic:HELP", "Explain a topic: gpu, images, workspace, ssh.", daily="help"),
+    Entry("completion", "completion:COMPLETION", "Print the completion for bash, zsh or fish.", daily="completion"),
+)
+NOUNS = {
+    "container": "Containers: everything you can do with them.",
+    "gpu": "GPUs: who holds them.",
+    "limits": "Show what you may use, and what set each limit.",
+}
+DEFAULT_VERBS = {"limits": "show"}
+"""A noun that is typed alone does this."""
+
+SECTIONS: tuple[tuple[str, str], ...] = (
+    ("Every day", "create open run exec list start stop restart rm logs stats top inspect"),
+    ("The machine", "gpus limits status"),
+    ("More", "container gpu help completion version"),
+)
+"""Help of `ds01`: headings and the names below them."""
+
+
+def verbs_of(noun: str) -> dict[str, Entry]:
+    """Return the commands of a noun by every spelling; of the top level with an empty noun."""
+    if not noun:
+        return {name: entry for entry in ENTRIES for name in entry.daily}
+    return {name: entry for entry in ENTRIES if entry.noun == noun for name in (entry.verb, *entry.aliases)}
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the known name that a mistyped one most likely means."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, known, n=1)
+    return found[0] if found else None

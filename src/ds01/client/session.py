@@ -1,0 +1,221 @@
+"""The client: one method for each route of `api.routes`, under the route's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from ds01.api.place import Place, find_place
+from ds01.client.transport import READING_TIMEOUT_S, Request, Transport, error_from, parse_document
+from ds01.client.wire import SWITCHING_PROTOCOLS, Answer, Connection, broken, quote
+
+TYPE_CHECKING = False  # the name that checkers know, without the import of typing that costs 5 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ds01.api import schema
+    from ds01.api.location import Location
+
+STREAM_PROTOCOL = "ds01-stream"
+LINES_TYPE = "application/x-ndjson"
+ACTING_TIMEOUT_S = 900.0
+"""Seconds for a request that changes something: a stop waits for the programs' grace, a creation for a pull."""
+
+
+class Client:
+    """Asks the daemon of one place. Every request has its own connection; nothing is kept open in between."""
+
+    def __init__(
+        self,
+        location: Location | Place,
+        *,
+        may_start: bool = True,
+        timeout_s: float = READING_TIMEOUT_S,
+        launcher: Callable[[Location | Place], None] | None = None,
+    ) -> None:
+        """Ask the daemon of `location`.
+
+        Args:
+            location: Where it is.
+            may_start: A personal one that is not there is started.
+            timeout_s: How long reading requests may take.
+            launcher: Starts a personal daemon; `client.launch.launch` if not given.
+        """
+        self._transport = Transport(location, may_start=may_start, launcher=launcher)
+        self._timeout_s = timeout_s
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str], uid: int, *, may_start: bool = True, timeout_s: float = READING_TIMEOUT_S
+    ) -> Client:
+        """Return the client for this user's daemon."""
+        return cls(find_place(environment, uid), may_start=may_start, timeout_s=timeout_s)
+
+    def get_status(self) -> schema.StatusDocument:
+        """Return the machine at a glance."""
+        answer: schema.StatusDocument = self._get("/v1/status")
+        return answer
+
+    def list_containers(self, *, everybody: bool = False, uid: int | None = None) -> schema.ContainerList:
+        """Return the caller's containers, or everybody's as far as the caller may see them."""
+        answer: schema.ContainerList = self._get("/v1/containers" + _query(all=everybody, uid=uid))
+        return answer
+
+    def create_container(self, body: schema.CreateContainerBody) -> schema.CreatedContainer:
+        """Create a container, or with dry_run say what would be created."""
+        answer: schema.CreatedContainer = self._act("POST", "/v1/containers", body)
+        return answer
+
+    def stream_creation(self, body: schema.CreateContainerBody) -> Iterator[schema.ProgressMessage]:
+        """Create a container and yield its progress; the last message is the result.
+
+        Closing the iterator before closes the connection, and the daemon undoes what it has made.
+
+        Raises:
+            Ds01Error: The creation failed; what was made is undone.
+        """
+        answer = self._transport.ask(Request("POST", "/v1/containers", body, timeout_s=None, accept=LINES_TYPE))
+        try:
+            for line in answer.lines():
+                message: schema.ProgressMessage = parse_document(line, self._transport.path)
+                if message.get("kind") == "problem":
+                    raise error_from(message.get("problem") or {})
+                yield message
+                if message.get("kind") == "result":
+                    return
+            raise broken(self._transport.path, "closed the connection before it had said how the creation ended")
+        finally:
+            answer.connection.close()
+
+    def get_container(
+        self, name: str, *, inspect: bool = False, uid: int | None = None
+    ) -> schema.ContainerDetailsDocument:
+        """Return one container; with `inspect` also the engine's own document."""
+        answer: schema.ContainerDetailsDocument = self._get(_of(name) + _query(inspect=inspect, uid=uid))
+        return answer
+
+    def start_container(self, name: str, *, uid: int | None = None) -> schema.StartedContainer:
+        """Start a container, or find it running."""
+        answer: schema.StartedContainer = self._act("POST", _of(name) + "/start" + _query(uid=uid))
+        return answer
+
+    def stop_container(
+        self, name: str, body: schema.StopContainerBody | None = None, *, uid: int | None = None
+    ) -> schema.StoppedContainer:
+        """Stop a container, or find it stopped."""
+        answer: schema.StoppedContainer = self._act("POST", _of(name) + "/stop" + _query(uid=uid), body or {})
+        return answer
+
+    def remove_container(
+        self, name: str, *, force: bool = False, dry_run: bool = False, uid: int | None = None
+    ) -> schema.RemovedContainer:
+        """Remove a container; its workspace stays."""
+        query = _query(force=force, dry_run=dry_run, uid=uid)
+        answer: schema.RemovedContainer = self._act("DELETE", _of(name) + query)
+        return answer
+
+    def release_gpus(self, name: str, *, uid: int | None = None) -> schema.ReleasedGpus:
+        """Give back the GPUs of a stopped container."""
+        answer: schema.ReleasedGpus = self._act("POST", _of(name) + "/release" + _query(uid=uid))
+        return answer
+
+    def get_logs(
+        self,
+        name: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        timestamps: bool = False,
+        uid: int | None = None,
+    ) -> Iterator[bytes]:
+        """Return the output of the main process, piece by piece."""
+        query = _query(follow=follow, tail=tail, timestamps=timestamps, uid=uid)
+        answer = self._transport.ask(Request("GET", _of(name) + "/logs" + query, timeout_s=None))
+        return _closing(answer)
+
+    def get_stats(
+        self, name: str | None = None, *, everybody: bool = False, uid: int | None = None
+    ) -> schema.StatsList:
+        """Return one reading of running containers."""
+        answer: schema.StatsList = self._get("/v1/stats" + _query(name=name, all=everybody, uid=uid))
+        return answer
+
+    def list_processes(self, name: str, *, uid: int | None = None) -> schema.ProcessList:
+        """Return the processes of a running container."""
+        answer: schema.ProcessList = self._get(_of(name) + "/processes" + _query(uid=uid))
+        return answer
+
+    def create_exec(self, name: str, body: schema.ExecBody, *, uid: int | None = None) -> schema.ExecCreated:
+        """Prepare a program in a running container."""
+        answer: schema.ExecCreated = self._act("POST", _of(name) + "/exec" + _query(uid=uid), body)
+        return answer
+
+    def start_exec(self, exec_id: str) -> Connection:
+        """Start a prepared program and return the connection that now carries its bytes.
+
+        With a terminal they are raw, else in frames: `ds01.client.frames`.
+        """
+        target = f"/v1/exec/{quote(exec_id)}/start"
+        answer = self._transport.ask(Request("POST", target, upgrade=STREAM_PROTOCOL))
+        if answer.status != SWITCHING_PROTOCOLS or answer.headers.get("upgrade", "").lower() != STREAM_PROTOCOL:
+            answer.connection.close()
+            raise broken(self._transport.path, f"answered {answer.status} where the program's stream should begin")
+        answer.connection.set_timeout(None)
+        return answer.connection
+
+    def resize_exec(self, exec_id: str, rows: int, columns: int) -> schema.ExecStatus:
+        """Set the size of a program's terminal."""
+        body: schema.ResizeBody = {"rows": rows, "columns": columns}
+        answer: schema.ExecStatus = self._act("POST", f"/v1/exec/{quote(exec_id)}/resize", body)
+        return answer
+
+    def get_exec(self, exec_id: str) -> schema.ExecStatus:
+        """Return a program's state and exit status."""
+        answer: schema.ExecStatus = self._get(f"/v1/exec/{quote(exec_id)}")
+        return answer
+
+    def list_gpus(self) -> schema.GpuList:
+        """Return the devices of the machine and who holds them."""
+        answer: schema.GpuList = self._get("/v1/gpus")
+        return answer
+
+    def get_limits(self, *, uid: int | None = None) -> schema.LimitsDocument:
+        """Return what a user may hold and use."""
+        answer: schema.LimitsDocument = self._get("/v1/limits" + _query(uid=uid))
+        return answer
+
+    def get_openapi(self) -> schema.OpenApiDocument:
+        """Return the table of routes as an OpenAPI document."""
+        answer: schema.OpenApiDocument = self._get("/v1/openapi.json")
+        return answer
+
+    def shut_down(self) -> schema.ShutdownDocument:
+        """Ask a personal daemon to leave; containers go on."""
+        answer: schema.ShutdownDocument = self._act("POST", "/v1/shutdown")
+        return answer
+
+    def _get(self, target: str) -> Any:  # noqa: ANN401 - the caller names the document
+        return self._transport.read(Request("GET", target, timeout_s=self._timeout_s))
+
+    def _act(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401
+        return self._transport.read(Request(method, target, body, timeout_s=ACTING_TIMEOUT_S))
+
+
+def _of(name: str) -> str:
+    return f"/v1/containers/{quote(name)}"
+
+
+def _query(**values: str | int | bool | None) -> str:
+    """Return a query; what is None or False is the default and stays away."""
+    pairs = [
+        f"{name}={'true' if value is True else quote(str(value))}"
+        for name, value in values.items()
+        if value is not None and value is not False
+    ]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _closing(answer: Answer) -> Iterator[bytes]:
+    try:
+        yield from answer.body()
+    finally:
+        answer.connection.close()
