@@ -22,7 +22,7 @@ demo: fake-nvml  ## show the product at work on this machine, with pretended GPU
 	dev/demo
 
 test: fake-nvml  ## run the everyday tests: unit, contract, repository
-	$(PYTEST) $(or $(ONLY),tests/unit tests/contract tests/repo)
+	$(PYTEST) $(or $(ONLY),tests/unit tests/contract tests/integration tests/repo)
 
 check: setup  ## format, lint, types, import layers
 	$(BIN)/ruff format --check $(PYTHON_CODE)

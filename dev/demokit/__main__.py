@@ -1,8 +1,8 @@
 """`make demo`: from nothing to a container with a GPU, and back to nothing.
 
 Prints each command before it runs, checks what each really did, and exits with 0 only if every check held. Everything
-it starts is its own and is gone at the end: a container engine in a network namespace of its own, a daemon with its state
-in a temporary folder. The GPUs are pretended, and so it shows the same on every machine.
+it starts is its own and is gone at the end: a container engine in a network namespace of its own, a daemon with its
+state in a temporary folder. The GPUs are pretended, and so it shows the same on every machine.
 """
 
 import os

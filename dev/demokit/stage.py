@@ -69,6 +69,11 @@ class Stage:
     daemon: "subprocess.Popen[bytes] | None" = None
     _gone: list[Path] = field(default_factory=list)
 
+    @property
+    def workspace(self) -> Path:
+        """Host directory of the container: the demonstration does not touch a real home."""
+        return self.folder / "workspace"
+
     def say(self, text: str) -> None:
         """Print a heading."""
         sys.stdout.write(f"\n{_bold(text)}\n")
@@ -131,14 +136,26 @@ def open_stage() -> Iterator[Stage]:
     stage: Stage | None = None
     try:
         stage = _build(folder)
+        _clear(stage)
         _start_daemon(stage)
         yield stage
     finally:
         if stage is not None:
             _stop_daemon(stage)
+            _clear(stage)
             _gone(stage, folder)
         _engine("stop", ENGINE)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(stage: Stage) -> None:
+    """Remove what a demonstration that failed left on our own engine; its images stay for the next time."""
+    docker = [str(stage.engine_facts["docker_cli"]), "--host", str(stage.engine_facts["docker_host"])]
+    for name in stage.run(*docker, "ps", "--all", "--quiet").stdout.split():
+        stage.run(*docker, "rm", "--force", "--volumes", name)
+    for tag in stage.run(*docker, "images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split():
+        if "._." in tag:
+            stage.run(*docker, "rmi", tag)
 
 
 def _gone(stage: Stage, folder: Path) -> None:
@@ -169,6 +186,7 @@ def _build(folder: Path) -> Stage:
         "HOME": str(folder / "home"),
     }
     (folder / "home").mkdir(mode=0o700)
+    (folder / "workspace").mkdir(mode=0o700)
     base = subprocess.run(
         [sys.executable, str(REPOSITORY / "dev" / "base-image")],
         env=environment,

@@ -23,7 +23,8 @@ def play(stage: Stage) -> None:
 
 def _see_the_machine(stage: Stage) -> None:
     stage.say("1. The machine: two GPUs, one of them cut into MIG instances")
-    gpus = stage.show("ds01", "gpus") and stage.run("ds01", "gpus", "--json").document["gpus"]
+    stage.show("ds01", "gpus")
+    gpus = stage.run("ds01", "gpus", "--json").document["gpus"]
     stage.check([gpu["address"] for gpu in gpus] == ["0", "1:0", "1:1", "1:2"], "the four devices are not listed")
     stage.check(all(gpu["free"] for gpu in gpus), "not every device is free at the start")
     stage.show("ds01", "limits")
@@ -31,7 +32,7 @@ def _see_the_machine(stage: Stage) -> None:
 
 def _create(stage: Stage) -> Any:  # noqa: ANN401 - JSON
     stage.say("2. A PyTorch container of the catalogue, with one GPU")
-    stage.show(*words_of(f"ds01 create {NAME} pytorch --gpus 1"))
+    stage.show(*words_of(f"ds01 create {NAME} pytorch --gpus 1"), "-w", str(stage.workspace))
     document = stage.run("ds01", "inspect", NAME, "--json").document
     stage.check(len(document["gpus"]) == 1, "it has not exactly one device")
     granted = document["gpus"][0]
@@ -50,7 +51,7 @@ def _look_inside(stage: Stage, granted: Any) -> None:  # noqa: ANN401 - JSON
     stage.check("uid=0(root)" in identity, "the user inside is somebody else")
     stage.show("ds01", "exec", NAME, "--", "df", "-h", "/workspace", "/dev/shm")
     stage.show("ds01", "exec", NAME, "--", "sh", "-c", "echo kept > /workspace/note")
-    note = stage.folder / "home" / "workspace" / NAME / "note"
+    note = stage.workspace / "note"
     stage.check(note.read_text() == "kept\n", "the workspace is not the host's directory")
     memory = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | head -1"
     limit = stage.show("ds01", "exec", NAME, "--", "sh", "-c", memory).stdout.strip()
@@ -65,7 +66,7 @@ def _look_inside(stage: Stage, granted: Any) -> None:  # noqa: ANN401 - JSON
 
 def _be_refused(stage: Stage) -> None:
     stage.say("4. A second GPU is over the quota: refused, with the reason")
-    refused = stage.show(*words_of("ds01 create second pytorch --gpus 1"), expect=4)
+    refused = stage.show(*words_of("ds01 create second pytorch --gpus 1"), "-w", str(stage.workspace), expect=4)
     stage.check("1 of 1 GPUs" in refused.stderr, "the reason does not say the figures")
     stage.check(
         "second" not in stage.docker("ps", "--all", "--format", "{{.Names}}"), "something was made all the same"
@@ -84,7 +85,7 @@ def _stop_and_remove(stage: Stage, granted: Any) -> None:  # noqa: ANN401 - JSON
     stage.check(not stage.docker("ps", "--all", "--quiet").strip(), "a container is left on the engine")
     tags = stage.docker("images", "--format", "{{.Tag}}").split()
     stage.check(not any("._." in tag for tag in tags), "a private tag is left on the engine")
-    stage.check((stage.folder / "home" / "workspace" / NAME / "note").exists(), "the workspace was touched")
+    stage.check((stage.workspace / "note").exists(), "the workspace was touched")
     stage.show("ds01", "gpus")
 
 

@@ -1,0 +1,181 @@
+"""What the engine says and is told, beside containers: itself, images, programs, events, files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine says of itself. Source: Engine API 1.41, SystemInfo.
+
+    Attributes:
+        id: The engine's own id.
+        name: Host name.
+        version: Version of the server.
+        api_version: Highest API version it speaks.
+        cpus: CPUs of the machine.
+        memory_bytes: Memory of the machine.
+        cgroup_driver: systemd, cgroupfs or none.
+        cgroup_version: 1 or 2.
+        storage_driver: Such as overlay2.
+        runtimes: Names of OCI runtimes.
+    """
+
+    id: str
+    name: str
+    version: str
+    api_version: tuple[int, int]
+    cpus: int
+    memory_bytes: int
+    cgroup_driver: str
+    cgroup_version: int
+    storage_driver: str
+    runtimes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDetails:
+    """An image that the engine has. Source: Engine API 1.41, ImageInspect.
+
+    Attributes:
+        id: `sha256:...`.
+        tags: References that name it.
+        digests: References with digests.
+        labels: Labels.
+        environment: Variables of its configuration.
+        user: User of its configuration.
+        entrypoint: Entrypoint of its configuration.
+        command: Command of its configuration.
+        stop_signal: Stop signal of its configuration; empty without.
+        size_bytes: Size.
+        created_at: When it was built; None if it does not say.
+        architecture: Such as amd64.
+        working_dir: Working directory of its configuration.
+    """
+
+    id: str
+    tags: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    stop_signal: str = ""
+    size_bytes: int = 0
+    created_at: datetime | None = None
+    architecture: str = ""
+    working_dir: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """One step of an image pull.
+
+    Attributes:
+        layer: Short id of the layer; empty for a message about the whole.
+        status: The engine's words, such as `Downloading`.
+        current_bytes: Done so far; None if it does not say.
+        total_bytes: Size of the layer; None if it does not say.
+    """
+
+    layer: str
+    status: str
+    current_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSpec:
+    """A program to run in a running container.
+
+    Attributes:
+        command: Program and arguments.
+        user: `uid:gid`; empty: the container's own.
+        environment: Further variables.
+        working_dir: Directory; empty: the container's own.
+        has_terminal: It gets a terminal; its output is then one raw stream.
+        has_stdin: Its stdin is open.
+    """
+
+    command: tuple[str, ...]
+    user: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    has_terminal: bool = False
+    has_stdin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecState:
+    """State of an exec. Source: Engine API 1.41, ExecInspect.
+
+    Attributes:
+        id: Its id.
+        container_id: Container it runs in.
+        is_running: It runs.
+        exit_code: Exit status; None while it runs.
+        pid: Host pid; 0 when unknown.
+    """
+
+    id: str
+    container_id: str
+    is_running: bool
+    exit_code: int | None
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """Outcome of a program that was run to its end.
+
+    Attributes:
+        exit_code: Exit status.
+        stdout: Output, bytes that are not UTF-8 replaced.
+        stderr: Errors.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """Something that happened on the engine. Source: Engine API 1.41, SystemEvents.
+
+    Attributes:
+        kind: container, image, network, volume, daemon.
+        action: create, start, die, destroy, rename, ... (`exec_start: ...` comes with its command).
+        actor_id: Id of the object.
+        attributes: Labels, name, image, exitCode, ...
+        at: When, to the nanosecond kept as text in `cursor`.
+        cursor: Moment as the engine counts it (`seconds.nanoseconds`), for resuming.
+    """
+
+    kind: str
+    action: str
+    actor_id: str
+    attributes: Mapping[str, str]
+    at: datetime
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One entry of a tar that is put into or read from a container.
+
+    Attributes:
+        path: Absolute path inside.
+        content: Bytes of a regular file; None for a directory.
+        mode: Permission bits.
+        uid: Owner.
+        gid: Group.
+    """
+
+    path: str
+    content: bytes | None
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0

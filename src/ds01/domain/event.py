@@ -1,0 +1,97 @@
+"""The registry of events: what is recorded, with which fields, and what it means.
+
+An event is an audit record: who, what, which, when, why. docs/reference/events.md is checked against this registry.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """One kind of event.
+
+    Attributes:
+        name: `noun.verb`.
+        fields: Names of its details.
+        meaning: One sentence.
+        is_public: Everybody may see it, not only the user it is about.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    meaning: str
+    is_public: bool = False
+
+
+def _kinds(*kinds: EventKind) -> dict[str, EventKind]:
+    return {kind.name: kind for kind in kinds}
+
+
+EVENTS: Mapping[str, EventKind] = _kinds(
+    EventKind("container.created", ("image", "gpus", "allocation"), "A container was created and verified."),
+    EventKind("container.started", (), "A container runs."),
+    EventKind("container.stopped", ("exit_code",), "A container does not run any more."),
+    EventKind("container.removed", (), "A container and its private tag are gone; its workspace stays."),
+    EventKind("container.adopted", ("origin",), "A container that was found without a row is listed as its owner's."),
+    EventKind("container.failed", ("step", "reason"), "A creation or start failed and was undone."),
+    EventKind(
+        "allocation.claimed",
+        ("allocation", "gpus", "equivalents", "reason"),
+        "Devices were granted, durably, before the engine was asked.",
+    ),
+    EventKind("allocation.activated", ("allocation", "gpus"), "The container of a grant exists."),
+    EventKind(
+        "allocation.held",
+        ("allocation", "gpus", "until"),
+        "The container stopped; its devices stay its own for the hold.",
+    ),
+    EventKind("allocation.released", ("allocation", "gpus", "reason"), "Devices are free again."),
+    EventKind(
+        "allocation.repaired",
+        ("allocation", "reason"),
+        "Reconcile corrected a grant after a crash or a change past us.",
+    ),
+    EventKind(
+        "gpu.unmanaged", ("gpu", "holder"), "A device is held by a container that DS01 did not grant.", is_public=True
+    ),
+    EventKind("limit.reached", ("limit", "reason"), "A request was refused because of a limit."),
+    EventKind("access.denied", ("reason",), "Somebody tried what they may not do."),
+    EventKind("policy.changed", ("source",), "A new policy is in force.", is_public=True),
+    EventKind(
+        "policy.rejected",
+        ("source", "reason"),
+        "A broken policy was refused; the last good one stays in force.",
+        is_public=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One audit record.
+
+    Attributes:
+        name: A name of the registry.
+        at: When.
+        uid: Whom it is about; None for the machine.
+        actor_uid: Who did it; None for the daemon itself.
+        container: Container's name; None without.
+        details: Fields of the kind.
+        id: Number in the store; 0 before it is stored.
+    """
+
+    name: str
+    at: datetime
+    uid: int | None = None
+    actor_uid: int | None = None
+    container: str | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+    id: int = 0
+
+    def __post_init__(self) -> None:
+        kind = EVENTS[self.name]
+        unknown = set(self.details) - set(kind.fields)
+        if unknown:
+            raise ValueError(f"{self.name} has no field {', '.join(sorted(unknown))}")

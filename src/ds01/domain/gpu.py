@@ -1,0 +1,263 @@
+"""Devices: physical GPUs, their MIG instances, and what of them can be granted.
+
+A *gpu* is a schedulable device: a whole GPU or one MIG instance, named by UUID. People see and may type `0` and `0:1`
+(GPU:instance); stored and compared is the UUID, because indices change when a device goes away.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ds01.errors import InvalidRequestError, NotFoundError
+
+
+class GpuKind(StrEnum):
+    """What a schedulable device is."""
+
+    FULL = "full"
+    MIG = "mig"
+
+
+class GpuState(StrEnum):
+    """State of a physical device, as it follows from what the driver says.
+
+    `busy_unmanaged` and `drained` are not the driver's: they follow from processes and from an administrator.
+    """
+
+    WHOLE = "whole"
+    MIG = "mig"
+    MIG_EMPTY = "mig_empty"
+    PENDING = "pending"
+    DRAINED = "drained"
+    UNHEALTHY = "unhealthy"
+    BUSY_UNMANAGED = "busy_unmanaged"
+
+
+@dataclass(frozen=True, slots=True)
+class MigInstance:
+    """One MIG device (a compute instance in a GPU instance).
+
+    Attributes:
+        uuid: `MIG-...`, as the driver gives it.
+        profile: The driver's name without the model, such as `1g.5gb`.
+        memory_bytes: Memory of the instance.
+        compute_slices: Compute slices of the GPU instance.
+        gpu_instance_id: Ids by which processes are found again.
+        compute_instance_id: As above.
+        index: Position among the MIG devices of the parent (`0:index`).
+    """
+
+    uuid: str
+    profile: str
+    memory_bytes: int
+    compute_slices: int
+    gpu_instance_id: int
+    compute_instance_id: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalGpu:
+    """One card as the driver describes it.
+
+    Attributes:
+        uuid: `GPU-...`.
+        index: The driver's index; for display only.
+        model: Product name, such as `NVIDIA A100-PCIE-40GB`.
+        memory_bytes: Whole memory.
+        compute_capability: Major and minor, such as (8, 0).
+        bus_id: PCI bus id.
+        minor: Number of `/dev/nvidia<minor>`; None if the driver does not say.
+        slices_total: Compute slices the device can be cut into (7 on A100 and H100, 4 on A30); 0 if it knows no MIG.
+        mig_enabled: MIG mode is on now.
+        mig_pending: MIG mode after the next reset.
+        instances: MIG devices that exist now.
+        fault: Why the device cannot be used (fell off the bus, a reading failed); None if it answers.
+    """
+
+    uuid: str
+    index: int
+    model: str
+    memory_bytes: int
+    compute_capability: tuple[int, int] = (0, 0)
+    bus_id: str = ""
+    minor: int | None = None
+    slices_total: int = 0
+    mig_enabled: bool = False
+    mig_pending: bool = False
+    instances: tuple[MigInstance, ...] = ()
+    fault: str | None = None
+
+    @property
+    def state(self) -> GpuState:
+        """State that follows from the driver's answers alone."""
+        if self.fault is not None:
+            return GpuState.UNHEALTHY
+        if self.mig_enabled != self.mig_pending:
+            return GpuState.PENDING
+        if not self.mig_enabled:
+            return GpuState.WHOLE
+        return GpuState.MIG if self.instances else GpuState.MIG_EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One schedulable device.
+
+    Attributes:
+        uuid: Name of the device.
+        parent_uuid: The card it is on; its own uuid for a whole GPU.
+        address: What people see and type: `0` or `0:1`.
+        kind: Whole or MIG.
+        profile: `full` or the MIG profile.
+        model: Product name of the card.
+        memory_bytes: Memory of the device.
+        equivalents: Share of the card's compute: 1.0 for a whole GPU.
+    """
+
+    uuid: str
+    parent_uuid: str
+    address: str
+    kind: GpuKind
+    profile: str
+    model: str
+    memory_bytes: int
+    equivalents: float
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """All devices of the machine, read at one moment.
+
+    Attributes:
+        devices: Cards in the driver's order. An empty tuple means that the machine is known to have none.
+        driver_version: Version text of the driver; empty without devices.
+        cuda_version: Highest CUDA version the driver runs, (major, minor); (0, 0) without devices.
+    """
+
+    devices: tuple[PhysicalGpu, ...] = ()
+    driver_version: str = ""
+    cuda_version: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSample:
+    """One reading of a device; None means that this device cannot have the figure, or that it failed to read.
+
+    Attributes:
+        uuid: The device, whole or MIG.
+        utilization_ratio: Compute, 0 to 1. MIG devices have none.
+        memory_used_bytes: Memory in use.
+        power_w: Power of the card.
+        energy_j: Energy since the driver was loaded.
+        temperature_c: Temperature of the card.
+    """
+
+    uuid: str
+    utilization_ratio: float | None = None
+    memory_used_bytes: int | None = None
+    power_w: float | None = None
+    energy_j: float | None = None
+    temperature_c: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that uses a device.
+
+    Attributes:
+        pid: Process id on the host.
+        gpu_uuid: Whole device or MIG instance it runs on.
+        memory_bytes: Device memory it uses; None if the driver does not say.
+    """
+
+    pid: int
+    gpu_uuid: str
+    memory_bytes: int | None
+
+
+def schedulable_gpus(inventory: Inventory) -> tuple[Gpu, ...]:
+    """Return every device that could be granted if nobody held anything, in display order.
+
+    A card in MIG mode is represented by its instances only: the whole card and its instances exclude each other, and
+    a card with MIG on but no instance is not usable.
+    """
+    found: list[Gpu] = []
+    for card in inventory.devices:
+        if card.state is GpuState.WHOLE:
+            found.append(_whole(card))
+        elif card.state is GpuState.MIG:
+            found.extend(_instances(card))
+    return tuple(found)
+
+
+def all_gpus(inventory: Inventory) -> tuple[Gpu, ...]:
+    """Return every device that has a UUID, grantable now or not: what a container may have attached."""
+    found: list[Gpu] = []
+    for card in inventory.devices:
+        found.append(_whole(card))
+        found.extend(_instances(card))
+    return tuple(found)
+
+
+def find_card(inventory: Inventory, uuid: str) -> PhysicalGpu | None:
+    """Return the card with this uuid, or the card that has the MIG instance with this uuid."""
+    for card in inventory.devices:
+        if card.uuid == uuid or any(instance.uuid == uuid for instance in card.instances):
+            return card
+    return None
+
+
+def get_gpu(inventory: Inventory, text: str) -> Gpu:
+    """Return the device that a person means by `text`: a UUID, `0` or `0:1`.
+
+    Raises:
+        NotFoundError: No such device; the message names those that exist.
+        InvalidRequestError: `text` is empty.
+    """
+    wanted = text.strip()
+    if not wanted:
+        raise InvalidRequestError("The name of a GPU is empty.", hint="Run `ds01 gpus` to see the devices.")
+    for gpu in all_gpus(inventory):
+        if wanted in {gpu.uuid, gpu.address}:
+            return gpu
+    known = ", ".join(gpu.address for gpu in all_gpus(inventory)) or "none"
+    raise NotFoundError(f"There is no GPU {wanted!r} on this machine (there are: {known}).", hint="Run `ds01 gpus`.")
+
+
+def _whole(card: PhysicalGpu) -> Gpu:
+    return Gpu(
+        uuid=card.uuid,
+        parent_uuid=card.uuid,
+        address=str(card.index),
+        kind=GpuKind.FULL,
+        profile="full",
+        model=card.model,
+        memory_bytes=card.memory_bytes,
+        equivalents=1.0,
+    )
+
+
+def _instances(card: PhysicalGpu) -> Iterator[Gpu]:
+    for instance in card.instances:
+        yield Gpu(
+            uuid=instance.uuid,
+            parent_uuid=card.uuid,
+            address=f"{card.index}:{instance.index}",
+            kind=GpuKind.MIG,
+            profile=instance.profile,
+            model=card.model,
+            memory_bytes=instance.memory_bytes,
+            equivalents=instance_equivalents(card, instance),
+        )
+
+
+def instance_equivalents(card: PhysicalGpu, instance: MigInstance) -> float:
+    """Return the compute share of a MIG instance: its slices of the device's slices.
+
+    A driver that does not tell the device's slices makes the instance count as a whole card: a quota that is too
+    strict is noticed, one that is too generous is not.
+    """
+    if card.slices_total <= 0 or instance.compute_slices <= 0:
+        return 1.0
+    return instance.compute_slices / card.slices_total

@@ -1,0 +1,163 @@
+"""Random transactions, some of which fail, on the real store and on the one in memory: both end up the same."""
+
+import asyncio
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ds01.adapters.sqlite.store import SqliteStore
+from ds01.domain.allocation import AllocationState
+from ds01.domain.event import Event
+from ds01.errors import ConflictError
+from ds01.service.ports import Store, StoreTransaction
+from tests.fake_store import MemoryStore
+from tests.store_values import allocation, at, container
+
+ALLOCATIONS = st.sampled_from(["a1", "a2", "a3"])
+NAMES = st.sampled_from(["train", "test", "größe"])
+NUMBERS = st.integers(0, 3)
+
+
+class DeliberateError(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Save:
+    name: str
+    gpus: tuple[str, ...]
+    state: AllocationState
+    minute: int
+
+    def apply(self, transaction: StoreTransaction) -> object:
+        transaction.save_allocation(allocation(self.name, *self.gpus, state=self.state, minute=self.minute))
+        return None
+
+
+@dataclass(frozen=True)
+class Put:
+    name: str
+    uid: int
+    allocation_id: str
+    nonce: str
+    minute: int
+    must_be_new: bool
+
+    def apply(self, transaction: StoreTransaction) -> object:
+        row = container(self.name, self.allocation_id, uid=self.uid, nonce=self.nonce, minute=self.minute)
+        (transaction.insert_container if self.must_be_new else transaction.save_container)(row)
+        return None
+
+
+@dataclass(frozen=True)
+class Delete:
+    name: str
+    uid: int
+
+    def apply(self, transaction: StoreTransaction) -> object:
+        transaction.delete_container(self.uid, self.name)
+        return None
+
+
+@dataclass(frozen=True)
+class Append:
+    uid: int
+    text: str
+
+    def apply(self, transaction: StoreTransaction) -> object:
+        return transaction.append_event(
+            Event("access.denied", at(self.uid), self.uid, None, self.text, {"reason": self.text})
+        )
+
+
+@dataclass(frozen=True)
+class Remember:
+    key: str
+    value: str
+
+    def apply(self, transaction: StoreTransaction) -> object:
+        transaction.set_fact(self.key, self.value)
+        return transaction.get_fact(self.key)
+
+
+@dataclass(frozen=True)
+class Fail:
+    def apply(self, transaction: StoreTransaction) -> object:
+        raise DeliberateError(len(transaction.list_allocations()))
+
+
+@dataclass(frozen=True)
+class Catch:
+    """Goes on after a conflict."""
+
+    step: Save | Put
+
+    def apply(self, transaction: StoreTransaction) -> object:
+        try:
+            return self.step.apply(transaction)
+        except ConflictError:
+            return "conflict"
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+SAVES = st.builds(
+    Save,
+    ALLOCATIONS,
+    st.lists(st.sampled_from(["GPU-0", "GPU-1", "MIG-2"]), max_size=3).map(tuple),
+    st.sampled_from(AllocationState),
+    NUMBERS,
+)
+PUTS = st.builds(Put, NAMES, NUMBERS, ALLOCATIONS, st.sampled_from(["n1", "n2", "n3", "n4"]), NUMBERS, st.booleans())
+Step = Save | Put | Delete | Append | Remember | Fail | Catch
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    SAVES,
+    PUTS,
+    st.builds(Delete, NAMES, NUMBERS),
+    st.builds(Append, NUMBERS, TEXTS),
+    st.builds(Remember, TEXTS, TEXTS),
+    st.builds(Fail),
+    st.builds(Catch, st.one_of(SAVES, PUTS)),
+)
+
+
+def read_all(transaction: StoreTransaction) -> object:
+    return (
+        transaction.list_allocations(),
+        [transaction.find_allocation(name) for name in ("a1", "a2", "a3")],
+        transaction.list_containers(),
+        [transaction.find_container_by_nonce(nonce) for nonce in ("n1", "n2", "n3", "n4")],
+        [replace(event, id=0) for event in transaction.list_events()],
+        transaction.list_events(uid=1, limit=2),
+    )
+
+
+async def run_one(store: Store, steps: list[Step]) -> object:
+    def decide(transaction: StoreTransaction) -> object:
+        return [step.apply(transaction) for step in steps] + [read_all(transaction)]
+
+    try:
+        return await store.write(decide)
+    except (ConflictError, DeliberateError) as error:
+        return type(error)
+
+
+async def run_all(store: Store, batches: list[list[list[Step]]]) -> object:
+    """Run the transactions, those of one batch at the same time; return every answer and what is there in the end."""
+    answers = [await asyncio.gather(*(run_one(store, steps) for steps in batch)) for batch in batches]
+    found = await store.read(read_all)
+    await store.close()
+    return answers, found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.lists(STEPS, max_size=5), max_size=4), max_size=4))
+def test_the_real_store_does_what_the_model_does(batches: list[list[list[Step]]]) -> None:
+    async def compare() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            real = await SqliteStore.open(Path(folder) / "ds01.db", checkpoint=lambda _step: None)
+            assert await run_all(real, batches) == await run_all(MemoryStore(), batches)
+
+    asyncio.run(compare())

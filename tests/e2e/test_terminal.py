@@ -1,0 +1,125 @@
+"""Programs in a real container on a real pseudo-terminal, and on pipes."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.site import Site
+from tests.terminal import Terminal
+
+CTRL_C = "\x03"
+Start = Callable[..., Terminal]
+
+
+@pytest.fixture
+def start(site: Site) -> Start:
+    """Start `ds01 WORDS` as alice on a terminal."""
+
+    def begin(*words: str) -> Terminal:
+        argv, environment = site.command(*words)
+        return Terminal(argv, {**environment, "TERM": "xterm-256color"})
+
+    return begin
+
+
+def piped(site: Site, *words: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    argv, environment = site.command(*words)
+    return subprocess.run(argv, env=environment, input=stdin, capture_output=True, check=False, timeout=60, cwd="/")
+
+
+def test_open_starts_the_container_and_gives_a_shell_of_the_right_size(site: Site, running: str, start: Start) -> None:
+    site.run("stop", running)
+    with start("open", running) as terminal:
+        terminal.wait_for("Started demo")
+        terminal.type("echo user=$(id -u) term=$TERM\n")
+        terminal.wait_for(f"user={site.accounts['alice'].uid} term=xterm-256color")
+        terminal.type("stty size\n")
+        terminal.wait_for("30 100")
+        terminal.resize(41, 133)
+        terminal.type("sleep 1; stty size\n")
+        terminal.wait_for("41 133")
+        terminal.type("exit 7\n")
+        assert terminal.wait() == 0
+        assert terminal.modes() == terminal.modes_before
+        assert "it goes on running" in terminal.text()
+    assert site.inspect(running)["State"]["Running"]
+
+
+def test_two_shells_are_open_at_once(running: str, start: Start) -> None:
+    with start("open", running) as first, start("open", running) as second:
+        first.type("cat /tmp/shared 2>/dev/null; echo fir''st\n")
+        first.wait_for("first")
+        second.type("echo from-the-other > /tmp/shared; echo do''ne\n")
+        second.wait_for("done")
+        first.type("cat /tmp/shared\n")
+        first.wait_for("from-the-other")
+        for terminal in (first, second):
+            terminal.type("exit\n")
+            assert terminal.wait() == 0
+
+
+def test_ctrl_c_reaches_the_program_and_its_status_comes_back(running: str, start: Start) -> None:
+    with start("exec", "-it", running, "sh", "-c", "echo go; sleep 60") as terminal:
+        terminal.wait_for("go")
+        terminal.type(CTRL_C)
+        assert terminal.wait() == 130
+        assert terminal.modes() == terminal.modes_before
+
+
+def test_killing_the_command_line_gives_the_terminal_back(running: str, start: Start) -> None:
+    with start("open", running) as terminal:
+        terminal.type("echo rea''dy\n")
+        terminal.wait_for("ready")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.wait() == 143
+        assert terminal.modes() == terminal.modes_before
+
+
+def test_a_pipe_reaches_the_program_and_its_outputs_stay_apart(site: Site, running: str) -> None:
+    done = piped(site, "exec", running, "--", "sh", "-c", "cat; echo oops >&2; exit 9", stdin=b"hi\n")
+    assert (done.returncode, done.stdout, done.stderr) == (9, b"hi\n", b"oops\n")
+
+
+def test_megabytes_go_through_unchanged(site: Site, running: str) -> None:
+    data = os.urandom(8 * 1024**2)
+    done = piped(site, "exec", running, "cat", stdin=data)
+    assert (done.returncode, done.stdout == data, done.stderr) == (0, True, b"")
+
+
+def test_a_program_that_reads_nothing_does_not_hang(site: Site, running: str) -> None:
+    done = piped(site, "exec", running, "true", stdin=os.urandom(1024**2))
+    assert done.returncode == 0
+
+
+def test_a_program_that_is_not_there_or_cannot_run_has_dockers_status(site: Site, running: str) -> None:
+    missing = piped(site, "exec", running, "no-such-program")
+    assert missing.returncode in {126, 127}  # Docker says 127 from 23 on, 126 before
+    assert b"no-such-program" in missing.stdout + missing.stderr
+    assert piped(site, "exec", running, "/etc/passwd").returncode == 126
+
+
+def test_open_with_a_command_passes_its_status(site: Site, running: str) -> None:
+    done = piped(site, "open", running, "--", "sh", "-c", "echo out; exit 4")
+    assert (done.returncode, done.stdout) == (4, b"out\n")
+    assert piped(site, "open", "nobody", "--", "true").returncode == 125
+
+
+def test_a_shell_reads_commands_from_a_pipe(site: Site, running: str) -> None:
+    done = piped(site, "open", running, stdin=b"echo from a pipe\nexit 3\n")
+    assert (done.returncode, done.stdout) == (3, b"from a pipe\n")
+
+
+def test_run_creates_runs_and_removes(site: Site) -> None:
+    words = ["run", "--rm", "job", "--image", "ds01-dev/busybox", "--cpu-only", "--", "sh", "-c", "echo out; exit 6"]
+    done = piped(site, *words)
+    assert (done.returncode, done.stdout) == (6, b"out\n")
+    assert site.run("list", "-q").stdout == ""
+
+
+def test_variables_folder_and_root_are_passed(site: Site, running: str) -> None:
+    script = "echo $A $(pwd) $(id -u)"
+    done = piped(site, "exec", "--root", "-e", "A=b c", "-w", "/tmp", running, "sh", "-c", script)
+    assert done.stdout == b"b c /tmp 0\n", done.stderr

@@ -1,0 +1,188 @@
+"""Fakes of every port but engine and store (tests/fake_engine, tests/fake_store), and a world made of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from ds01.daemon.services import Services, build_services, read_catalogue
+from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance, PhysicalGpu
+from ds01.domain.limit import Limits
+from ds01.domain.policy import Policy
+from ds01.domain.user import Group, User
+from ds01.errors import BackendError, ForbiddenError, NotFoundError
+from ds01.service.ports import ResolvedDirectory, World
+from tests.fake_engine import FakeEngine
+from tests.fake_store import MemoryStore
+
+GIB = 1024**3
+BEGINNING = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+ALICE = User(1001, 1001, "alice", (Group(1001, "alice"), Group(5000, "lab")), "/home/alice", "/bin/bash")
+BOB = User(1002, 1002, "bob", (Group(1002, "bob"),), "/home/bob", "/bin/bash")
+ROOT = User(0, 0, "root", (Group(0, "root"),), "/root", "/bin/bash")
+SEAL_KEY = bytes(32)
+
+
+def whole_gpu(index: int, model: str = "NVIDIA A100-PCIE-40GB") -> PhysicalGpu:
+    """Return a card without MIG."""
+    return PhysicalGpu(f"GPU-{index}", index, model, 40 * GIB, (8, 0), f"00000000:0{index}:00.0", index, 7)
+
+
+def mig_gpu(index: int, *slices: int) -> PhysicalGpu:
+    """Return a card in MIG mode with instances of so many slices each."""
+    instances = tuple(
+        MigInstance(f"MIG-{index}-{place}", f"{size}g.{5 * size}gb", 5 * size * GIB, size, place + 1, 0, place)
+        for place, size in enumerate(slices)
+    )
+    return replace(whole_gpu(index), mig_enabled=True, mig_pending=True, instances=instances)
+
+
+class FakeClock:
+    """Time that only moves when a test says so, or when somebody sleeps."""
+
+    def __init__(self, now: datetime = BEGINNING) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def sleep(self, length: timedelta) -> None:
+        self.advance(length)
+
+    def advance(self, length: timedelta) -> None:
+        self._now += length
+
+
+@dataclass
+class FakeDevices:
+    """Devices that are as a test says."""
+
+    inventory: Inventory = field(
+        default_factory=lambda: Inventory((whole_gpu(0), mig_gpu(1, 3, 1, 1)), "560.35.03", (12, 6))
+    )
+    processes: list[GpuProcess] = field(default_factory=list)
+    samples: dict[str, DeviceSample] = field(default_factory=dict)
+    failure: BackendError | None = None
+
+    async def read_inventory(self) -> Inventory:
+        self._may_fail()
+        return self.inventory
+
+    async def read_samples(self) -> dict[str, DeviceSample]:
+        self._may_fail()
+        return dict(self.samples)
+
+    async def read_processes(self) -> list[GpuProcess]:
+        self._may_fail()
+        return list(self.processes)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _may_fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+class FakeAccounts:
+    """Some users."""
+
+    def __init__(self, users: Iterable[User] = (ALICE, BOB, ROOT)) -> None:
+        self._users = {user.uid: user for user in users}
+
+    def get_user(self, uid: int) -> User:
+        if uid not in self._users:
+            raise NotFoundError(f"The uid {uid} has no account.")
+        return self._users[uid]
+
+    def find_user_by_name(self, name: str) -> User | None:
+        return next((user for user in self._users.values() if user.name == name), None)
+
+
+class FakeDirectories:
+    """Directories by path: their owner decides who may enter."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, int] = {}
+
+    async def resolve(self, user: User, path: str, *, create: bool) -> ResolvedDirectory:
+        owner = self.owners.get(path)
+        if owner is None:
+            if not create:
+                raise NotFoundError(f"{path} does not exist.")
+            self.owners[path] = user.uid
+            return ResolvedDirectory(path, was_created=True, is_writable=True)
+        if owner != user.uid:
+            raise ForbiddenError(f"{user.name} may not enter {path}.")
+        return ResolvedDirectory(path, was_created=False, is_writable=True)
+
+    async def discard(self, user: User, path: str) -> None:
+        self.owners.pop(path, None)
+
+
+@dataclass
+class FakeCgroups:
+    """Containers by pid."""
+
+    containers: dict[int, str] = field(default_factory=dict)
+
+    def container_of(self, pid: int) -> str | None:
+        return self.containers.get(pid)
+
+
+@dataclass
+class FakeWorld:
+    """Everything outside, in memory, and the services on top of it."""
+
+    engine: FakeEngine
+    devices: FakeDevices
+    store: MemoryStore
+    clock: FakeClock
+    directories: FakeDirectories
+    cgroups: FakeCgroups
+    services: Services
+    policy: Policy
+
+    @property
+    def world(self) -> World:
+        return World(
+            engine=self.engine,
+            devices=self.devices,
+            store=self.store,
+            clock=self.clock,
+            accounts=FakeAccounts(),
+            directories=self.directories,
+            cgroups=self.cgroups,
+        )
+
+
+DEFAULT_LIMITS = Limits(
+    max_gpus=2,
+    max_gpu_equivalents=2.0,
+    max_gpus_per_container=2,
+    max_cpus=4,
+    memory=8 * GIB,
+    memory_swap=8 * GIB,
+    shm_size=GIB,
+    pids_limit=4096,
+    max_containers=5,
+    gpu_hold_after_stop=timedelta(minutes=15),
+)
+
+
+def make_world(limits: Limits = DEFAULT_LIMITS, *, only_uid: int | None = None) -> FakeWorld:
+    """Return a world with one whole and one cut GPU, an engine with no image, and a site's policy."""
+    clock = FakeClock()
+    engine, devices, store = FakeEngine(clock=clock), FakeDevices(), MemoryStore()
+    directories, cgroups = FakeDirectories(), FakeCgroups()
+    policy = Policy(default_group="student", base=limits)
+    world = World(
+        engine=engine,
+        devices=devices,
+        store=store,
+        clock=clock,
+        accounts=FakeAccounts(),
+        directories=directories,
+        cgroups=cgroups,
+    )
+    services = build_services(world, lambda: policy, read_catalogue(), seal_key=SEAL_KEY, only_uid=only_uid)
+    return FakeWorld(engine, devices, store, clock, directories, cgroups, services, policy)

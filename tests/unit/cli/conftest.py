@@ -1,0 +1,144 @@
+"""The command line in this process against a scripted daemon, without a terminal."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ds01.cli.main import run
+from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, stream_head
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command line ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def problem(self) -> Any:
+        return json.loads(self.err)
+
+
+Ds01 = Callable[..., Outcome]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[ScriptedDaemon]:
+    status = {
+        "schema_version": 1,
+        "version": "0.1.0",
+        "mode": "personal",
+        "pid": 1,
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "engine": {
+            "ok": True,
+            "message": "",
+            "version": "28.5",
+            "api_version": "1.51",
+            "storage_driver": "overlay2",
+            "cgroup_driver": "systemd",
+        },
+        "devices": {"ok": True, "message": "", "gpus": 2, "free": 1},
+        "policy": {"ok": True, "source": "built-in", "message": ""},
+        "containers": 3,
+        "containers_running": 1,
+        "usage": {"gpus": 1, "gpu_equivalents": 1.0, "containers": 2},
+    }
+    with ScriptedDaemon(tmp_path / "api.sock", {"GET /v1/status": ok(status)}) as running:
+        yield running
+
+
+@pytest.fixture
+def ds01(daemon: ScriptedDaemon, capfd: pytest.CaptureFixture[str]) -> Ds01:
+    """Run `ds01 WORDS` and return how it ended."""
+
+    def call(*words: str, **environment: str) -> Outcome:
+        status = run(words, {"DS01_SOCKET": str(daemon.socket_path), "LANG": "C.UTF-8", **environment})
+        out, err = capfd.readouterr()
+        return Outcome(status, out, err)
+
+    return call
+
+
+def container(name: str, state: str = "running", **more: object) -> dict[str, object]:
+    """Return a container's document."""
+    gpu = {"uuid": "GPU-1", "address": "0", "kind": "full", "profile": "", "memory_bytes": 1, "gpu_equivalents": 1.0}
+    return {
+        "name": name,
+        "id": "f" * 64,
+        "owner_uid": 1001,
+        "owner": "alice",
+        "state": state,
+        "status": "",
+        "origin": "ds01",
+        "managed": True,
+        "image": "aimehub/pytorch:2.8.0",
+        "framework": "Pytorch-2.8.0",
+        "created_at": "2020-01-01T00:00:00+00:00",
+        "gpus": [gpu],
+        "allocation_id": "a1",
+        "allocation_state": "active",
+        "workspace": "/home/alice/workspace/" + name,
+        **more,
+    }
+
+
+def details(name: str, state: str = "running", **more: object) -> dict[str, object]:
+    """Return the document of one container."""
+    limits: dict[str, object] = {
+        "cpus": 2.0,
+        "memory_bytes": 1024**3,
+        "memory_swap_bytes": None,
+        "shm_size_bytes": 64 * 1024**2,
+        "pids": None,
+        "cgroup_parent": "",
+        "ulimits": {},
+    }
+    return {
+        **container(name, state),
+        "engine_name": f"{name}._.1001",
+        "image_id": "sha256:1",
+        "started_at": None,
+        "finished_at": None,
+        "exit_code": None,
+        "error": "",
+        "data": None,
+        "models": None,
+        "limits": limits,
+        "labels": {},
+        "ip_address": "",
+        **more,
+    }
+
+
+def containers(*rows: dict[str, object]) -> bytes:
+    """Return the answer of a list."""
+    return ok({"schema_version": 1, "containers": list(rows)})
+
+
+CREATED = {
+    "schema_version": 1,
+    "container": details("my-project", "created"),
+    "dry_run": False,
+    "docker_command": "docker create x",
+    "reasons": ["GPU 0 is free"],
+    "warnings": ["no network"],
+}
+
+
+def creation(result: dict[str, object]) -> bytes:
+    """Return the stream of a creation."""
+    steps = line({"kind": "step", "message": "Pulling"}) + line(
+        {"kind": "pull", "layer": "a", "current_bytes": 1, "total_bytes": 2}
+    )
+    return stream_head() + steps + line({"kind": "result", "result": result}) + chunk(b"")

@@ -1,0 +1,229 @@
+"""The commands about the machine: gpus, limits, status, version, help, completion."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ds01.cli.commands.topic import TOPICS, read_topic
+from tests.unit.cli.conftest import Ds01, container, containers
+from tests.unit.scripted_daemon import ScriptedDaemon, ok
+
+HOLDER = {
+    "owner_uid": 1001,
+    "owner": "alice",
+    "container": "thesis",
+    "state": "active",
+    "since": "2020-01-01T00:00:00+00:00",
+    "until": None,
+}
+
+
+def gpu(address: str, **more: object) -> dict[str, object]:
+    return {
+        "uuid": f"GPU-{address}",
+        "address": address,
+        "parent_uuid": "",
+        "kind": "full",
+        "profile": "",
+        "model": "NVIDIA A100",
+        "state": "whole",
+        "free": True,
+        "reason": "",
+        "memory_bytes": 40 * 1024**3,
+        "memory_used_bytes": 1024**3,
+        "utilization_ratio": 0.5,
+        "power_w": None,
+        "temperature_c": None,
+        "energy_j": None,
+        "gpu_equivalents": 1.0,
+        "holders": [],
+        **more,
+    }
+
+
+@pytest.fixture
+def gpus(daemon: ScriptedDaemon) -> None:
+    held = gpu("0", free=False, holders=[HOLDER])
+    blocked = gpu("1:0", kind="mig", profile="1g.5gb", free=False, reason="process 77 of bob", utilization_ratio=None)
+    document = {"schema_version": 1, "driver_version": "560", "cuda_version": "12.6", "gpus": [held, blocked, gpu("2")]}
+    daemon.answers["GET /v1/gpus"] = ok(document)
+
+
+@pytest.mark.usefixtures("gpus")
+def test_gpus_say_who_holds_them_and_why_they_are_not_free(ds01: Ds01) -> None:
+    rows = ds01("gpus").out.splitlines()
+    assert rows[0].split() == ["GPU", "KIND", "MODEL", "MEMORY", "USE", "STATE", "HELD", "BY", "SINCE"]
+    assert "alice: thesis" in rows[1]
+    assert "years ago" in rows[1]
+    assert "process 77 of bob" in rows[2]
+    assert "1g.5gb" in rows[2]
+    assert " free " in rows[3]
+    assert ds01("gpu", "list").out == ds01("gpus").out
+
+
+@pytest.mark.usefixtures("gpus")
+def test_gpus_are_printed_for_programs(ds01: Ds01) -> None:
+    assert ds01("gpus", "-q").out == "GPU-0\nGPU-1:0\nGPU-2\n"
+    assert len(ds01("gpus", "--json").document["gpus"]) == 3
+    assert ds01("gpus", "--format", "csv").out.splitlines()[1].endswith("alice:thesis")
+    for user in ("alice", "1001"):
+        assert ds01("gpus", "--user", user, "-q").out == "GPU-0\n"
+    assert ds01("gpus", "--user", "carol").err == "carol holds no GPU.\n"
+
+
+def test_gpus_of_a_stopped_container_are_released(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["POST /v1/containers/a/release"] = ok({"schema_version": 1, "name": "a", "gpus_released": ["GPU-0"]})
+    assert ds01("gpu", "release", "a").out == "a\n"
+    assert ds01("gpu", "release", "a", "--json").document["gpus_released"] == ["GPU-0"]
+
+
+@pytest.fixture
+def limits(daemon: ScriptedDaemon) -> None:
+    values: dict[str, object] = {
+        "max_gpus": 2,
+        "max_gpu_equivalents": None,
+        "memory": 32 * 1024**3,
+        "idle_timeout": 5400.0,
+        "priority": 10,
+        "sudo": True,
+        "gpu_preference": "mig",
+        "devices": ["video"],
+        "ulimits": {"memlock": -1, "stack": 67108864},
+        "mounts": {"data": None, "models": "/srv/models"},
+    }
+    document = {
+        "schema_version": 1,
+        "uid": 1001,
+        "user": "alice",
+        "group": "students",
+        "mode": "server",
+        "limits": {name: {"value": value, "origin": "limits.yaml:7"} for name, value in values.items()},
+        "usage": {"gpus": 1, "gpu_equivalents": 0.43, "containers": 3},
+        "cgroup_parent": "/ds01/alice",
+        "docker_args": ["--cpus=4", "--memory=32g"],
+        "not_enforced": ["storage"],
+    }
+    daemon.answers["GET /v1/limits"] = ok(document)
+
+
+@pytest.mark.usefixtures("limits")
+def test_limits_say_what_is_held_and_what_set_them(ds01: Ds01) -> None:
+    outcome = ds01("limits")
+    rows = {row.split()[0]: row.split()[1:] for row in outcome.out.splitlines()}
+    assert rows["max_gpus"] == ["2", "1", "limits.yaml:7"]
+    assert rows["max_gpu_equivalents"] == ["unlimited", "0.43", "limits.yaml:7"]
+    assert rows["memory"][0] == "32G"
+    assert rows["idle_timeout"][0] == "1h30m"
+    assert rows["sudo"][0] == "yes"
+    assert rows["devices"][0] == "video"
+    assert rows["ulimits"][:2] == ["memlock=unlimited,", "stack=67108864"]
+    assert rows["mounts"][:2] == ["data=-,", "models=/srv/models"]
+    assert "students" in outcome.err
+    assert "Not enforced here: storage." in outcome.err
+    assert ds01("limits", "show").out == outcome.out
+
+
+@pytest.mark.usefixtures("limits")
+def test_single_limits_are_for_scripts(ds01: Ds01, daemon: ScriptedDaemon) -> None:
+    assert ds01("limits", "--docker-args").out == "--cpus=4 --memory=32g\n"
+    assert ds01("limits", "--max-gpus").out == "2\n"
+    assert ds01("limits", "--priority").out == "10\n"
+    assert ds01("limits", "show", "--group").out == "students\n"
+    assert ds01("limits", "--user", "1002", "--group").status == 0
+    assert daemon.asked()[-1] == "GET /v1/limits?uid=1002"
+    assert ds01("limits", "--user", "root", "--group").status == 0
+    assert daemon.asked()[-1] == "GET /v1/limits?uid=0"
+    assert ds01("limits", "--user", "no-such-user-here").status == 3
+    assert ds01("limits", "--group", "--priority").status == 2
+
+
+def test_status_is_7_when_a_part_does_not_work(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    outcome = ds01("status")
+    assert outcome.status == 0
+    assert "2 to grant, 1 free" in outcome.out
+    document = ds01("status", "--json").document
+    document["engine"] = {**document["engine"], "ok": False, "message": "Docker does not answer."}
+    daemon.answers["GET /v1/status"] = ok(document)
+    broken = ds01("status")
+    assert broken.status == 7
+    assert "✗ Docker      Docker does not answer." in broken.out.splitlines()
+
+
+def test_version_names_both_and_starts_nothing(ds01: Ds01, tmp_path: Path) -> None:
+    assert ds01("version", "--json").document == {"schema_version": 1, "ds01": "0.1.0", "ds01d": "0.1.0"}
+    alone = ds01("version", DS01_SOCKET=str(tmp_path / "none.sock"))
+    assert (alone.status, alone.out.splitlines()[1]) == (0, "ds01d  does not answer")
+    assert ds01("--version").out == "ds01 0.1.0\n"
+
+
+def test_every_topic_has_a_text_with_commands_to_copy(ds01: Ds01) -> None:
+    for topic in TOPICS:
+        outcome = ds01("help", topic)
+        assert outcome.status == 0
+        assert "ds01 " in outcome.out
+        assert max(map(len, read_topic(topic).splitlines())) <= 120
+    assert "gpu" in ds01("help").out
+    missing = ds01("help", "gpus")
+    assert (missing.status, "ds01 help gpu" in missing.err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["li"], {"limits", "list"}),
+        (["container", "re"], {"remove", "restart"}),
+        (["gpu", ""], {"list", "ls", "release"}),
+        (["open", "t"], {"thesis", "test"}),
+        (["stop", "thesis", "te"], {"test"}),
+        (["container", "start", "th"], {"thesis"}),
+        (["list", "--format", ""], {"table", "json", "csv", "name"}),
+        (["create", "new", "pyt"], {"pytorch"}),
+        (["create", "--memory", "8G", "new", "tens"], {"tensorflow"}),
+        (["create", "--memo"], {"--memory", "--memory-swap"}),
+        (["create", "--gpu-kind", "1"], {"1g.5gb"}),
+        (["limits", "--gr"], {"--group"}),
+        (["help", "w"], {"workspace"}),
+        (["completion", ""], {"bash", "zsh", "fish"}),
+        (["exec", "thesis", "--", "l"], set()),
+        (["nothing", ""], set()),
+    ],
+)
+@pytest.mark.usefixtures("gpus")
+def test_the_tab_key_offers_what_fits(words: list[str], wanted: set[str], daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers"] = containers(container("thesis"), container("test"))
+    outcome = ds01("__complete", *words)
+    assert (outcome.status, set(outcome.out.split()), outcome.err) == (0, wanted, "")
+
+
+def test_the_tab_key_is_silent_without_a_daemon_and_needs_no_click(tmp_path: Path, ds01: Ds01) -> None:
+    nowhere = str(tmp_path / "none.sock")
+    assert ds01("__complete", "open", "", DS01_SOCKET=nowhere).out == ""
+    assert ds01("__complete", "create", "--gpu-kind", "", DS01_SOCKET=nowhere).out == "any\nfull\nmig\n"
+    code = "import sys, os; from ds01.cli.main import run; run(sys.argv[1:], os.environ); print('click' in sys.modules)"
+    argv = [sys.executable, "-c", code, "__complete", "create", "--mem"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"DS01_SOCKET": nowhere})
+    assert done.stdout.splitlines() == ["--memory", "--memory-swap", "False"]
+
+
+def test_bash_completes_through_the_printed_lines(daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path) -> None:
+    daemon.answers["GET /v1/containers"] = containers(container("thesis"), container("other"))
+    program = tmp_path / "ds01"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m ds01 "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    script = ds01("completion", "bash").out + 'COMP_WORDS=(ds01 open th); COMP_CWORD=2; _ds01; echo "${COMPREPLY[@]}"\n'
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "DS01_SOCKET": str(daemon.socket_path)}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "thesis\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_asks_the_same_program(shell: str, ds01: Ds01) -> None:
+    assert "ds01 __complete" in ds01("completion", shell).out
+
+
+def test_an_unknown_shell_is_a_usage_error(ds01: Ds01) -> None:
+    assert ds01("completion", "tcsh").status == 2
+    assert ds01("completion").status == 2

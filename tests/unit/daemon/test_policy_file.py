@@ -1,0 +1,89 @@
+"""The policy in force is the last good one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ds01.config import POLICY_NAME
+from ds01.daemon.policy_file import PolicyFile
+from ds01.domain.policy import Policy, limits_of, personal_policy
+from ds01.domain.user import User
+from ds01.errors import InvalidRequestError
+
+ALICE = User(1001, 1001, "alice")
+
+
+def write(folder: Path, text: str) -> None:
+    """Replace the file as an editor does: a new file under the old name."""
+    fresh = folder / "new"
+    fresh.write_text(text, encoding="utf-8")
+    fresh.rename(folder / POLICY_NAME)
+
+
+def highest(found: PolicyFile) -> int | None:
+    return limits_of(found.current, ALICE).values.max_gpus
+
+
+def test_without_a_file_or_a_folder_the_built_in_policy_is_in_force(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        found = PolicyFile(folder, personal_policy())
+        assert found.current == personal_policy()
+        assert not found.reload_if_changed()
+
+
+def test_a_file_starts_from_the_built_in_policys_base(tmp_path: Path) -> None:
+    write(tmp_path, "version: 2\ndefaults: {max_containers: 9}\n")
+    values = limits_of(PolicyFile(tmp_path, personal_policy()).current, ALICE).values
+    assert (values.max_containers, values.max_gpus) == (9, None)
+
+
+def test_an_edit_takes_effect_once(tmp_path: Path) -> None:
+    write(tmp_path, "version: 2\ndefaults: {max_gpus: 1}\n")
+    found = PolicyFile(tmp_path, Policy())
+    write(tmp_path, "version: 2\ndefaults: {max_gpus: 5}\n")
+    assert found.reload_if_changed()
+    assert highest(found) == 5
+    assert not found.reload_if_changed()
+
+
+def test_a_broken_edit_never_takes_effect_and_is_said_until_it_is_mended(tmp_path: Path) -> None:
+    write(tmp_path, "version: 2\ndefaults: {max_gpus: 1}\n")
+    found = PolicyFile(tmp_path, Policy())
+    write(tmp_path, "version: 2\ndefaults: {max_gpu: 5}\n")
+    assert not found.reload_if_changed()
+    assert highest(found) == 1
+    assert found.problem is not None
+    assert f"{POLICY_NAME}:2" in found.problem
+    assert "max_gpus" in found.problem
+    assert not found.reload_if_changed()
+    assert found.problem is not None
+    write(tmp_path, "version: 2\ndefaults: {max_gpus: 2}\n")
+    assert found.reload_if_changed()
+    assert (highest(found), found.problem) == (2, None)
+
+
+def test_a_file_that_is_gone_changes_nobodys_limits_and_is_said(tmp_path: Path) -> None:
+    write(tmp_path, "version: 2\ndefaults: {max_gpus: 9}\n")
+    found = PolicyFile(tmp_path, Policy())
+    (tmp_path / POLICY_NAME).unlink()
+    assert not found.reload_if_changed()
+    assert highest(found) == 9
+    assert found.problem is not None
+    assert "is gone" in found.problem
+    write(tmp_path, "version: 2\ndefaults: {max_gpus: 9}\n")
+    assert found.reload_if_changed()
+    assert found.problem is None
+
+
+def test_a_broken_file_at_the_start_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, "version: 2\nnonsense: 1\n")
+    with pytest.raises(InvalidRequestError, match="nonsense"):
+        PolicyFile(tmp_path, Policy())
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_taken_for_none(tmp_path: Path) -> None:
+    loop = tmp_path / POLICY_NAME
+    os.symlink(loop, loop)
+    with pytest.raises(InvalidRequestError, match="cannot be read"):
+        PolicyFile(tmp_path, Policy())
