@@ -55,7 +55,8 @@ def test_a_creation_survives_a_crash_at_every_point(own_site: Site, capsys: pyte
         return own_site.run("create", "phoenix", "--image", BUSYBOX, "--gpu-kind", "full", check=False).status
 
     def settled() -> None:
-        _books_are_right(own_site)
+        # a claim without a container is void after its deadline, or as soon as its owner asks for the name again
+        assert all(len(holders) <= 1 for holders in own_site.held().values())
         again = own_site.run("create", "phoenix", "--image", BUSYBOX, "--gpu-kind", "full", check=False)
         assert again.status in {0, 8}, again.stderr  # 8: the first was complete before the crash
         own_site.run("start", "phoenix")
