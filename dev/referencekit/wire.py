@@ -67,7 +67,7 @@ def _document(document: type) -> str:
 
 def _type_text(hint: object) -> str:
     text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-    text = re.sub(r"\b(typing|ds01\.api\.\w+)\.", "", text)
+    text = re.sub(r"\b(typing|ds01\.api\.\w+|collections\.abc)\.", "", text).replace("Mapping[", "dict[")
     return text.replace("NoneType", "None").replace(" | ", " or ")
 
 

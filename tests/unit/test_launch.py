@@ -13,7 +13,7 @@ import pytest
 
 from ds01 import VERSION
 from ds01.api.location import Location
-from ds01.api.place import Place
+from ds01.api.place import Place as PlainPlace
 from ds01.client import Client
 from ds01.client.launch import launch
 from ds01.errors import BackendError, DaemonUnreachableError, ForbiddenError
@@ -61,7 +61,7 @@ class Place:
     def command(self, version: str = VERSION, delay: str = "0") -> list[str]:
         return [sys.executable, "-I", str(self.script), str(self.location.socket), str(self.state), version, delay]
 
-    def launch(self, location: Location | Place) -> None:
+    def launch(self, location: Location | PlainPlace) -> None:
         launch(location, command=self.command())
 
     def pids(self) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ds01.api.place import SITE_CONFIG, find_place
+from ds01.api.place import MOUNTS, SITE_CONFIG, find_place
 from ds01.errors import BackendError, ForbiddenError
 
 LOCK_NAME = "daemon.lock"
@@ -35,9 +35,11 @@ class Location:
     is_personal: bool
 
 
-def find_location(environment: Mapping[str, str], uid: int, *, site_config: Path = Path(SITE_CONFIG)) -> Location:
+def find_location(
+    environment: Mapping[str, str], uid: int, *, site_config: Path = Path(SITE_CONFIG), mounts: Path = Path(MOUNTS)
+) -> Location:
     """Return where the daemon for this user is: `api.place.find_place` with paths."""
-    place = find_place(environment, uid, site_config=os.fspath(site_config))
+    place = find_place(environment, uid, site_config=os.fspath(site_config), mounts=os.fspath(mounts))
     return Location(Path(place.socket), Path(place.state), Path(place.config), is_personal=place.is_personal)
 
 
@@ -45,20 +47,31 @@ def prepare_folder(folder: Path, uid: int) -> None:
     """Make a private folder, or check that the one that is there is private: ours, 0700, no link.
 
     Raises:
-        ForbiddenError: It belongs to somebody else, or others could write into it.
+        ForbiddenError: It belongs to somebody else, is a link, or others could write into it.
         BackendError: It cannot be made.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.lstat(folder)
+        _require_private(folder, found, uid)
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)  # others could only look into it
     except OSError as failure:
         raise BackendError(
             f"The folder {folder} cannot be made: {failure.strerror}.",
             hint="Set XDG_STATE_HOME to a folder you can write.",
         ) from failure
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
+
+
+def _require_private(folder: Path, found: os.stat_result, uid: int) -> None:
+    if not stat.S_ISDIR(found.st_mode):
+        raise ForbiddenError(f"{folder} is not a folder but a link.", hint="Move it away.")
+    if found.st_uid != uid:
         raise ForbiddenError(
             f"{folder} is not a folder of yours (uid {uid}).", hint=f"Move it away: it belongs to uid {found.st_uid}."
         )
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
+    if found.st_mode & 0o022:
+        raise ForbiddenError(
+            f"Others can write into {folder}: what is in it may not be yours.",
+            hint=f"Look what is in it, then: chmod 700 {folder}",
+        )

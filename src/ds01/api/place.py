@@ -4,6 +4,7 @@ Text and not `Path`, a plain class and no dataclass: `ds01 list` asks here, and 
 """
 
 import os
+import stat
 from collections.abc import Mapping
 
 SITE_CONFIG = "/etc/ds01"
@@ -30,6 +31,17 @@ NETWORK_FILE_SYSTEMS = frozenset(
         "fuse.glusterfs",
         "beegfs",
         "gpfs",
+        "orangefs",
+        "panfs",
+        "wekafs",
+        "coda",
+        "davfs",
+        "fuse.ceph",
+        "fuse.ceph-fuse",
+        "fuse.juicefs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.davfs2",
     }
 )
 
@@ -46,34 +58,54 @@ class Place:
         self.is_personal = is_personal
 
 
-def find_place(environment: Mapping[str, str], uid: int, *, site_config: str = SITE_CONFIG) -> Place:
+def find_place(
+    environment: Mapping[str, str], uid: int, *, site_config: str = SITE_CONFIG, mounts: str = MOUNTS
+) -> Place:
     """Return where the daemon for this user is.
 
     Args:
         environment: `DS01_SOCKET` names another daemon's socket; `XDG_*` and `HOME` say where a user's files are.
+            Relative paths count as unset. Source: XDG Base Directory Specification 0.8.
         uid: The user.
-        site_config: Folder whose existence means server mode.
+        site_config: Folder whose existence means server mode; a dangling link exists too.
+        mounts: The mount table.
     """
     named = environment.get("DS01_SOCKET")
     if named:
         return Place(named, SERVER_STATE, site_config, is_personal=False)
-    if os.path.exists(site_config):
+    if os.path.lexists(site_config):
         return Place(SERVER_SOCKET, SERVER_STATE, site_config, is_personal=False)
+    # the whole folder, not one below it: what stands above it there could be somebody else's
     aside = f"/var/tmp/ds01-{uid}"  # noqa: S108 - owner and mode are checked by prepare_folder
-    home = environment.get("HOME") or aside
-    state = os.path.join(environment.get("XDG_STATE_HOME") or os.path.join(home, ".local/state"), "ds01", machine_id())
-    if is_on_network(state):
+    home = _absolute(environment, "HOME")
+    state_home = _absolute(environment, "XDG_STATE_HOME") or (home and os.path.join(home, ".local/state"))
+    state = os.path.join(state_home, "ds01", machine_id()) if state_home else aside
+    if is_on_network(state, mounts=mounts):
         state = aside
-    runtime = environment.get("XDG_RUNTIME_DIR")
-    socket = (
-        os.path.join(runtime, "ds01", SOCKET_NAME)
-        if runtime and os.path.isdir(runtime)
-        else os.path.join(state, SOCKET_NAME)
-    )
-    if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
-        socket = os.path.join(aside, SOCKET_NAME)
-    config = os.path.join(environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config"), "ds01")
-    return Place(socket, state, config, is_personal=True)
+    config_home = _absolute(environment, "XDG_CONFIG_HOME") or (home and os.path.join(home, ".config"))
+    config = os.path.join(config_home, "ds01") if config_home else os.path.join(aside, "config")
+    return Place(_socket_path(environment, state, aside, uid), state, config, is_personal=True)
+
+
+def _absolute(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "")
+    return text if text.startswith("/") else ""
+
+
+def _socket_path(environment: Mapping[str, str], state: str, aside: str, uid: int) -> str:
+    runtime = _absolute(environment, "XDG_RUNTIME_DIR")
+    # after su or sudo it may still be somebody else's
+    folder = os.path.join(runtime, "ds01") if runtime and _owner(runtime) == uid else state
+    path = os.path.join(folder, SOCKET_NAME)
+    return path if len(os.fsencode(path)) <= MAX_SOCKET_PATH else os.path.join(aside, SOCKET_NAME)
+
+
+def _owner(folder: str) -> int | None:
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_uid if stat.S_ISDIR(found.st_mode) else None
 
 
 def machine_id() -> str:
@@ -86,18 +118,42 @@ def machine_id() -> str:
     return text or os.uname().nodename
 
 
-def is_on_network(path: str) -> bool:
-    """Tell whether a path is, or would be, on a network file system. Source: proc(5), mountinfo."""
+def is_on_network(path: str, *, mounts: str = MOUNTS) -> bool:
+    """Tell whether a path is, or would be, on a network file system; where that cannot be known, it counts as one.
+
+    Args:
+        path: It need not exist.
+        mounts: The mount table. Source: proc(5), /proc/pid/mountinfo.
+    """
     existing = path
     while not os.path.exists(existing) and existing != os.path.dirname(existing):
         existing = os.path.dirname(existing)
-    wanted = os.path.realpath(existing)
-    best, kind = "", ""
-    with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            left, _, right = line.partition(" - ")
-            point = left.split(" ")[4].encode("utf-8", "surrogateescape").decode("unicode_escape", "replace")
-            inside = wanted == point or wanted.startswith(point.rstrip("/") + "/")
-            if inside and len(point) >= len(best):
-                best, kind = point, right.split(" ")[0]
-    return kind in NETWORK_FILE_SYSTEMS
+    wanted = os.fsencode(os.path.realpath(existing))
+    try:
+        with open(mounts, "rb") as file:
+            table = file.read()
+    except OSError:
+        return True
+    best, kind = b"", b""
+    for line in table.split(b"\n"):
+        left, _, right = line.partition(b" - ")
+        columns = left.split(b" ")
+        if len(columns) < 5:
+            continue
+        point = _unescaped(columns[4])
+        inside = wanted == point or wanted.startswith(point.rstrip(b"/") + b"/")
+        if inside and len(point) >= len(best):  # of two mounts on one place, the later one is seen
+            best, kind = point, right.split(b" ")[0]
+    return os.fsdecode(kind) in NETWORK_FILE_SYSTEMS
+
+
+def _unescaped(point: bytes) -> bytes:
+    r"""Return a mount point with its blanks, tabs, line breaks and backslashes, which the kernel writes as `\040`."""
+    if b"\\" not in point:
+        return point
+    first, *others = point.split(b"\\")
+    for part in others:
+        digits = part[:3]
+        is_octal = len(digits) == 3 and all(digit in b"01234567" for digit in digits)
+        first += bytes([int(digits, 8) & 0xFF]) + part[3:] if is_octal else b"\\" + part
+    return first

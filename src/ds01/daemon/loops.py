@@ -126,7 +126,7 @@ class WatchLoop:
 
     async def _look_at_policy(self) -> None:
         before = self._policy.problem
-        if self._policy.reload_if_changed():
+        if await asyncio.to_thread(self._policy.reload_if_changed):  # parsing takes a while
             await self._record(
                 Event("policy.changed", self._clock.now(), details={"source": self._policy.current.source})
             )

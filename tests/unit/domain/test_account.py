@@ -239,5 +239,6 @@ def test_whatever_the_image_and_the_names_hold_the_account_is_consistent(
     added = [line.split(":") for line in after[len(before) : -1]]
     names = Counter([line.split(":")[0] for line in before] + [row[0] for row in added])
     assert all(names[row[0]] == 1 and len(row) == 4 for row in added)
-    again = account(user, AccountFiles(*(text_of(planned, f"/etc/{file}") for file in ("passwd", "group", "shadow"))))
+    passwd, group, shadow = (text_of(planned, f"/etc/{file}") for file in ("passwd", "group", "shadow"))
+    again = account(user, AccountFiles(passwd, group, shadow))
     assert [item.content for item in again.files] == [item.content for item in planned.files]

@@ -1,6 +1,7 @@
 """What was asked for, compared with what the engine made."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -56,8 +57,8 @@ def test_what_was_made_as_asked_has_no_differences() -> None:
     assert differences(SPEC, MADE) == []
 
 
-def limited(**values: object) -> ContainerDetails:
-    return dataclasses.replace(MADE, limits=dataclasses.replace(MADE.limits, **values))  # type: ignore[arg-type]  # names are the test's
+def limited(**values: Any) -> ContainerDetails:
+    return dataclasses.replace(MADE, limits=dataclasses.replace(MADE.limits, **values))
 
 
 @pytest.mark.parametrize(
@@ -118,4 +119,4 @@ def test_cpus_in_use_are_computed_as_docker_does() -> None:
 
 @pytest.mark.parametrize("values", [{"previous_system_cpu_ns": 0}, {"system_cpu_ns": 12_000}, {"cpu_total_ns": 0}])
 def test_without_two_readings_the_figure_is_unknown_and_not_0(values: dict[str, int]) -> None:
-    assert dataclasses.replace(STATS, **values).cpu_ratio is None  # type: ignore[arg-type]  # names are the test's
+    assert dataclasses.replace(STATS, **values).cpu_ratio is None

@@ -73,5 +73,5 @@ def test_every_event_of_the_services_is_registered_with_its_fields() -> None:
             unknown = set(keys_of(details, function) if details is not None else ()) - set(
                 EVENTS[str(name.value)].fields
             )
-            assert not unknown, f"{where}: {name.value} has no {unknown}"
+            assert not unknown, f"{where}: {name.value!r} has no {unknown}"
     assert len(used) >= 8  # the search finds something

@@ -41,6 +41,7 @@ ALICE_CALLER = Caller(ALICE)
 BOB_CALLER = Caller(BOB)
 ADMIN_CALLER = Caller(ROOT, is_admin=True)
 PASSWD = b"root:x:0:0:root:/root:/bin/bash\n"
+LATE_TURNS = 60
 LOST = BackendError("The answer was lost.")
 
 
@@ -116,19 +117,42 @@ class TrappedEngine(FakeEngine):
 
 
 class TrappedStore(MemoryStore):
-    """A cancelled write is committed all the same, as the real one may do."""
+    """A write whose caller is cancelled is committed all the same, later than what was asked for after it."""
 
     def __init__(self, trap: Trap) -> None:
         super().__init__()
         self._trap = trap
+        self._late: set[asyncio.Task[object]] = set()
 
     async def write(self, decide: Callable[[StoreTransaction], Result]) -> Result:
         self._trap.pass_("store write")
-        await asyncio.sleep(0)
-        result = await super().write(decide)
+        delay = [0]
+        commit = asyncio.ensure_future(self._commit(decide, delay))
+        try:
+            result = await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            delay[0] = LATE_TURNS
+            self._late.add(commit)
+            commit.add_done_callback(self._late.discard)
+            raise
         self._trap.pass_("store write done")
         await asyncio.sleep(0)
         return result
+
+    async def _commit(self, decide: Callable[[StoreTransaction], Result], delay: list[int]) -> Result:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        while delay[0] > 0:
+            delay[0] -= 1
+            await asyncio.sleep(0)
+        if self._trap.is_dead:
+            raise ProcessDeathError
+        return await super().write(decide)
+
+    async def settle(self) -> None:
+        """Let the late writes happen."""
+        while self._late:
+            await asyncio.wait(set(self._late))
 
     async def read(self, query: Callable[[StoreTransaction], Result]) -> Result:
         self._trap.pass_("store read")
@@ -275,6 +299,7 @@ class Stage:
 
     async def picture(self) -> tuple[object, ...]:
         """Everything that a failed creation must leave as it was; what is only remembered is left out."""
+        await self.store.settle()
         rows, allocations = await MemoryStore.read(
             self.store, lambda transaction: (transaction.list_containers(), transaction.list_allocations())
         )
@@ -288,6 +313,7 @@ class Stage:
 
     async def require_sound_books(self) -> None:
         """The invariants that hold at every moment, whatever has crashed before."""
+        await self.store.settle()
         rows, allocations = await MemoryStore.read(
             self.store, lambda transaction: (transaction.list_containers(), transaction.list_allocations())
         )

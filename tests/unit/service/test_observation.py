@@ -10,7 +10,7 @@ from ds01.domain.container import ContainerState
 from ds01.errors import BackendError
 from ds01.service.observation import Observer
 from tests.unit.service.docker_made import docker_made
-from tests.unit.service.stage import BOB_CALLER, Stage, run_to_failure
+from tests.unit.service.stage import BOB_CALLER, Stage, run_to_failure, until
 
 EVERYTHING = {"GPU-0", "GPU-1", "MIG-1-0", "MIG-1-1", "MIG-1-2"}
 RUNNING = ContainerState.RUNNING
@@ -122,3 +122,24 @@ async def test_a_container_sees_neither_itself_nor_the_younger_that_wait(stage: 
     assert {found.name for found in observation.for_start_of(container).foreign} == {"waiting"}
     assert {found.name for found in observation.for_start_of("0" * 64).foreign} == set()
     assert observation.for_start_of("unknown") == observation
+
+
+async def test_a_copy_under_the_name_of_a_container_of_ours_is_foreign(stage: Stage) -> None:
+    """Its labels were copied by `docker commit`; the row belongs to the container that was there before."""
+    container = await stage.create(kind="full")
+    own = stage.engine.containers.pop(container).details
+    copied = replace(docker_made(own.name, state=RUNNING, uuid="MIG-1-0"), labels=own.labels)
+    stage.engine.add_container(copied)
+    rows = await stage.store.read(lambda transaction: transaction.list_containers())
+    observation = await Observer(stage.engine, stage.devices).observe(rows)
+    assert [found.gpu_uuids for found in observation.foreign] == [{"MIG-1-0"}]
+
+
+async def test_a_container_that_is_being_made_is_counted_once(stage: Stage) -> None:
+    gate = stage.engine.hold("put_files")
+    creating = asyncio.ensure_future(stage.create(kind="full"))
+    await until(lambda: stage.engine.calls["put_files"])
+    _, views = await stage.services.usage.devices()
+    assert [holder.state for holder in views[0].holders] == ["claimed"]
+    gate.set()
+    await creating

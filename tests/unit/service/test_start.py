@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from ds01.domain.attachment import AttachmentFacts
 from ds01.domain.container import ContainerState
 from ds01.domain.gpu import Inventory
+from ds01.domain.policy import LimitLayer, UserOverride
 from ds01.errors import BackendError, ConflictError, NoCapacityError, NotFoundError, QuotaExceededError
 from ds01.service.first_start import QUESTION
 from tests.fake_engine import FakeProcess
@@ -21,6 +23,7 @@ from tests.unit.service.stage import (
     Stage,
     only_own_errors,
     run_to_failure,
+    until,
 )
 
 
@@ -163,6 +166,8 @@ async def test_an_administrators_start_is_weighed_by_the_owners_limits() -> None
     await stage.stop()
     for name in ("a", "b"):
         await stage.create(name, kind="1g.5gb")
+    unlimited = UserOverride(layer=LimitLayer({"max_gpus": None, "max_gpu_equivalents": None}))
+    stage.policy = replace(stage.policy, overrides={"root": unlimited})
     work = stage.services.containers.start(ADMIN_CALLER, 1001, "demo")
     assert isinstance(await run_to_failure(work), QuotaExceededError)
     await stage.remove("a")
@@ -211,6 +216,37 @@ async def test_a_container_of_plain_docker_is_not_started_onto_a_granted_device(
     assert isinstance(await run_to_failure(stage.start("old", caller=BOB_CALLER)), NoCapacityError)
     await stage.remove()
     await stage.start("old", caller=BOB_CALLER)
+
+
+async def test_an_instance_is_not_started_while_somebody_uses_the_whole_card() -> None:
+    stage = stage_with(timedelta(0))
+    await stage.create(kind="1g.5gb")
+    await stage.start()
+    await stage.stop()
+    whole = AttachmentFacts(device_paths=("/dev/nvidia1",))
+    inventory = stage.devices.inventory
+    uncut = replace(inventory.devices[1], instances=(), mig_enabled=False, mig_pending=False)
+    stage.engine.add_container(docker_made("stranger", state=ContainerState.RUNNING, facts=whole))
+    stage.devices.inventory = Inventory((inventory.devices[0], uncut))
+    assert isinstance(await run_to_failure(stage.start()), NoCapacityError)
+    stage.devices.inventory = inventory
+    failure = await run_to_failure(stage.start())
+    assert isinstance(failure, NoCapacityError)
+    assert await stage.held() == {}
+
+
+async def test_a_container_whose_creation_died_is_not_started_half_made(stage: Stage) -> None:
+    hold = stage.engine.hold("put_files")
+    creating = asyncio.ensure_future(run_to_failure(stage.create()))
+    await until(lambda: stage.engine.calls["put_files"])
+    stage.trap.is_dead = True
+    hold.set()
+    await creating
+    stage.trap.revive()
+    stage.boot()
+    assert isinstance(await run_to_failure(stage.start()), NotFoundError)
+    assert stage.engine.containers == {}
+    assert await stage.held() == {}
 
 
 async def test_of_two_daemons_containers_on_one_device_the_younger_gives_way(stage: Stage) -> None:
