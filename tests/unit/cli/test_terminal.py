@@ -38,7 +38,7 @@ def start(daemon: ScriptedDaemon, tmp_path: Path) -> Start:
     """Start `ds01 WORDS` on a terminal."""
 
     def begin(*words: str, **environment: str) -> Terminal:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("DS01_")}
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DS01_", "LC_"))}
         known = {"DS01_SOCKET": str(daemon.socket_path), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
         folder = tmp_path / "My Work"
         folder.mkdir(exist_ok=True)
