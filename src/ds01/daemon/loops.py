@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -49,10 +49,10 @@ class ReconcileLoop:
             except Ds01Error as failure:
                 log.warning("reconcile: %s", failure)
                 pause = RETRY_AFTER
-            try:
-                await asyncio.wait_for(self._wake.wait(), pause.total_seconds())
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                # not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event
+                async with asyncio.timeout(pause.total_seconds()):
+                    await self._wake.wait()
 
 
 class EventLoop:

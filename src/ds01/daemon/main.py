@@ -172,7 +172,8 @@ class Serving:
 async def _wait_for_requests(daemon: Daemon) -> None:
     """A creation that was broken off is being undone: the store and the engine are needed for that."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(daemon.server.wait_until_idle(), SHUTDOWN_S)
+        async with asyncio.timeout(SHUTDOWN_S):
+            await daemon.server.wait_until_idle()
 
 
 def serve(options: argparse.Namespace, environment: Mapping[str, str]) -> None:

@@ -11,13 +11,9 @@ from ds01.adapters.linux.directories import LinuxDirectories
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
-from ds01.daemon.audit import Audit
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
-from ds01.daemon.handlers.containers import ContainerHandlers
-from ds01.daemon.handlers.machine import MachineHandlers
-from ds01.daemon.handlers.sessions import SessionHandlers
-from ds01.daemon.identity import Identities
+from ds01.daemon.front import build_server
 from ds01.daemon.key import read_or_make_key
 from ds01.daemon.loops import EventLoop, ReconcileLoop, WatchLoop
 from ds01.daemon.policy_file import PolicyFile
@@ -107,24 +103,8 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     services = build_services(
         world, lambda: policy.current, read_catalogue(), seal_key=key, only_uid=only_uid, timezone=read_timezone()
     )
-    identities = Identities(world.accounts, services.limits, only_uid=only_uid)
     relay = StreamRelay()
-    machine = MachineHandlers(
-        world,
-        services.limits,
-        services.containers,
-        services.usage,
-        identities=identities,
-        policy=policy,
-        is_personal=personal,
-        leave=leave,
-    )
-    sessions = SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=personal)
-    containers = ContainerHandlers(
-        services.containers, services.creation, world.devices, identities, is_personal=personal
-    )
-    handlers = {**containers.table(), **sessions.table(), **machine.table()}
-    server = ApiServer(identities, handlers, Audit(world.store, world.clock))
+    server = build_server(world, services, policy, relay, only_uid=only_uid, leave=leave)
     reconcile = ReconcileLoop(services.reconciler)
     watch = WatchLoop(policy, world, server, relay, socket_path=location.socket, is_personal=personal, leave=leave)
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)

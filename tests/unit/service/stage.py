@@ -1,8 +1,8 @@
 """A world of fakes in which every call of every port passes one trap: it fails, is cancelled, or the process dies."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -87,6 +87,7 @@ class TrappedEngine(FakeEngine):
     Attributes:
         ignored: Methods that answer well and do nothing.
         removed_when_stopped: Containers that were made with --rm.
+        logs_end: What ends the logs of containers after their first piece; None: nothing.
     """
 
     def __init__(self, trap: Trap, clock: FakeClock) -> None:
@@ -94,6 +95,16 @@ class TrappedEngine(FakeEngine):
         self.trap = trap
         self.ignored: set[str] = set()
         self.removed_when_stopped: set[str] = set()
+        self.logs_end: Ds01Error | None = None
+
+    async def stream_logs(
+        self, container: str, *, follow: bool = False, tail: int | None = None, timestamps: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(super().stream_logs(container, follow=follow, tail=tail, timestamps=timestamps)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+                if self.logs_end is not None:
+                    raise self.logs_end
 
     async def stop_container(self, container: str, *, grace: timedelta) -> None:
         if "stop_container" in self.ignored:

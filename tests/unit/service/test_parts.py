@@ -1,6 +1,7 @@
 """The small parts that the use cases stand on: completion, undo, presence, facts."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -53,11 +54,14 @@ async def test_undo_takes_back_the_newest_first_and_goes_on_after_a_failure() ->
             raise BackendError("the engine is gone")
         taken_back.append(name)
 
-    with pytest.raises(InvalidRequestError) as caught:
+    async def fail_half_way() -> None:
         async with Undo() as undo:
             for name in ("first", "second", "third"):
-                undo.add(name, lambda name=name: take_back(name), only_if_clean=name == "first")
+                undo.add(name, partial(take_back, name), only_if_clean=name == "first")
             raise InvalidRequestError("no")
+
+    with pytest.raises(InvalidRequestError) as caught:
+        await fail_half_way()
     assert taken_back == ["third"]
     assert caught.value.details["not_undone"] == ["second", "first"]
 
@@ -125,11 +129,11 @@ def test_a_nonce_is_in_flight_for_its_block_only() -> None:
 async def test_facts_have_a_bounded_number_of_places_and_are_never_mixed_up() -> None:
     store, kind = MemoryStore(), FactKind("colour", places=4)
     for number in range(100):
-        await store.write(lambda transaction, n=number: kind.remember(transaction, f"subject {n}", f"value {n}\nmore"))
+        await store.write(partial(kind.remember, subject=f"subject {number}", value=f"value {number}\nmore"))
     assert len(store._tables.facts) <= 4
     known = 0
     for number in range(100):
-        value = await store.read(lambda transaction, n=number: kind.recall(transaction, f"subject {n}"))
+        value = await store.read(partial(kind.recall, subject=f"subject {number}"))
         assert value in {None, f"value {number}\nmore"}
         known += value is not None
     assert 1 <= known <= 4

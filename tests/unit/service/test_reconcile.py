@@ -257,9 +257,9 @@ async def test_what_its_owner_works_on_is_left_alone_and_not_waited_for(stage: S
 
 
 async def test_what_its_owner_begins_to_work_on_after_the_look_is_not_waited_for(stage: Stage) -> None:
-    gone = await stage.create("gone", kind="1g.5gb")
-    ended = await stage.create("ended", kind="full")
-    await stage.start("ended")
+    gone = await stage.create("a", kind="1g.5gb")
+    ended = await stage.create("b", kind="full")
+    await stage.start("b")
     await stage.engine.end_pid1(ended)
     await stage.engine.remove_container(gone)
     assert await kinds(stage) == [ActionKind.FORGET, ActionKind.SETTLE_STOPPED]
@@ -267,11 +267,11 @@ async def test_what_its_owner_begins_to_work_on_after_the_look_is_not_waited_for
     repairing = asyncio.ensure_future(stage.reconcile())
     await until(lambda: stage.engine.calls["remove_image"])
     begun = stage.engine.calls["start_container"]
-    starting = asyncio.ensure_future(stage.start("ended"))
+    starting = asyncio.ensure_future(stage.start("b"))
     await until(lambda: stage.engine.calls["start_container"] > begun)
     first.set()
     await asyncio.wait_for(repairing, 1)
-    assert await stage.held() == {"GPU-0": "ended"}
+    assert await stage.held() == {"GPU-0": "b"}
     assert await kinds(stage) == [], "its grant is active, and it is about to run"
     second.set()
     await starting

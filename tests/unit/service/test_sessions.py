@@ -12,7 +12,7 @@ from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError, NotF
 from ds01.service import sessions
 from ds01.service.sessions import Session, SessionOrder
 from tests.unit.service.docker_made import docker_made
-from tests.unit.service.stage import ADMIN_CALLER, ALICE_CALLER, BOB_CALLER, Stage, run_to_failure
+from tests.unit.service.stage import ADMIN_CALLER, ALICE_CALLER, BOB_CALLER, Stage, run_to_failure, until
 
 
 @pytest.fixture
@@ -117,8 +117,7 @@ async def test_an_order_that_cannot_be_is_refused(stage: Stage, wanted: SessionO
 async def test_a_program_is_started_and_its_end_is_known(stage: Stage) -> None:
     session = await prepare(stage, "echo", "hello")
     stream = await stage.services.sessions.start(session)
-    while (await stage.services.sessions.get_state(session)).exit_code is None:
-        await asyncio.sleep(0)
+    await until(lambda: stage.engine.execs[session.exec_id].exit_code is not None)
     assert (await stage.services.sessions.get_state(session)).exit_code == 0
     stream.close()
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.attachment import AttachmentFacts
 from ds01.domain.container import ContainerState
 from ds01.domain.gpu import Inventory
 from ds01.domain.policy import LimitLayer, UserOverride
@@ -218,21 +217,19 @@ async def test_a_container_of_plain_docker_is_not_started_onto_a_granted_device(
     await stage.start("old", caller=BOB_CALLER)
 
 
-async def test_an_instance_is_not_started_while_somebody_uses_the_whole_card() -> None:
+async def test_an_instance_is_not_started_while_its_card_is_granted_whole() -> None:
     stage = stage_with(timedelta(0))
     await stage.create(kind="1g.5gb")
     await stage.start()
     await stage.stop()
-    whole = AttachmentFacts(device_paths=("/dev/nvidia1",))
-    inventory = stage.devices.inventory
-    uncut = replace(inventory.devices[1], instances=(), mig_enabled=False, mig_pending=False)
-    stage.engine.add_container(docker_made("stranger", state=ContainerState.RUNNING, facts=whole))
-    stage.devices.inventory = Inventory((inventory.devices[0], uncut))
-    assert isinstance(await run_to_failure(stage.start()), NoCapacityError)
-    stage.devices.inventory = inventory
+    cut = stage.devices.inventory
+    uncut = replace(cut.devices[1], instances=(), mig_enabled=False, mig_pending=False)
+    stage.devices.inventory = Inventory((uncut,))
+    await stage.create("whole", caller=BOB_CALLER, kind="full")
+    stage.devices.inventory = cut
     failure = await run_to_failure(stage.start())
     assert isinstance(failure, NoCapacityError)
-    assert await stage.held() == {}
+    assert "the whole GPU 1 is held" in failure.message
 
 
 async def test_a_container_whose_creation_died_is_not_started_half_made(stage: Stage) -> None:
