@@ -12,9 +12,11 @@ from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
 from ds01.daemon.audit import Audit
+from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
 from ds01.daemon.handlers.containers import ContainerHandlers
+from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.identity import Identities
@@ -22,7 +24,7 @@ from ds01.daemon.key import read_or_make_key
 from ds01.daemon.loops import EventLoop, ReconcileLoop, WatchLoop
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
-from ds01.daemon.services import build_services, read_catalogue
+from ds01.daemon.services import build_services
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.timezone import read_timezone
 from ds01.domain.policy import Policy, personal_policy
@@ -101,11 +103,17 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     """
     personal = location.is_personal
     policy = PolicyFile(location.config, personal_policy() if personal else Policy())
+    catalogue = CatalogueFiles(location.config)
     key = read_or_make_key(location.state)
     world = await open_world(location, environment)
     only_uid = uid if personal else None
     services = build_services(
-        world, lambda: policy.current, read_catalogue(), seal_key=key, only_uid=only_uid, timezone=read_timezone()
+        world,
+        lambda: policy.current,
+        lambda: catalogue.current,
+        seal_key=key,
+        only_uid=only_uid,
+        timezone=read_timezone(),
     )
     identities = Identities(world.accounts, services.limits, only_uid=only_uid)
     relay = StreamRelay()
@@ -116,6 +124,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         services.usage,
         identities=identities,
         policy=policy,
+        catalogue=catalogue,
         is_personal=personal,
         leave=leave,
     )
@@ -123,9 +132,19 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     containers = ContainerHandlers(
         services.containers, services.creation, world.devices, identities, is_personal=personal
     )
-    handlers = {**containers.table(), **sessions.table(), **machine.table()}
+    images = ImageHandlers(services.catalogue)
+    handlers = {**containers.table(), **sessions.table(), **machine.table(), **images.table()}
     server = ApiServer(identities, handlers, Audit(world.store, world.clock))
     reconcile = ReconcileLoop(services.reconciler)
-    watch = WatchLoop(policy, world, server, relay, socket_path=location.socket, is_personal=personal, leave=leave)
+    watch = WatchLoop(
+        policy,
+        world,
+        server,
+        relay,
+        catalogue=catalogue,
+        socket_path=location.socket,
+        is_personal=personal,
+        leave=leave,
+    )
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
     return Daemon(server, relay, reconcile, events, watch, world)

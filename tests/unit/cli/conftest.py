@@ -50,6 +50,7 @@ def daemon(tmp_path: Path) -> Iterator[ScriptedDaemon]:
         },
         "devices": {"ok": True, "message": "", "gpus": 2, "free": 1},
         "policy": {"ok": True, "source": "built-in", "message": ""},
+        "catalogue": {"ok": True, "rows": 118, "message": ""},
         "containers": 3,
         "containers_running": 1,
         "usage": {"gpus": 1, "gpu_equivalents": 1.0, "containers": 2},
