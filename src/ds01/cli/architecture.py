@@ -7,7 +7,7 @@ from ds01.cli.spec import Option
 
 ARCH = Option(
     "--arch",
-    "CUDA generation of the image, such as CUDA_ADA; else DS01_ARCH or MLC_ARCH, else as this machine needs.",
+    "CUDA generation of the image, such as CUDA_ADA; else as this machine needs.",
     kind="text",
     metavar="NAME",
 )

@@ -177,7 +177,7 @@ class Client:
         return answer
 
     def get_catalogue(
-        self, framework: str | None = None, *, architecture: str | None = None, everything: bool = False
+        self, *, framework: str | None = None, architecture: str | None = None, everything: bool = False
     ) -> schema.CatalogueDocument:
         """Return the framework images, which one a framework means on this machine, and why."""
         query = _query(framework=framework, architecture=architecture, all=everything)

@@ -122,6 +122,36 @@ def details(name: str, state: str = "running", **more: object) -> dict[str, obje
     }
 
 
+def catalogue(*versions: tuple[str, str], **more: object) -> bytes:
+    """Return the answer of a catalogue with these frameworks and their newest versions."""
+    choices = [
+        {
+            "framework": framework,
+            "version": version,
+            "architecture": "CUDA_ADA" if version else "",
+            "image": f"aimehub/{framework.lower()}-{version}" if version else "",
+            "reason": "NVIDIA A100 with a driver for CUDA 12.6; newest for CUDA_ADA" if version else "There is none.",
+        }
+        for framework, version in versions
+    ]
+    rows = [
+        {
+            "framework": choice["framework"],
+            "version": choice["version"],
+            "architectures": ["CUDA_ADA", "CUDA_AMPERE"],
+            "image": choice["image"],
+            "origin": "shipped",
+            "usable": True,
+            "chosen": True,
+            "local": None,
+        }
+        for choice in choices
+        if choice["image"]
+    ]
+    document = {"schema_version": 1, "architectures": ["CUDA_ADA"], "reason": "", "choices": choices, "rows": rows}
+    return ok({**document, "left_out": 7, **more})
+
+
 def containers(*rows: dict[str, object]) -> bytes:
     """Return the answer of a list."""
     return ok({"schema_version": 1, "containers": list(rows)})

@@ -43,6 +43,26 @@ def test_the_shipped_catalogue_is_whole() -> None:
     assert {found.origin for found in CATALOGUE} == {SHIPPED}
 
 
+def test_the_rows_that_the_seeds_name_are_shipped() -> None:
+    text = """
+        Pytorch, 2.8.0, [CUDA_BLACKWELL], aimehub/pytorch-2.8.0-cuda12.8.1
+        Pytorch, 2.7.1, [CUDA_BLACKWELL], aimehub/pytorch-2.7.1-cuda12.8.0
+        Pytorch, 2.7.1-aime, [CUDA_ADA], aimehub/pytorch-2.7.1-aime-cuda12.6.0
+        Pytorch, 2.7.1-aime, [CUDA_AMPERE], aimehub/pytorch-2.7.1-aime-cuda11.8.0
+        Pytorch, 2.6.0, [ROCM6], aimehub/pytorch-2.6.0-rocm6.2
+        Tensorflow, 2.16.1, [CUDA_ADA], aimehub/tensorflow-2.16.1-cuda12.3
+        Tensorflow, 2.15.0, [CUDA_ADA], aimehub/tensorflow-2.15.0-cuda12.3
+    """
+    seeds = parse_catalogue(text)
+    assert len(seeds) == 7
+    for named in seeds:
+        assert any(
+            named.architectures[0] in found.architectures
+            and (found.framework, found.version, found.image) == (named.framework, named.version, named.image)
+            for found in CATALOGUE
+        ), named
+
+
 @given(lists)
 def test_what_is_written_in_aimes_form_is_read_back(found: tuple[CatalogueRow, ...]) -> None:
     text = "\n".join(map(format_aime_row, found))

@@ -13,7 +13,7 @@ _LOCAL = {True: "here", False: "", None: "unknown"}
 def catalogue(call: Call) -> int:
     """Print the rows that this machine can run."""
     document = call.client.get_catalogue(
-        call.text("framework"), architecture=wanted_architecture(call), everything=call.flag("all")
+        framework=call.text("framework"), architecture=wanted_architecture(call), everything=call.flag("all")
     )
     kind, rows = call.output_format, document["rows"]
     if kind == "json":

@@ -19,8 +19,8 @@ _ARRANGED = re.compile(r"[/:@]")
 def pull(call: Call) -> int:
     """Fetch an image."""
     body = _body(call)
-    again = call.command("pull", *filter(None, [call.text("framework"), call.text("version")]))
-    stopped = f"Stopped. What is complete is not fetched again: {again}"
+    again = " ".join(["ds01 image pull", *filter(None, [call.text("framework"), call.text("version")])])
+    stopped = f"Stopped. Layers that Docker has are not fetched again. To go on: {again}"
     messages = cast("Generator[ProgressMessage]", call.client.stream_pull(body))
     with closing(messages):
         outcome = follow_to_result(call, messages, cancelled=stopped).get("image")
@@ -46,7 +46,7 @@ def _body(call: Call) -> PullImageBody:
     if wanted is None:
         raise InvalidRequestError(
             "What to pull? FRAMEWORK or an image is missing.",
-            hint=f"Write, for example: {call.command('pull', 'pytorch')}",
+            hint="Write, for example: ds01 image pull pytorch",
         )
     if _ARRANGED.search(wanted):
         if version is not None:
