@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from ds01.daemon.services import Services, build_services, read_catalogue
+from ds01.config.catalogue import read_shipped_catalogue
+from ds01.daemon.services import Services, build_services
 from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance, PhysicalGpu
 from ds01.domain.limit import Limits
 from ds01.domain.policy import Policy
@@ -184,5 +185,5 @@ def make_world(limits: Limits = DEFAULT_LIMITS, *, only_uid: int | None = None) 
         directories=directories,
         cgroups=cgroups,
     )
-    services = build_services(world, lambda: policy, read_catalogue(), seal_key=SEAL_KEY, only_uid=only_uid)
+    services = build_services(world, lambda: policy, read_shipped_catalogue, seal_key=SEAL_KEY, only_uid=only_uid)
     return FakeWorld(engine, devices, store, clock, directories, cgroups, services, policy)

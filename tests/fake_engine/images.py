@@ -51,6 +51,9 @@ class FakeImages(EngineParts):
         yield PullProgress("", f"Pulling from {reference}")
         for done in (size_bytes // 2, size_bytes):
             yield PullProgress("0123456789ab", "Downloading", done, size_bytes)
+        for other in self.images.values():  # the name moves to what the registry has now
+            if other is not image:
+                other.details = replace(other.details, tags=_without(other.details.tags, wanted))
         self.images[image.details.id] = image
         await self.journal.append("image", "pull", wanted, {"name": wanted.rpartition(":")[0]})
         yield PullProgress("", f"Status: Downloaded newer image for {wanted}")

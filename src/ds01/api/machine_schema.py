@@ -104,6 +104,14 @@ class PolicyStatus(TypedDict):
     message: str
 
 
+class CatalogueStatus(TypedDict):
+    """The catalogue in force; message says which rows of a site's lists are not, and why."""
+
+    ok: bool
+    rows: int
+    message: str
+
+
 class StatusDocument(TypedDict):
     """The machine at a glance."""
 
@@ -115,6 +123,7 @@ class StatusDocument(TypedDict):
     engine: EngineStatus
     devices: DevicesStatus
     policy: PolicyStatus
+    catalogue: CatalogueStatus
     containers: int
     containers_running: int
     usage: UsageDocument

@@ -189,6 +189,29 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "get_exec", "GET", "/v1/exec/{exec_id}", "Its state and exit status.", schema.ExecStatus, errors=("not_found",)
     ),
+    Route(
+        "get_catalogue",
+        "GET",
+        "/v1/catalogue",
+        "Framework images that this machine can run, which one a framework means here, and why.",
+        schema.CatalogueDocument,
+        parameters=(
+            Parameter("framework", "string", "Only this framework, in any case."),
+            Parameter("architecture", "string", "Images for this generation instead of the machine's."),
+            Parameter("all", "boolean", "Also what this machine cannot run, and discontinued frameworks."),
+        ),
+        errors=("not_found",),
+    ),
+    Route(
+        "pull_image",
+        "POST",
+        "/v1/images/pull",
+        "Fetch an image from its registry; layers that the engine has are not fetched again.",
+        schema.PulledImage,
+        body=schema.PullImageBody,
+        answer_kind="stream",
+        errors=("not_found",),
+    ),
     Route("list_gpus", "GET", "/v1/gpus", "Devices of the machine and who holds them.", schema.GpuList),
     Route(
         "get_limits",

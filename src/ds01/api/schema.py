@@ -6,6 +6,24 @@ the field says. Fields never change their meaning; new ones may come.
 
 from typing import Literal, NotRequired, TypedDict
 
+from ds01.api.image_schema import (
+    CatalogueChoiceDocument as CatalogueChoiceDocument,
+)
+from ds01.api.image_schema import (
+    CatalogueDocument as CatalogueDocument,
+)
+from ds01.api.image_schema import (
+    CatalogueRowDocument as CatalogueRowDocument,
+)
+from ds01.api.image_schema import (
+    PulledImage as PulledImage,
+)
+from ds01.api.image_schema import (
+    PullImageBody as PullImageBody,
+)
+from ds01.api.machine_schema import (
+    CatalogueStatus as CatalogueStatus,
+)
 from ds01.api.machine_schema import (
     DevicesStatus as DevicesStatus,
 )
@@ -178,7 +196,10 @@ class CreatedContainer(TypedDict):
 
 
 class ProgressMessage(TypedDict):
-    """One line of a long request's stream; `kind` says which of the other fields are there."""
+    """One line of a long request's stream; `kind` says which of the other fields are there.
+
+    A result is in `result` for a container, in `image` for a pull.
+    """
 
     kind: Literal["step", "pull", "result", "problem"]
     message: NotRequired[str]
@@ -186,6 +207,7 @@ class ProgressMessage(TypedDict):
     current_bytes: NotRequired[int | None]
     total_bytes: NotRequired[int | None]
     result: NotRequired[CreatedContainer]
+    image: NotRequired[PulledImage]
     problem: NotRequired[Problem]
 
 

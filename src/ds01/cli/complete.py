@@ -87,10 +87,6 @@ def _of_kind(process: Process, kind: str) -> list[str]:
         from ds01.cli.commands.completion import SHELLS
 
         return list(SHELLS)
-    if kind == "framework":
-        from ds01.cli.commands.container.request import catalogue_frameworks
-
-        return [name.lower() for name in catalogue_frameworks()]
     try:
         return _from_daemon(process, kind)
     except Ds01Error:
@@ -101,6 +97,8 @@ def _from_daemon(process: Process, kind: str) -> list[str]:
     client = Client.from_environment(process.environment, os.getuid(), may_start=False, timeout_s=TIMEOUT_S)
     if kind == "container":
         return [container["name"] for container in client.list_containers()["containers"]]
+    if kind == "framework":
+        return [choice["framework"].lower() for choice in client.get_catalogue()["choices"]]
     if kind == "profile":
         return sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]})
     return []

@@ -1,4 +1,4 @@
-"""The progress of a creation: steps as dim lines, all layers of a pull as one line that changes."""
+"""The progress of a creation or a pull: steps as dim lines, all layers of a pull as one line that changes."""
 
 from collections.abc import Iterator
 
@@ -42,19 +42,40 @@ def follow(call: Call, messages: Iterator[ProgressMessage]) -> CreatedContainer:
         Ds01Error: The creation failed.
         KeyboardInterrupt: The person pressed Ctrl-C; the daemon is undoing the creation.
     """
+    result = follow_to_result(call, messages, cancelled="Cancelled: what was made is being undone.").get("result")
+    if result is None:
+        raise DaemonUnreachableError(
+            "ds01d did not say how the creation ended.", hint=f"Look with {call.command('list')}"
+        )
+    return result
+
+
+def follow_to_result(call: Call, messages: Iterator[ProgressMessage], *, cancelled: str) -> ProgressMessage:
+    """Show the progress of a long request and return its last message.
+
+    Args:
+        call: The command.
+        messages: What the daemon says.
+        cancelled: What a person is told who presses Ctrl-C.
+
+    Raises:
+        Ds01Error: The request failed.
+        KeyboardInterrupt: The person pressed Ctrl-C.
+    """
     pull = PullProgress()
+    last: ProgressMessage = {"kind": "step"}
     try:
-        for message in messages:
-            if message["kind"] == "result":
-                return message["result"]
-            _show(call, message, pull)
+        for last in messages:
+            if last["kind"] == "result":
+                break
+            _show(call, last, pull)
     except KeyboardInterrupt:
         call.screen.end_update()
-        call.screen.tell("Cancelled: what was made is being undone.")
+        call.screen.tell(cancelled)
         raise
     finally:
         call.screen.end_update()
-    raise DaemonUnreachableError("ds01d did not say how the creation ended.", hint=f"Look with {call.command('list')}")
+    return last
 
 
 def _show(call: Call, message: ProgressMessage, pull: PullProgress) -> None:

@@ -62,6 +62,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("container stats", "container.watching:STATS", "Show what running containers use.", daily="stats"),
     Entry("container top", "container.watching:TOP", "List the processes of a running container.", daily="top"),
     Entry("container inspect", "container.inspection:INSPECT", "Show everything about a container.", daily="inspect"),
+    Entry(
+        "image catalogue",
+        "image.catalogue:CATALOGUE",
+        "List the framework images, and which of them this machine gets.",
+        aliases="catalog",
+    ),
+    Entry("image pull", "image.pulling:PULL", "Fetch an image from its registry before it is needed."),
     Entry("gpu list", "gpu:LIST", "List the GPUs and who holds them.", aliases="ls", daily="gpus"),
     Entry("gpu release", "gpu:RELEASE", "Give back the GPUs of a stopped container."),
     Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
@@ -72,6 +79,7 @@ ENTRIES: tuple[Entry, ...] = (
 )
 NOUNS = {
     "container": "Containers: everything you can do with them.",
+    "image": "Images: the catalogue, and pulls.",
     "gpu": "GPUs: who holds them.",
     "limits": "Show what you may use, and what set each limit.",
 }
@@ -81,7 +89,7 @@ DEFAULT_VERBS = {"limits": "show"}
 SECTIONS: tuple[tuple[str, str], ...] = (
     ("Every day", "create open run exec list start stop restart rm logs stats top inspect"),
     ("The machine", "gpus limits status"),
-    ("More", "container gpu help completion version"),
+    ("More", "container image gpu help completion version"),
 )
 """Help of `ds01`: headings and the names below them."""
 

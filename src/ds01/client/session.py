@@ -73,7 +73,10 @@ class Client:
         Raises:
             Ds01Error: The creation failed; what was made is undone.
         """
-        answer = self._transport.ask(Request("POST", "/v1/containers", body, timeout_s=None, accept=LINES_TYPE))
+        return self._stream("/v1/containers", body, "the creation")
+
+    def _stream(self, target: str, body: Mapping[str, object], what: str) -> Iterator[schema.ProgressMessage]:
+        answer = self._transport.ask(Request("POST", target, body, timeout_s=None, accept=LINES_TYPE))
         try:
             for line in answer.lines():
                 message: schema.ProgressMessage = parse_document(line, self._transport.path)
@@ -82,7 +85,7 @@ class Client:
                 yield message
                 if message.get("kind") == "result":
                     return
-            raise broken(self._transport.path, "closed the connection before it had said how the creation ended")
+            raise broken(self._transport.path, f"closed the connection before it had said how {what} ended")
         finally:
             answer.connection.close()
 
@@ -172,6 +175,29 @@ class Client:
         """Return a program's state and exit status."""
         answer: schema.ExecStatus = self._get(f"/v1/exec/{quote(exec_id)}")
         return answer
+
+    def get_catalogue(
+        self, *, framework: str | None = None, architecture: str | None = None, everything: bool = False
+    ) -> schema.CatalogueDocument:
+        """Return the framework images, which one a framework means on this machine, and why."""
+        query = _query(framework=framework, architecture=architecture, all=everything)
+        answer: schema.CatalogueDocument = self._get("/v1/catalogue" + query)
+        return answer
+
+    def pull_image(self, body: schema.PullImageBody) -> schema.PulledImage:
+        """Fetch an image from its registry."""
+        answer: schema.PulledImage = self._act("POST", "/v1/images/pull", body)
+        return answer
+
+    def stream_pull(self, body: schema.PullImageBody) -> Iterator[schema.ProgressMessage]:
+        """Fetch an image and yield the progress; the last message is the result.
+
+        Closing the iterator before closes the connection, and the engine stops fetching.
+
+        Raises:
+            Ds01Error: The pull failed.
+        """
+        return self._stream("/v1/images/pull", body, "the pull")
 
     def list_gpus(self) -> schema.GpuList:
         """Return the devices of the machine and who holds them."""

@@ -1,9 +1,12 @@
 """The API on top of the use cases: every route's handler in one server. The daemon and the tests build it here."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ds01.daemon.audit import Audit
+from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.handlers.containers import ContainerHandlers
+from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.identity import Identities
@@ -14,10 +17,23 @@ from ds01.daemon.streams import StreamRelay
 from ds01.service.ports import World
 
 
+@dataclass(frozen=True, slots=True)
+class SiteFiles:
+    """Files of the site's administrator, each with its last good reading.
+
+    Attributes:
+        policy: resource-limits.yaml.
+        catalogue: Shipped rows and drop-ins.
+    """
+
+    policy: PolicyFile
+    catalogue: CatalogueFiles
+
+
 def build_server(
     world: World,
     services: Services,
-    policy: PolicyFile,
+    files: SiteFiles,
     relay: StreamRelay,
     *,
     only_uid: int | None,
@@ -28,7 +44,7 @@ def build_server(
     Args:
         world: Everything outside.
         services: The use cases.
-        policy: The policy in force.
+        files: What the site's administrator writes.
         relay: Takes streams over.
         only_uid: A personal daemon's user; None: a server.
         leave: Ends the daemon, with the reason.
@@ -41,7 +57,8 @@ def build_server(
         services.containers,
         services.usage,
         identities=identities,
-        policy=policy,
+        policy=files.policy,
+        catalogue=files.catalogue,
         is_personal=personal,
         leave=leave,
     )
@@ -49,5 +66,6 @@ def build_server(
     containers = ContainerHandlers(
         services.containers, services.creation, world.devices, identities, is_personal=personal
     )
-    handlers = {**containers.table(), **sessions.table(), **machine.table()}
+    images = ImageHandlers(services.catalogue)
+    handlers = {**containers.table(), **sessions.table(), **machine.table(), **images.table()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

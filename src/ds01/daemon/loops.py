@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
 
+from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
 from ds01.daemon.streams import StreamRelay
@@ -87,7 +88,7 @@ class EventLoop:
 
 
 class WatchLoop:
-    """Looks after the daemon's own surroundings: its policy file, its socket's path, whether anybody needs it."""
+    """Looks after the daemon's surroundings: its policy, catalogue and socket's path, and whether anybody needs it."""
 
     def __init__(
         self,
@@ -96,12 +97,14 @@ class WatchLoop:
         server: ApiServer,
         relay: StreamRelay,
         *,
+        catalogue: CatalogueFiles,
         socket_path: Path,
         is_personal: bool,
         leave: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
+        self._catalogue = catalogue
         self._store = world.store
         self._clock = world.clock
         self._server = server
@@ -117,6 +120,8 @@ class WatchLoop:
         self._inode = _inode(self._socket_path)
         while True:
             await self._clock.sleep(WATCH_PERIOD)
+            if self._catalogue.reload_if_changed():
+                log.info("catalogue: %d rows", len(self._catalogue.current))
             try:
                 await self._look_at_policy()
             except Ds01Error as failure:

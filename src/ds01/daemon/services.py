@@ -1,13 +1,13 @@
 """The use cases, wired to one world: the daemon's with adapters, the tests' with fakes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
-from ds01.domain.image import parse_catalogue
+from ds01.domain.catalogue import CatalogueRow
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
+from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService
 from ds01.service.helper_container import HelperContainers
@@ -31,12 +31,13 @@ class Services:
     usage: UsageService
     limits: LimitService
     reconciler: Reconciler
+    catalogue: CatalogueService
 
 
 def build_services(
     world: World,
     policy: Callable[[], Policy],
-    catalogue: str,
+    catalogue: Callable[[], Sequence[CatalogueRow]],
     *,
     seal_key: bytes,
     only_uid: int | None,
@@ -47,7 +48,7 @@ def build_services(
     Args:
         world: Everything outside.
         policy: Returns the policy in force.
-        catalogue: Framework images, as text.
+        catalogue: Returns the rows of framework images in force.
         seal_key: The daemon's secret.
         only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
         timezone: The machine's, for `TZ` inside containers; empty: unknown.
@@ -65,6 +66,7 @@ def build_services(
         presence=presence,
         adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
     )
+    images = ImageService(world.engine, helpers, world.store, catalogue)
     containers = ContainerService(
         world, observer=observer, limits=limits, allocations=allocations, presence=presence, reconciler=reconciler
     )
@@ -73,7 +75,7 @@ def build_services(
         observer=observer,
         limits=limits,
         allocations=allocations,
-        images=ImageService(world.engine, helpers, world.store, parse_catalogue(catalogue)),
+        images=images,
         presence=presence,
         reconciler=reconciler,
         seal_key=seal_key,
@@ -81,9 +83,5 @@ def build_services(
     )
     sessions = SessionService(world.engine, containers, limits)
     usage = UsageService(world, observer, containers)
-    return Services(containers, creation, sessions, usage, limits, reconciler)
-
-
-def read_catalogue() -> str:
-    """Return the catalogue that is shipped with the package."""
-    return resources.files("ds01").joinpath("data/catalogue.csv").read_text(encoding="utf-8")
+    offers = CatalogueService(world.engine, world.devices, images, catalogue)
+    return Services(containers, creation, sessions, usage, limits, reconciler, offers)

@@ -11,14 +11,15 @@ from ds01.adapters.linux.directories import LinuxDirectories
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
+from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
-from ds01.daemon.front import build_server
+from ds01.daemon.front import SiteFiles, build_server
 from ds01.daemon.key import read_or_make_key
 from ds01.daemon.loops import EventLoop, ReconcileLoop, WatchLoop
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
-from ds01.daemon.services import build_services, read_catalogue
+from ds01.daemon.services import build_services
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.timezone import read_timezone
 from ds01.domain.policy import Policy, personal_policy
@@ -97,15 +98,30 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     """
     personal = location.is_personal
     policy = PolicyFile(location.config, personal_policy() if personal else Policy())
+    catalogue = CatalogueFiles(location.config)
     key = read_or_make_key(location.state)
     world = await open_world(location, environment)
     only_uid = uid if personal else None
     services = build_services(
-        world, lambda: policy.current, read_catalogue(), seal_key=key, only_uid=only_uid, timezone=read_timezone()
+        world,
+        lambda: policy.current,
+        lambda: catalogue.current,
+        seal_key=key,
+        only_uid=only_uid,
+        timezone=read_timezone(),
     )
     relay = StreamRelay()
-    server = build_server(world, services, policy, relay, only_uid=only_uid, leave=leave)
+    server = build_server(world, services, SiteFiles(policy, catalogue), relay, only_uid=only_uid, leave=leave)
     reconcile = ReconcileLoop(services.reconciler)
-    watch = WatchLoop(policy, world, server, relay, socket_path=location.socket, is_personal=personal, leave=leave)
+    watch = WatchLoop(
+        policy,
+        world,
+        server,
+        relay,
+        catalogue=catalogue,
+        socket_path=location.socket,
+        is_personal=personal,
+        leave=leave,
+    )
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
     return Daemon(server, relay, reconcile, events, watch, world)

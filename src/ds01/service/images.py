@@ -4,13 +4,15 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from ds01.domain.account import AccountFiles
+from ds01.domain.catalogue import CatalogueRow, find_framework
 from ds01.domain.gpu import Inventory
-from ds01.domain.image import CatalogueRow, choose_image, find_framework, is_image_id, parse_reference
+from ds01.domain.image import is_image_id, parse_reference
+from ds01.domain.image_choice import choose_image
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import HelperContainers
@@ -84,7 +86,7 @@ class ImageService:
     """Finds, pulls and looks into images."""
 
     def __init__(
-        self, engine: Engine, helpers: HelperContainers, store: Store, catalogue: Sequence[CatalogueRow]
+        self, engine: Engine, helpers: HelperContainers, store: Store, catalogue: Callable[[], Sequence[CatalogueRow]]
     ) -> None:
         self._engine = engine
         self._helpers = helpers
@@ -109,12 +111,13 @@ class ImageService:
                 "Neither a framework nor an image is named.",
                 hint="Name one: `ds01 create my-project pytorch`, or --image REF.",
             )
-        if find_framework(self._catalogue, order.framework) is None and order.version is None:
+        rows = self._catalogue()
+        if find_framework(rows, order.framework) is None and order.version is None:
             local = await self._find_local(order.framework)
             if local is not None:
                 return self._custom(order, order.framework)
         choice = choose_image(
-            self._catalogue, order.framework, order.version, inventory=inventory, architecture=order.architecture
+            rows, order.framework, order.version, inventory=inventory, architecture=order.architecture
         )
         label = f"{choice.row.framework}-{choice.row.version}"
         return ImageChoice(choice.row.image, label, choice.architecture, choice.reason, is_custom=False)
@@ -149,6 +152,15 @@ class ImageService:
             raise NotFoundError(
                 f"The engine has no image {choice.reference}.", hint="`docker images` shows what is there."
             )
+        return await self.pull(choice, notify)
+
+    async def pull(self, choice: ImageChoice, notify: Notify) -> ImageDetails:
+        """Return the image as its registry has it now. Layers that the engine has are not fetched again.
+
+        Raises:
+            NotFoundError: The registry does not have it.
+            BackendError: The pull failed.
+        """
         await notify({"kind": "step", "message": f"Pulling {choice.reference}"})
         try:
             async with aclosing(self._engine.pull_image(choice.reference)) as steps:
@@ -166,12 +178,10 @@ class ImageService:
             hint = (
                 "Check the name; an image of your own is made with `ds01 image create`." if choice.is_custom else None
             )
-            raise NotFoundError(
-                f"There is no image {choice.reference}, neither here nor in its registry.", hint=hint
-            ) from missing
+            raise NotFoundError(f"There is no image {choice.reference} in its registry.", hint=hint) from missing
         except BackendError as failure:
             raise BackendError(
-                f"{choice.reference} is not here and could not be pulled: {failure.message}", hint=failure.hint
+                f"{choice.reference} could not be pulled: {failure.message}", hint=failure.hint
             ) from failure
         pulled = await self._engine.find_image(choice.reference)
         if pulled is None:

@@ -50,6 +50,7 @@ def daemon(tmp_path: Path) -> Iterator[ScriptedDaemon]:
         },
         "devices": {"ok": True, "message": "", "gpus": 2, "free": 1},
         "policy": {"ok": True, "source": "built-in", "message": ""},
+        "catalogue": {"ok": True, "rows": 118, "message": ""},
         "containers": 3,
         "containers_running": 1,
         "usage": {"gpus": 1, "gpu_equivalents": 1.0, "containers": 2},
@@ -119,6 +120,36 @@ def details(name: str, state: str = "running", **more: object) -> dict[str, obje
         "ip_address": "",
         **more,
     }
+
+
+def catalogue(*versions: tuple[str, str], **more: object) -> bytes:
+    """Return the answer of a catalogue with these frameworks and their newest versions."""
+    choices = [
+        {
+            "framework": framework,
+            "version": version,
+            "architecture": "CUDA_ADA" if version else "",
+            "image": f"aimehub/{framework.lower()}-{version}" if version else "",
+            "reason": "NVIDIA A100 with a driver for CUDA 12.6; newest for CUDA_ADA" if version else "There is none.",
+        }
+        for framework, version in versions
+    ]
+    rows = [
+        {
+            "framework": choice["framework"],
+            "version": choice["version"],
+            "architectures": ["CUDA_ADA", "CUDA_AMPERE"],
+            "image": choice["image"],
+            "origin": "shipped",
+            "usable": True,
+            "chosen": True,
+            "local": None,
+        }
+        for choice in choices
+        if choice["image"]
+    ]
+    document = {"schema_version": 1, "architectures": ["CUDA_ADA"], "reason": "", "choices": choices, "rows": rows}
+    return ok({**document, "left_out": 7, **more})
 
 
 def containers(*rows: dict[str, object]) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ds01.cli.commands.topic import TOPICS, read_topic
-from tests.unit.cli.conftest import Ds01, container, containers
+from tests.unit.cli.conftest import Ds01, catalogue, container, containers
 from tests.unit.scripted_daemon import ScriptedDaemon, ok
 
 HOLDER = {
@@ -194,6 +194,7 @@ def test_every_topic_has_a_text_with_commands_to_copy(ds01: Ds01) -> None:
 @pytest.mark.usefixtures("gpus")
 def test_the_tab_key_offers_what_fits(words: list[str], wanted: set[str], daemon: ScriptedDaemon, ds01: Ds01) -> None:
     daemon.answers["GET /v1/containers"] = containers(container("thesis"), container("test"))
+    daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"), ("Tensorflow", "2.16.1"))
     outcome = ds01("__complete", *words)
     assert (outcome.status, set(outcome.out.split()), outcome.err) == (0, wanted, "")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.terminal import Terminal
-from tests.unit.cli.conftest import container, containers, details
+from tests.unit.cli.conftest import catalogue, container, containers, details
 from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, chunk, line, ok, stream_head
 
 STOPPED = {
@@ -149,11 +149,14 @@ def test_create_asks_for_what_is_missing_and_makes_the_name_legal(daemon: Script
     daemon.answers["POST /v1/containers"] = (
         stream_head() + line({"kind": "step", "message": "Granting"}) + line(message) + chunk(b"")
     )
+    daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"), ("Mxnet", ""), ("Tensorflow", "2.16.1"))
     with start("create") as terminal:
         terminal.wait_for("Name of the container? [my-work]")
         terminal.type("Über Project\n")
         terminal.wait_for("The name becomes ber-project")
         terminal.wait_for("Which framework?")
+        terminal.wait_for("Tensorflow 2.16.1")
+        assert "Mxnet" not in terminal.text()
         terminal.type("tensor")
         terminal.wait_for("tensor")
         terminal.type(ENTER)
@@ -184,6 +187,25 @@ def test_ctrl_c_during_a_creation_closes_the_connection_and_says_so(daemon: Scri
         terminal.type(CTRL_C)
         assert terminal.wait() == 130
         assert "Cancelled: what was made is being undone." in terminal.text()
+    assert closed.wait(5)
+
+
+def test_ctrl_c_during_a_pull_says_how_it_is_resumed(daemon: ScriptedDaemon, start: Start) -> None:
+    closed = threading.Event()
+
+    def pull(_request: Request, connection: socket.socket) -> None:
+        for layer in ("a", "b"):
+            message = {"kind": "pull", "layer": layer, "current_bytes": 1024**2, "total_bytes": 4 * 1024**2}
+            connection.sendall((stream_head() if layer == "a" else b"") + line(message))
+        if connection.recv(1) == b"":
+            closed.set()
+
+    daemon.answers["POST /v1/images/pull"] = pull
+    with start("image", "pull", "pytorch", "2.8.0") as terminal:
+        terminal.wait_for("Pulling: 0 of 2 layers, 2M of 8M")
+        terminal.type(CTRL_C)
+        assert terminal.wait() == 130
+        assert "ds01 image pull pytorch 2.8.0" in terminal.text()
     assert closed.wait(5)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ds01.daemon.front import build_server
+from ds01.daemon.catalogue_files import CatalogueFiles
+from ds01.daemon.front import SiteFiles, build_server
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
 from ds01.daemon.streams import StreamRelay
@@ -132,8 +133,8 @@ async def open_house(
     services = stage.boot()
     relay = StreamRelay()
     left: list[str] = []
-    policy = PolicyFile(folder, stage.policy)
-    server = build_server(stage.world(), services, policy, relay, only_uid=stage.only_uid, leave=left.append)
+    files = SiteFiles(PolicyFile(folder, stage.policy), CatalogueFiles(folder))
+    server = build_server(stage.world(), services, files, relay, only_uid=stage.only_uid, leave=left.append)
     runner = web.AppRunner(server.build(), handler_cancellation=True, access_log=None, shutdown_timeout=1)
     await runner.setup()
     path = folder / "api.sock"

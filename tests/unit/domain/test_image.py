@@ -1,32 +1,16 @@
-"""References, the catalogue, and the choice of an image for a machine."""
-
-import dataclasses
-from pathlib import Path
+"""References, ids and private tags."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import ds01
-from ds01.domain.gpu import Inventory
-from ds01.domain.image import (
-    CatalogueRow,
-    choose_image,
-    find_framework,
-    frameworks,
-    is_image_id,
-    is_offered,
-    is_private_tag,
-    parse_catalogue,
-    parse_reference,
-    private_tag,
-)
+from ds01.config.catalogue import read_shipped_catalogue
+from ds01.domain.catalogue import CatalogueRow
+from ds01.domain.image import is_image_id, is_private_tag, parse_reference, private_tag
 from ds01.domain.name import EngineName
-from ds01.errors import InvalidRequestError, NotFoundError
-from tests.unit.domain.machines import a100, machine
+from ds01.errors import InvalidRequestError
 
-CATALOGUE = parse_catalogue((Path(ds01.__file__).parent / "data/catalogue.csv").read_text(encoding="utf-8"))
-FOUR_A100 = machine(*(a100(index) for index in range(4)))
+CATALOGUE = read_shipped_catalogue()
 MINE = EngineName("my-project", 1001)
 
 
@@ -127,89 +111,3 @@ def test_an_id_is_told_from_a_name() -> None:
     assert not is_image_id("0123456789a")
     assert not is_image_id("pytorch")
     assert not is_image_id("sha256:" + "0" * 65)
-
-
-@pytest.mark.parametrize(
-    ("framework", "version", "image"),
-    [
-        ("pytorch", None, "aimehub/pytorch-2.8.0-aime-cuda12.6.3"),
-        ("PyTorch", "2.8.0", "aimehub/pytorch-2.8.0-cuda12.6.3"),
-        ("tensorflow", None, "aimehub/tensorflow-2.16.1-cuda12.3"),
-    ],
-)
-def test_four_a100_with_cuda_12_6_get_what_the_catalogue_means_for_them(
-    framework: str, version: str | None, image: str
-) -> None:
-    choice = choose_image(CATALOGUE, framework, version, inventory=FOUR_A100, architecture=None)
-    assert choice.row.image == image
-    assert choice.architecture == "CUDA_ADA"
-    assert "A100" in choice.reason
-    assert "12.6" in choice.reason
-
-
-def with_card(capability: tuple[int, int], cuda: tuple[int, int], fault: str | None = None) -> Inventory:
-    card = dataclasses.replace(a100(0), compute_capability=capability, fault=fault)
-    return Inventory((card,), "1", cuda)
-
-
-def test_a_card_of_the_newest_generation_gets_its_images_and_no_other_card_does() -> None:
-    newest = choose_image(CATALOGUE, "pytorch", None, inventory=with_card((12, 0), (13, 0)), architecture=None)
-    assert newest.architecture == "CUDA_BLACKWELL"
-    older = choose_image(CATALOGUE, "pytorch", None, inventory=with_card((9, 0), (13, 0)), architecture=None)
-    assert older.architecture == "CUDA_ADA"
-    asked = choose_image(CATALOGUE, "pytorch", None, inventory=FOUR_A100, architecture="cuda_blackwell")
-    assert asked.row.image == "aimehub/pytorch-2.9.1-cuda12.8.1"
-
-
-def test_an_old_driver_gets_an_image_that_it_can_run() -> None:
-    choice = choose_image(CATALOGUE, "pytorch", None, inventory=with_card((8, 0), (12, 0)), architecture=None)
-    assert "cuda11" in choice.row.image or "cuda12.0" in choice.row.image
-
-
-def test_an_old_card_gets_the_images_of_its_generation() -> None:
-    choice = choose_image(CATALOGUE, "pytorch", None, inventory=with_card((7, 0), (12, 6)), architecture=None)
-    assert choice.architecture == "CUDA"
-
-
-def test_a_broken_card_does_not_decide() -> None:
-    inventory = machine(a100(0), dataclasses.replace(a100(1, fault="Xid 79"), compute_capability=(0, 0)))
-    assert choose_image(CATALOGUE, "pytorch", None, inventory=inventory, architecture=None).architecture == "CUDA_ADA"
-
-
-def test_a_machine_without_gpus_gets_an_image_too() -> None:
-    choice = choose_image(CATALOGUE, "pytorch", None, inventory=Inventory(), architecture=None)
-    assert choice.row.image == "aimehub/pytorch-2.8.0-aime-cuda12.6.3"
-    assert "no GPU" in choice.reason
-
-
-@pytest.mark.parametrize(
-    ("framework", "version", "architecture", "word"),
-    [
-        ("pytorhc", None, None, "Did you mean pytorch?"),
-        ("zzz", None, None, "tensorflow"),
-        ("pytorch", "2.8.1", None, "2.8.0"),
-        ("pytorch", "2.9.1", None, "The newest for it is 2.8.0-aime; to have 2.9.1 anyway: --arch CUDA_BLACKWELL."),
-        ("pytorch", None, "CUDA_ADDA", "--arch CUDA_ADA"),
-        ("mxnet", None, "ROCM6", "--image"),
-    ],
-)
-def test_what_is_not_there_is_answered_with_the_nearest(
-    framework: str, version: str | None, architecture: str | None, word: str
-) -> None:
-    with pytest.raises(NotFoundError) as missing:
-        choose_image(CATALOGUE, framework, version, inventory=FOUR_A100, architecture=architecture)
-    assert missing.value.hint is not None
-    assert word in missing.value.hint
-
-
-def test_discontinued_frameworks_are_there_and_not_shown() -> None:
-    assert {name.lower() for name in frameworks(CATALOGUE)} == {"pytorch", "tensorflow"}
-    assert find_framework(CATALOGUE, "MXNET") is not None
-    assert [row for row in CATALOGUE if not is_offered(row)]
-
-
-def test_the_catalogue_is_whole_and_says_which_row_is_not() -> None:
-    assert len(CATALOGUE) == 117
-    assert len({(row.framework, row.architectures, row.image) for row in CATALOGUE}) == 117
-    with pytest.raises(InvalidRequestError, match="Row 3"):
-        parse_catalogue("framework,version,architecture,image\nA,1,CUDA,x\nB,2,CUDA\n")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from ds01.daemon.services import Services, build_services, read_catalogue
+from ds01.config.catalogue import read_shipped_catalogue
+from ds01.daemon.services import Services, build_services
 from ds01.domain import label
 from ds01.domain.access import Caller
 from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
@@ -244,7 +245,7 @@ class Stage:
         self.services = build_services(
             self.world(),
             lambda: self.policy,
-            read_catalogue(),
+            read_shipped_catalogue,
             seal_key=SEAL_KEY,
             only_uid=self.only_uid,
             timezone="Europe/Berlin",

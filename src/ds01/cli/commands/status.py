@@ -16,6 +16,7 @@ def status(call: Call) -> int:
     """Print the machine at a glance; 7 if a part of it does not work."""
     document = call.client.get_status()
     is_well = document["engine"]["ok"] and document["devices"]["ok"] and document["policy"]["ok"]
+    is_well = is_well and document["catalogue"]["ok"]
     if call.flag("json"):
         call.screen.document(document)
     else:
@@ -28,6 +29,7 @@ def status(call: Call) -> int:
 
 def _lines(document: StatusDocument) -> list[tuple[bool, str, str]]:
     engine, devices, policy, usage = document["engine"], document["devices"], document["policy"], document["usage"]
+    catalogue = document["catalogue"]
     daemon = f"{document['version']}, {document['mode']} mode, started {relative_time(document['started_at'])}"
     drivers = f"{engine['storage_driver']}, cgroups by {engine['cgroup_driver']}"
     docker = f"{engine['version']}, API {engine['api_version']}, {drivers}"
@@ -39,6 +41,11 @@ def _lines(document: StatusDocument) -> list[tuple[bool, str, str]]:
         (engine["ok"], "Docker", docker if engine["ok"] else engine["message"]),
         (devices["ok"], "GPUs", gpus if devices["ok"] else devices["message"]),
         (policy["ok"], "policy", policy["source"] if policy["ok"] else f"{policy['source']}: {policy['message']}"),
+        (
+            catalogue["ok"],
+            "catalogue",
+            f"{catalogue['rows']} images" + ("" if catalogue["ok"] else f": {catalogue['message']}"),
+        ),
         (True, "containers", f"{document['containers']}, {document['containers_running']} running"),
         (True, "yours", yours),
     ]
@@ -61,7 +68,7 @@ def version(call: Call) -> int:
 STATUS = Spec(
     status,
     examples=("ds01 status  daemon, Docker, GPUs, policy, and what you hold", "ds01 status --json  for programs"),
-    details="The exit status is 7 when Docker, the GPUs or the policy do not work.",
+    details="The exit status is 7 when Docker, the GPUs, the policy or the catalogue do not work.",
     options=(JSON,),
 )
 VERSION_SPEC = Spec(version, examples=("ds01 version  of ds01 and of the daemon",), options=(JSON,))

@@ -8,6 +8,7 @@ from ds01.api import schema
 from ds01.api.openapi import build_openapi
 from ds01.daemon import documents
 from ds01.daemon.call import Call
+from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.documents import SCHEMA
 from ds01.daemon.identity import Identities
 from ds01.daemon.policy_file import PolicyFile
@@ -35,6 +36,7 @@ class MachineHandlers:
         *,
         identities: Identities,
         policy: PolicyFile,
+        catalogue: CatalogueFiles,
         is_personal: bool,
         leave: Callable[[str], None],
     ) -> None:
@@ -45,6 +47,7 @@ class MachineHandlers:
         self._usage = usage
         self._identities = identities
         self._policy = policy
+        self._catalogue = catalogue
         self._started_at = world.clock.now()
         self._is_personal = is_personal
         self._leave = leave
@@ -72,6 +75,11 @@ class MachineHandlers:
             devices=await self._devices_status(engine["ok"]),
             policy=schema.PolicyStatus(
                 ok=self._policy.problem is None, source=self._policy.current.source, message=self._policy.problem or ""
+            ),
+            catalogue=schema.CatalogueStatus(
+                ok=self._catalogue.problem is None,
+                rows=len(self._catalogue.current),
+                message=self._catalogue.problem or "",
             ),
             containers=total,
             containers_running=running,

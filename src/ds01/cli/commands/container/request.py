@@ -2,14 +2,13 @@
 
 import os
 import re
-from importlib.resources import files
 
 from ds01.api.schema import CreateContainerBody, GpuRequestBody
+from ds01.cli.architecture import ARCH, wanted_architecture
 from ds01.cli.call import Call
 from ds01.cli.commands.container.environment import parse_environment, parse_port
 from ds01.cli.prompts import Choice, ask_text, pick
 from ds01.cli.spec import Argument, Option
-from ds01.domain.image import frameworks, parse_catalogue
 from ds01.domain.name import parse_container_name, suggest_container_name
 from ds01.domain.request import GpuRequest
 from ds01.errors import InvalidRequestError
@@ -22,7 +21,6 @@ _SIZES = (
     ("memory_swap", "memory_swap_bytes"),
     ("shm_size", "shm_size_bytes"),
 )
-_TEXTS = (("arch", "architecture"), ("cgroup_parent", "cgroup_parent"))
 _FOLDERS = ("workspace", "data", "models")
 
 ARGUMENTS = (
@@ -37,12 +35,7 @@ OPTIONS = (
     ),
     Option("-d --data", "Folder at /data.", kind="text", metavar="FOLDER"),
     Option("-m --models", "Folder at /models.", kind="text", metavar="FOLDER"),
-    Option(
-        "--arch",
-        "CUDA generation of the image, such as CUDA_ADA; else as this machine needs.",
-        kind="text",
-        metavar="NAME",
-    ),
+    ARCH,
     Option("-g --gpus", "How many GPUs; 1 if not given.", kind="number", metavar="COUNT"),
     Option(
         "--gpu-kind", "full, mig, a MIG profile such as 1g.5gb, or part of a model's name.", kind="text", metavar="KIND"
@@ -86,10 +79,10 @@ def creation_body(call: Call) -> CreateContainerBody:
         path = call.text(folder)
         if path is not None:
             body[folder] = absolute_path(path)  # type: ignore[literal-required]  # keys of the document
-    for option, field in _TEXTS:
-        text = call.text(option)
-        if text is not None:
-            body[field] = text  # type: ignore[literal-required]  # keys of the document
+    if (architecture := wanted_architecture(call)) is not None:
+        body["architecture"] = architecture
+    if (cgroup_parent := call.text("cgroup_parent")) is not None:
+        body["cgroup_parent"] = cgroup_parent
     _put_limits(call, body)
     gpu = gpu_request(call)
     if gpu is not None:
@@ -143,7 +136,12 @@ def _put_image(call: Call, body: CreateContainerBody, framework: str | None) -> 
 
 
 def _ask_framework(call: Call) -> str:
-    choices = [Choice(name, name) for name in catalogue_frameworks()]
+    offered = call.client.get_catalogue(architecture=wanted_architecture(call))["choices"]
+    choices = [
+        Choice(choice["framework"], f"{choice['framework']} {choice['version']}")
+        for choice in offered
+        if choice["image"]
+    ]
     chosen = pick(call, "Which framework?", [*choices, Choice(_OTHER_IMAGE, "another image")])
     if chosen != _OTHER_IMAGE:
         return chosen
@@ -153,11 +151,6 @@ def _ask_framework(call: Call) -> str:
             "No image was named.", hint=f"Write {call.command('create', 'NAME', '--image', 'REF')}."
         )
     return image if _ARRANGED.search(image) else f"{image}:latest"
-
-
-def catalogue_frameworks() -> tuple[str, ...]:
-    """Return the frameworks of the catalogue that came with this program, to choose from; the daemon decides."""
-    return frameworks(parse_catalogue((files("ds01") / "data" / "catalogue.csv").read_text(encoding="utf-8")))
 
 
 def _put_limits(call: Call, body: CreateContainerBody) -> None:

@@ -1,0 +1,96 @@
+"""The catalogue in force: shipped rows, a live AIME list, a site's drop-ins. A broken edit never takes effect."""
+
+import logging
+import os
+from pathlib import Path
+
+from ds01.config.catalogue import AIME_LIST, find_dropins, read_catalogue_text, read_shipped_catalogue
+from ds01.domain.catalogue import CatalogueRow, merge_catalogue, parse_catalogue, parse_catalogue_tolerantly
+from ds01.errors import Ds01Error
+
+log = logging.getLogger(__name__)
+Rows = tuple[CatalogueRow, ...]
+Stamp = tuple[int, int, int, int] | None
+
+
+class CatalogueFiles:
+    """Reads the lists, and again when one of them changes.
+
+    Each drop-in stands for itself: while one cannot be read, its last good rows stay, and the others count.
+
+    Attributes:
+        current: The rows in force.
+        problem: What cannot be used, and why; None if all is well.
+    """
+
+    def __init__(self, folder: Path, aime_dir: Path | None = None) -> None:
+        """Read the lists for the first time; what is broken is said in `problem`.
+
+        Args:
+            folder: The site's configuration; drop-ins are in `catalogue.d` below it.
+            aime_dir: Folder of a live AIME installation, whose list is read too.
+        """
+        self._folder = folder
+        self._aime_list = None if aime_dir is None else aime_dir / AIME_LIST
+        self._good: dict[Path, Rows] = {}
+        self._problems: dict[Path, str] = {}
+        self._stamps: dict[Path, Stamp] = {}
+        self.current: Rows = read_shipped_catalogue()
+        self.problem: str | None = None
+        self.reload_if_changed()
+
+    def reload_if_changed(self) -> bool:
+        """Read the lists that are other ones than before; tell whether other rows are in force."""
+        folder_problem: str | None = None
+        try:
+            paths = find_dropins(self._folder)
+        except Ds01Error as failure:
+            folder_problem = failure.message
+            paths = tuple(path for path in self._good if path != self._aime_list)
+        if self._aime_list is not None:
+            paths = (self._aime_list, *paths)  # the site's own rows win over those of a program it also runs
+        stamps = {path: _stamp(path) for path in paths}
+        for path in paths:
+            if path not in self._stamps or stamps[path] != self._stamps[path]:
+                self._read(path)
+        self._good = {path: self._good[path] for path in paths if path in self._good}
+        self._problems = {path: self._problems[path] for path in paths if path in self._problems}
+        self._stamps = stamps
+        self.problem = " ".join(filter(None, [folder_problem, *self._problems.values()])) or None
+        return self._merge()
+
+    def _merge(self) -> bool:
+        rows = read_shipped_catalogue()
+        for layer in self._good.values():
+            rows = merge_catalogue(rows, layer)
+        has_changed = rows != self.current
+        self.current = rows
+        return has_changed
+
+    def _read(self, path: Path) -> None:
+        try:
+            self._good[path] = self._rows(path)
+        except Ds01Error as failure:
+            kept = "its last good rows stay" if path in self._good else "none of its rows count"
+            self._problems[path] = f"{failure.message} ({kept})"
+            log.warning("catalogue: %s", self._problems[path])
+        else:
+            self._problems.pop(path, None)
+
+    def _rows(self, path: Path) -> Rows:
+        text = read_catalogue_text(path)
+        if path != self._aime_list:
+            return parse_catalogue(text, path.name)
+        rows, problems = parse_catalogue_tolerantly(text, path.name)  # not the site's to mend
+        for problem in problems:
+            log.warning("catalogue: %s The row is skipped.", problem.message)
+        return rows
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what changes with the file; None where it cannot be looked at. The mode counts too."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode)

@@ -1,0 +1,100 @@
+"""Images: the catalogue, pulls."""
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from ds01.api import schema
+from ds01.daemon.call import Call
+from ds01.daemon.documents import SCHEMA
+from ds01.daemon.server import Handler
+from ds01.daemon.stream_answer import LINES
+from ds01.domain.image_choice import CatalogueChoice
+from ds01.errors import InvalidRequestError
+from ds01.service.catalogue import CatalogueService, OfferedRow, Pull
+from ds01.service.images import ImageOrder
+
+
+class ImageHandlers:
+    """Answers for images."""
+
+    def __init__(self, catalogue: CatalogueService) -> None:
+        self._catalogue = catalogue
+
+    def table(self) -> dict[str, Handler]:
+        """Return the handlers by route."""
+        return {"get_catalogue": self.get_catalogue, "pull_image": self.pull_image}
+
+    async def get_catalogue(self, call: Call) -> schema.CatalogueDocument:
+        """The catalogue for this machine."""
+        query = call.request.query
+        offer = await self._catalogue.offer(
+            query.get("framework") or None, query.get("architecture") or None, everything=call.flag("all")
+        )
+        return schema.CatalogueDocument(
+            schema_version=SCHEMA,
+            architectures=list(offer.architectures.names),
+            reason=offer.architectures.reason,
+            choices=[_choice_document(name, choice) for name, choice in offer.choices.items()],
+            rows=[_row_document(item) for item in offer.rows],
+            left_out=offer.left_out,
+        )
+
+    async def pull_image(self, call: Call) -> schema.PulledImage | web.StreamResponse:
+        """Pull; with `Accept: application/x-ndjson` as a stream of progress."""
+        order = _order_of(call.document(schema.PullImageBody))
+        if LINES not in call.request.headers.get("Accept", ""):
+            return _pulled(await self._catalogue.pull(order, _ignore))
+        stream = await call.begin_stream(LINES)
+        pulled = await self._catalogue.pull(order, stream.send)
+        await stream.send({"kind": "result", "image": _pulled(pulled)})
+        return await stream.end()
+
+
+def _order_of(body: schema.PullImageBody) -> ImageOrder:
+    reference, framework, version = body.get("reference"), body.get("framework"), body.get("version")
+    if reference is not None and (framework is not None or version is not None):
+        raise InvalidRequestError(
+            "A reference and a framework exclude each other.", hint="Name the image or the framework."
+        )
+    return ImageOrder(framework, version, reference, body.get("architecture"))
+
+
+def _pulled(pull: Pull) -> schema.PulledImage:
+    return schema.PulledImage(
+        schema_version=SCHEMA,
+        reference=pull.choice.reference,
+        id=pull.image.id,
+        size_bytes=pull.image.size_bytes,
+        was_current=pull.was_current,
+        reason=pull.choice.reason,
+    )
+
+
+def _choice_document(framework: str, choice: CatalogueChoice | str) -> schema.CatalogueChoiceDocument:
+    if isinstance(choice, str):
+        return schema.CatalogueChoiceDocument(framework=framework, version="", architecture="", image="", reason=choice)
+    return schema.CatalogueChoiceDocument(
+        framework=framework,
+        version=choice.row.version,
+        architecture=choice.architecture,
+        image=choice.row.image,
+        reason=choice.reason,
+    )
+
+
+def _row_document(item: OfferedRow) -> schema.CatalogueRowDocument:
+    return schema.CatalogueRowDocument(
+        framework=item.row.framework,
+        version=item.row.version,
+        architectures=list(item.row.architectures),
+        image=item.row.image,
+        origin=item.row.origin,
+        usable=item.is_usable,
+        chosen=item.is_chosen,
+        local=item.is_local,
+    )
+
+
+async def _ignore(_message: Mapping[str, object]) -> None:
+    """Nobody asked for progress."""
