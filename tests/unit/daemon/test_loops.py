@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ds01.daemon.audit import Audit
+from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.identity import Identities
 from ds01.daemon.loops import IDLE_S, EventLoop, ReconcileLoop, WatchLoop, guard
 from ds01.daemon.policy_file import PolicyFile
@@ -186,6 +187,7 @@ class Watched:
             stage.world(),
             self.server,
             self.relay,
+            catalogue=CatalogueFiles(folder),
             socket_path=self.socket,
             is_personal=personal,
             leave=self.left.append,

@@ -369,11 +369,9 @@ async def answer_as_owner(process: FakeProcess) -> int:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let other tasks go on until something has happened."""
-    for _ in range(10_000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it did not happen")
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - conditions are of fakes, which have no event
+            await asyncio.sleep(0)
 
 
 async def run_to_failure(work: Coroutine[Any, Any, object]) -> BaseException | None:
