@@ -7,6 +7,21 @@ the field says. Fields never change their meaning; new ones may come.
 from typing import Literal, NotRequired, TypedDict
 
 from ds01.api.machine_schema import (
+    ConfigCheck as ConfigCheck,
+)
+from ds01.api.machine_schema import (
+    ConfigCheckBody as ConfigCheckBody,
+)
+from ds01.api.machine_schema import (
+    ConfigDocument as ConfigDocument,
+)
+from ds01.api.machine_schema import (
+    ConfigRemark as ConfigRemark,
+)
+from ds01.api.machine_schema import (
+    ConfigValue as ConfigValue,
+)
+from ds01.api.machine_schema import (
     DevicesStatus as DevicesStatus,
 )
 from ds01.api.machine_schema import (

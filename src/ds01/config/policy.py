@@ -69,9 +69,7 @@ def read_files(path: Path, *, owner_uid: int | None = None) -> PolicyFiles:
         InvalidRequestError: One cannot be read, or somebody else may change it.
     """
     members = {
-        found.name.removesuffix(MEMBERS_SUFFIX): read_file(
-            found, f"{MEMBERS_FOLDER}/{found.name}", owner_uid=owner_uid
-        )
+        found.name.removesuffix(MEMBERS_SUFFIX): read_file(found, f"{MEMBERS_FOLDER}/{found.name}", owner_uid=owner_uid)
         for found in members_paths(path.parent)
     }
     return PolicyFiles(read_file(path, path.name, owner_uid=owner_uid), members)
@@ -104,10 +102,9 @@ def _version(source: Source, document: CommentedMap) -> int:
     version = document.get("version")
     if version is None:
         return 1
-    number = version if isinstance(version, int) and not isinstance(version, bool) else None
-    if number in (1, VERSION):
-        return int(number)
-    source.refuse(document, "version", f"version {shown(version)} cannot be read.", _EXAMPLE)
+    if isinstance(version, bool) or not isinstance(version, int) or version not in {1, VERSION}:
+        source.refuse(document, "version", f"version {shown(version)} cannot be read.", _EXAMPLE)
+    return int(version)
 
 
 class _Reader:
@@ -176,7 +173,9 @@ class _Reader:
             member_origins={**from_file, **members},
             aggregate=self._values(section, "aggregate", AGGREGATE),
             quota=self._values(section, "group_quota", QUOTA),
-            idle=self._values(section, "idle", {key: kind for key, kind in IDLE.keys.items() if isinstance(kind, Kind)}),
+            idle=self._values(
+                section, "idle", {key: kind for key, kind in IDLE.keys.items() if isinstance(kind, Kind)}
+            ),
             origin=self._line_of("groups", name),
         )
 
@@ -245,9 +244,7 @@ class _Reader:
     def _container_types(self, lifecycle: CommentedMap) -> dict[str, LimitLayer]:
         outer = child(self._source, lifecycle, "container_types")
         require_known(self._source, outer, CONTAINER_KINDS, {})
-        return {
-            kind: self._layer(self._rewriter.layer(child(self._source, outer, kind)), extra=()) for kind in outer
-        }
+        return {kind: self._layer(self._rewriter.layer(child(self._source, outer, kind)), extra=()) for kind in outer}
 
     def _require_groups(
         self, groups: tuple[PolicyGroup, ...], default_group: str, overrides: Mapping[str, UserOverride]

@@ -253,5 +253,3 @@ def _cpus(value: object) -> object:
     """Return CPUs for a quota of systemd, in which 100% is one CPU."""
     match = re.fullmatch(r"([0-9]{1,9})%", value) if isinstance(value, str) else None
     return int(match[1]) / 100 if match else value
-
-

@@ -86,7 +86,9 @@ def _matching(pattern: re.Pattern[str], what: str, hint: str) -> Callable[[objec
 def _step(raw: object) -> site.Step:
     match = _STEP.fullmatch(raw) if isinstance(raw, str) else None
     if match is None:
-        raise InvalidRequestError(f"{shown(raw)} is not a step.", hint="Write [warn at 80%, final at 95%, stop at 100%].")
+        raise InvalidRequestError(
+            f"{shown(raw)} is not a step.", hint="Write [warn at 80%, final at 95%, stop at 100%]."
+        )
     return site.Step(match[1], parse_ratio(match[2]))
 
 

@@ -196,14 +196,14 @@ _LENGTH_OR_0_SCHEMA = {"anyOf": [_LENGTH_SCHEMA, {"const": 0}]}
 _ULIMIT_SCHEMA = {
     "type": "object",
     "properties": {
-        **dict.fromkeys(_ULIMIT_SIZES, {"anyOf": [_SIZE_SCHEMA, {"enum": [UNLIMITED_TEXT, 0, None]}]}),
-        **dict.fromkeys(_ULIMIT_COUNTS, {"anyOf": [_WHOLE_SCHEMA, {"enum": [UNLIMITED_TEXT, None]}]}),
+        **{name: {"anyOf": [_SIZE_SCHEMA, {"enum": [UNLIMITED_TEXT, 0, None]}]} for name in _ULIMIT_SIZES},
+        **{name: {"anyOf": [_WHOLE_SCHEMA, {"enum": [UNLIMITED_TEXT, None]}]} for name in _ULIMIT_COUNTS},
     },
     "additionalProperties": False,
 }
 _MOUNTS_SCHEMA = {
     "type": "object",
-    "properties": dict.fromkeys(("data", "models"), {"anyOf": [_FOLDER_SCHEMA, {"type": "null"}]}),
+    "properties": {name: {"anyOf": [_FOLDER_SCHEMA, {"type": "null"}]} for name in ("data", "models")},
     "additionalProperties": False,
 }
 _DEVICES_SCHEMA = {"type": "array", "items": {"enum": list(_DEVICES)}}

@@ -3,7 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ds01.config import POLICY_NAME, PolicyFiles, members_paths, parse_policy, read_policy
@@ -49,6 +50,7 @@ class PolicyFile:
         self._must_read = False
         self._read_policy = built_in
         self._resolved_at = 0.0
+        self._uids: Mapping[str, int] = {}
         self._stamps = self._read_stamps()
         self.problem: str | None = None
         self.current: Policy = self._resolved(self._read())
@@ -110,17 +112,20 @@ class PolicyFile:
     def _resolved(self, policy: Policy) -> Policy:
         self._read_policy = policy
         self._resolved_at = self._monotonic()
-        return self._with_numbers(policy)
+        resolved = self._with_numbers(policy)
+        self._uids = resolved.uids
+        return resolved
 
     def _with_numbers(self, policy: Policy) -> Policy:
         if self._find_uid is None:
             return policy
         try:
-            return resolve(policy, self._find_uid)
+            resolved = resolve(policy, self._find_uid)
         except BackendError as failure:
-            # unknown is not nobody: names are compared until the accounts answer
+            # unknown is not nobody: what was known counts, other names are compared until the accounts answer
             log.warning("policy: %s", failure)
-            return policy
+            return replace(policy, uids=self._uids)
+        return resolved
 
     def _look_up_names_again(self) -> None:
         if self._find_uid is not None and self._monotonic() - self._resolved_at > ACCOUNTS_AGE_S:

@@ -1,5 +1,6 @@
 """Puts adapters, services and handlers together. The only place that knows them all."""
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ds01.api.location import DATABASE_NAME, Location
 from ds01.daemon.audit import Audit
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
+from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
@@ -26,7 +28,7 @@ from ds01.daemon.services import build_services, read_catalogue
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.timezone import read_timezone
 from ds01.domain.policy import Policy, personal_policy
-from ds01.service.ports import World
+from ds01.service.ports import Accounts, World
 
 ENGINE_FOLDERS = ("/var/lib/docker", "/var/lib/containerd")
 Leave = Callable[[str], None]
@@ -43,6 +45,7 @@ class Daemon:
         events: The loop that follows the engine.
         watch: The loop that looks after the daemon itself.
         world: Engine, devices, store.
+        policy: The policy in force.
     """
 
     server: ApiServer
@@ -51,6 +54,7 @@ class Daemon:
     events: EventLoop
     watch: WatchLoop
     world: World
+    policy: PolicyFile
 
     async def close(self) -> None:
         """End the streams, then let go of everything."""
@@ -100,7 +104,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         BackendError: The store cannot be opened.
     """
     personal = location.is_personal
-    policy = PolicyFile(location.config, personal_policy() if personal else Policy())
+    policy = await _read_policy(location, LinuxAccounts(), uid)
     key = read_or_make_key(location.state)
     world = await open_world(location, environment)
     only_uid = uid if personal else None
@@ -123,9 +127,26 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     containers = ContainerHandlers(
         services.containers, services.creation, world.devices, identities, is_personal=personal
     )
-    handlers = {**containers.table(), **sessions.table(), **machine.table()}
+    config = ConfigHandlers(policy, is_personal=personal)
+    handlers = {**containers.table(), **sessions.table(), **machine.table(), **config.table()}
     server = ApiServer(identities, handlers, Audit(world.store, world.clock))
     reconcile = ReconcileLoop(services.reconciler)
     watch = WatchLoop(policy, world, server, relay, socket_path=location.socket, is_personal=personal, leave=leave)
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
-    return Daemon(server, relay, reconcile, events, watch, world)
+    return Daemon(server, relay, reconcile, events, watch, world, policy)
+
+
+async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:
+    """Return the policy; a directory server may take a while to say who its names are."""
+
+    def find_uid(name: str) -> int | None:
+        user = accounts.find_user_by_name(name)
+        return user.uid if user is not None else None
+
+    return await asyncio.to_thread(
+        PolicyFile,
+        location.config,
+        personal_policy() if location.is_personal else Policy(),
+        find_uid=find_uid,
+        owner_uid=None if location.is_personal else uid,
+    )

@@ -222,9 +222,7 @@ def group_of(policy: Policy, user: User) -> PolicyGroup | None:
     if override is not None and override.group is not None:
         return by_name.get(override.group)
     named = _group_with(policy, lambda group: any(_names(policy, text, user) for text in group.members))
-    listed = named or _group_with(
-        policy, lambda group: any(_names(policy, text, user) for text in group.file_members)
-    )
+    listed = named or _group_with(policy, lambda group: any(_names(policy, text, user) for text in group.file_members))
     unix_groups = {f"@{group.name}" for group in user.groups}
     belongs = listed or _group_with(
         policy, lambda group: not unix_groups.isdisjoint((*group.members, *group.file_members))

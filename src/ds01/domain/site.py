@@ -169,7 +169,16 @@ class HighDemand:
 
 @dataclass(frozen=True, slots=True)
 class StopGrace:
-    """Time between SIGTERM and SIGKILL, by kind of container."""
+    """Time between SIGTERM and SIGKILL, by kind of container.
+
+    Attributes:
+        default: Where the kind says nothing else.
+        devcontainer: Development containers of an editor.
+        compose: Containers of docker compose.
+        docker: Containers of plain docker.
+        api: Containers of another program through the engine's API.
+        unknown: All others.
+    """
 
     default: timedelta = MINUTE
     devcontainer: timedelta = MINUTE / 2
@@ -181,7 +190,11 @@ class StopGrace:
 
 @dataclass(frozen=True, slots=True)
 class Exempt:
-    """Users whose containers are never stopped automatically."""
+    """Users whose containers are never stopped automatically.
+
+    Attributes:
+        users: Login names or `uid:N`.
+    """
 
     users: tuple[str, ...] = ()
 
