@@ -7,15 +7,18 @@ Everything outside the markers is written by hand and stays.
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dev.referencekit import commands, tables, wire
+from dev.referencekit import commands, settings, tables, wire
+from ds01.config.json_schema import policy_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "reference"
+SCHEMA_NAME = "resource-limits.schema.json"
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
 
 Block = Callable[[], str]
@@ -23,7 +26,7 @@ Block = Callable[[], str]
 PAGES: Mapping[str, Mapping[str, Block]] = {
     "api.md": {"routes": wire.route_table, "parameters": wire.parameter_table, "documents": wire.document_tables},
     "cli.md": {"commands": commands.command_table, "details": commands.command_sections},
-    "config.md": {"limits": tables.limit_table},
+    "config.md": {"limits": tables.limit_table, "site": settings.site_table, "renamed": settings.renamed_table},
     "errors.md": {"errors": tables.error_table},
     "events.md": {"events": tables.event_table},
     "labels.md": {"labels": tables.label_table},
@@ -49,6 +52,10 @@ def render_page(text: str, blocks: Mapping[str, Block]) -> str:
 def find_stale_pages(folder: Path = FOLDER) -> dict[str, str]:
     """Return what the pages that are not current should say, by file name."""
     stale: dict[str, str] = {}
+    schema = json.dumps(policy_schema(), indent=2, sort_keys=True) + "\n"
+    path = folder / SCHEMA_NAME
+    if not path.exists() or path.read_text(encoding="utf-8") != schema:
+        stale[SCHEMA_NAME] = schema
     for name, blocks in PAGES.items():
         text = (folder / name).read_text(encoding="utf-8")
         rendered = render_page(text, blocks)

@@ -1,8 +1,10 @@
 """The reference says everything that the product has: whatever has a name in a registry stands in docs/reference."""
 
 import ast
+import json
 import re
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from ds01.api.routes import ROUTES
 from ds01.cli.main import build_cli
 from ds01.cli.tree import ENTRIES
 from ds01.config import read_policy
+from ds01.config.json_schema import policy_schema
 from ds01.domain.event import EVENTS
 from ds01.domain.label import LABELS
 from ds01.domain.limit import LIMIT_NAMES
 from ds01.domain.policy import BUILT_IN_LIMITS
+from ds01.domain.site import Site
 from ds01.errors import all_error_classes
 from tests.repo.tree import ROOT, modules, shown
 
@@ -119,7 +123,32 @@ def test_the_example_of_the_configuration_is_read_and_has_every_key_with_its_def
     path.write_text(example[1], encoding="utf-8")
     policy = read_policy(path, base=BUILT_IN_LIMITS)
     assert dict(policy.defaults.values) == {name: getattr(BUILT_IN_LIMITS, name) for name in LIMIT_NAMES}
+    assert replace(policy.site, origins={}) == Site()
+    assert set(policy.site.origins) | {"lifecycle.container_types"} == declared_keys(policy_schema())
+    assert not policy.warnings
     assert [group.name for group in policy.groups if group.is_admin] == ["admin"]
+
+
+def declared_keys(schema: object, path: str = "") -> set[str]:
+    """Return the dotted keys of the sections about the site, as the schema for editors has them."""
+    assert isinstance(schema, dict)
+    found: set[str] = set()
+    for key, inner in schema["properties"].items():
+        if not path and key not in {item.name for item in fields(Site)}:
+            continue
+        options = inner.get("anyOf", [inner])
+        section = next((option for option in options if "properties" in option), None)
+        full = f"{path}{key}"
+        found |= declared_keys(section, f"{full}.") if section and key != "container_types" else {full}
+    return found
+
+
+def test_the_schema_for_editors_has_every_key_of_the_example() -> None:
+    document = json.loads((REFERENCE / reference.SCHEMA_NAME).read_text(encoding="utf-8"))
+    assert document == policy_schema()
+    defaults = document["properties"]["defaults"]["anyOf"][0]["properties"]
+    assert set(defaults) == {*LIMIT_NAMES, "aggregate"}
+    assert defaults["network"] == {"enum": ["own", "host"]}
 
 
 def test_every_variable_of_the_environment_is_in_the_reference() -> None:
@@ -160,7 +189,7 @@ def test_a_page_with_the_wrong_blocks_is_refused(text: str) -> None:
 
 
 def test_a_page_that_was_changed_by_hand_is_found(tmp_path: Path) -> None:
-    for name in reference.PAGES:
+    for name in (*reference.PAGES, reference.SCHEMA_NAME):
         (tmp_path / name).write_text(page(name), encoding="utf-8")
     changed = (tmp_path / "errors.md").read_text(encoding="utf-8").replace("`conflict`", "`conflicts`")
     (tmp_path / "errors.md").write_text(changed, encoding="utf-8")

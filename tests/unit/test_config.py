@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import ds01
 from ds01.config import POLICY_NAME, read_policy
 from ds01.config.document import MAX_FILE_BYTES
-from ds01.config.values import NULLABLE, READERS
+from ds01.config.values import READERS
 from ds01.domain.limit import LIMIT_NAMES, Limits
 from ds01.domain.policy import BUILT_IN_LIMITS, Policy, group_of, is_admin, limits_of
 from ds01.domain.user import Group, User
@@ -21,6 +21,7 @@ from ds01.errors import InvalidRequestError
 GIB = 1024**3
 ALICE = User(1001, 1001, "alice")
 BASIC = "version: 2\n"
+NULLABLE = {name for name, kind in READERS.items() if kind.is_nullable}
 EXAMPLE = Path(ds01.__file__).parents[2] / "docs/reference/config.md"
 
 
@@ -84,13 +85,15 @@ def test_sections_that_hold_nothing_are_empty_and_no_crash(tmp_path: Path, text:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "# nothing\n", "---\n", "version: 1\n", "max_gpus: 3\n", "version: null\n", "defaults: {}\n"]
+    "text", ["", "# nothing\n", "---\n", "version: 1\n", "version: null\n", "defaults: {}\n", "defaults:\n  # none\n"]
 )
-def test_files_without_a_version_are_the_predecessors_and_refused(tmp_path: Path, text: str) -> None:
-    error = refusal(tmp_path, text)
-    assert "version 1" in error.message
-    assert error.hint is not None
-    assert "version: 2" in error.hint
+def test_files_without_a_version_are_the_predecessors_and_read_with_a_warning(tmp_path: Path, text: str) -> None:
+    policy = policy_of(tmp_path, text)
+    assert policy.version == 1
+    assert limits_of(policy, ALICE).values == BUILT_IN_LIMITS
+    (warning,) = policy.warnings
+    assert "version 1" in warning.message
+    assert "version: 2" in warning.hint
 
 
 @pytest.mark.parametrize("version", ["3", "2.0", "'2'", "true", "[2]", "{a: 1}", "9" * 4000])
@@ -125,7 +128,7 @@ def test_another_version_is_refused(tmp_path: Path, version: str) -> None:
             5,
             ["bob: there is no group", "'student'"],
         ),
-        ("version: 2\nuser_overrides:\n  '@staff': {}\n", 2, ["'@staff' is not a user"]),
+        ("version: 2\nuser_overrides:\n  '@staff': {}\n", 3, ["'@staff' is not a user"]),
         ("version: 2\n--- \nversion: 2\n", 2, ["another document"]),
         ("- version: 2\n", 1, ["not a set of keys"]),
         ("hello", 1, ["not a set of keys"]),

@@ -1,7 +1,7 @@
 """The documents about the machine: devices, limits, status. A part of ds01.api.schema."""
 
 from collections.abc import Mapping
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class HolderDocument(TypedDict):
@@ -74,6 +74,8 @@ class LimitsDocument(TypedDict):
     cgroup_parent: str
     docker_args: list[str]
     not_enforced: list[str]
+    aggregate: NotRequired[dict[str, LimitValue]]
+    group_quota: NotRequired[dict[str, LimitValue]]
 
 
 class EngineStatus(TypedDict):
@@ -127,6 +129,53 @@ class StatusDocument(TypedDict):
     containers: int
     containers_running: int
     usage: UsageDocument
+
+
+class ConfigRemark(TypedDict):
+    """Something in a policy file that is wrong or should be looked at: where it stands, what it is, the fix."""
+
+    where: str
+    message: str
+    hint: str
+
+
+class ConfigValue(TypedDict):
+    """One value of the policy: its dotted key, the value as people write it, and where it was set."""
+
+    key: str
+    value: str
+    origin: str
+
+
+class ConfigDocument(TypedDict):
+    """The policy in force; message says why a newer file is not, not_enforced names what nothing obeys yet."""
+
+    schema_version: int
+    source: str
+    version: int
+    ok: bool
+    message: str
+    values: list[ConfigValue]
+    warnings: list[ConfigRemark]
+    not_enforced: list[str]
+
+
+class ConfigCheckBody(TypedDict):
+    """A policy file to look at, with its members files by group; without a text, the files of the daemon."""
+
+    text: NotRequired[str]
+    name: NotRequired[str]
+    members: NotRequired[dict[str, str]]
+
+
+class ConfigCheck(TypedDict):
+    """What is wrong with a policy file: it is not usable when there is an error."""
+
+    schema_version: int
+    source: str
+    ok: bool
+    errors: list[ConfigRemark]
+    warnings: list[ConfigRemark]
 
 
 class ShutdownDocument(TypedDict):

@@ -222,6 +222,23 @@ ROUTES: tuple[Route, ...] = (
         parameters=(_OWNER,),
         errors=("forbidden", "not_found"),
     ),
+    Route(
+        "get_config",
+        "GET",
+        "/v1/config",
+        "The policy in force with the origin of every value; administrators only.",
+        schema.ConfigDocument,
+        errors=("forbidden",),
+    ),
+    Route(
+        "check_config",
+        "POST",
+        "/v1/config/check",
+        "Look at a policy file without its taking effect; administrators only.",
+        schema.ConfigCheck,
+        body=schema.ConfigCheckBody,
+        errors=("forbidden",),
+    ),
     Route("get_openapi", "GET", "/v1/openapi.json", "This table as an OpenAPI document.", schema.OpenApiDocument),
     Route(
         "shut_down",

@@ -25,6 +25,21 @@ from ds01.api.machine_schema import (
     CatalogueStatus as CatalogueStatus,
 )
 from ds01.api.machine_schema import (
+    ConfigCheck as ConfigCheck,
+)
+from ds01.api.machine_schema import (
+    ConfigCheckBody as ConfigCheckBody,
+)
+from ds01.api.machine_schema import (
+    ConfigDocument as ConfigDocument,
+)
+from ds01.api.machine_schema import (
+    ConfigRemark as ConfigRemark,
+)
+from ds01.api.machine_schema import (
+    ConfigValue as ConfigValue,
+)
+from ds01.api.machine_schema import (
     DevicesStatus as DevicesStatus,
 )
 from ds01.api.machine_schema import (

@@ -9,7 +9,7 @@ from importlib import import_module
 from ds01.cli.call import Process
 from ds01.cli.screen import clean
 from ds01.cli.spec import Option, Spec
-from ds01.cli.tree import DEFAULT_VERBS, NOUNS, PACKAGE, Entry, verbs_of
+from ds01.cli.tree import DEFAULT_VERBS, PACKAGE, Entry, nouns_below, verbs_of
 from ds01.client import Client
 from ds01.errors import Ds01Error
 
@@ -27,15 +27,14 @@ def complete(process: Process, words: Sequence[str]) -> int:
 
 
 def _candidates(process: Process, before: list[str], current: str) -> list[str]:
-    if not before:
-        return sorted({*verbs_of(""), *NOUNS})
-    noun = before[0] if before[0] in NOUNS else ""
+    noun, rest = "", before
+    while rest and rest[0] in nouns_below(noun):
+        noun, rest = nouns_below(noun)[rest[0]], rest[1:]
     verbs = verbs_of(noun)
-    rest = before[1:] if noun else before
     if noun and DEFAULT_VERBS.get(noun) and (not rest or rest[0] not in verbs) and (rest or current.startswith("-")):
         rest = [DEFAULT_VERBS[noun], *rest]
     if not rest:
-        return sorted(verbs)
+        return sorted({*verbs, *nouns_below(noun)})
     entry = verbs.get(rest[0])
     return _of_command(process, entry, rest[1:], current) if entry else []
 

@@ -10,7 +10,7 @@ import click
 from ds01 import VERSION
 from ds01.cli.call import Call, Process
 from ds01.cli.spec import Argument, Option, Spec
-from ds01.cli.tree import DEFAULT_VERBS, NOUNS, PACKAGE, SECTIONS, Entry, nearest, verbs_of
+from ds01.cli.tree import DEFAULT_VERBS, NOUNS, PACKAGE, SECTIONS, Entry, nearest, nouns_below, verbs_of
 from ds01.errors import Ds01Error, InvalidRequestError
 
 OWN_FAILURE_STATUS = 125
@@ -132,17 +132,19 @@ class NounGroup(click.Group):
         )
         self.noun = noun
         self._entries = verbs_of(noun)
+        self._nouns = nouns_below(noun)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names that help shows."""
         if not self.noun:
             return [name for _, names in SECTIONS for name in names.split()]
-        return list(dict.fromkeys(entry.verb for entry in self._entries.values()))
+        return list(dict.fromkeys([*self._nouns, *(entry.verb for entry in self._entries.values())]))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by any of its spellings."""
-        if not self.noun and cmd_name in NOUNS:
-            return NounGroup(cmd_name, cmd_name, NOUNS[cmd_name])
+        full = self._nouns.get(cmd_name)
+        if full is not None:
+            return NounGroup(cmd_name, full, NOUNS[full])
         entry = self._entries.get(cmd_name)
         return build_command(cmd_name, entry) if entry else None
 
@@ -159,7 +161,7 @@ class NounGroup(click.Group):
         """Return the command that was typed, or say which one was probably meant."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            known = sorted({*self._entries, *(NOUNS if not self.noun else ())})
+            known = sorted({*self._entries, *self._nouns})
             near = nearest(name, known)
             hint = f"Did you mean: {ctx.command_path} {near}" if near else f"See them all: {ctx.command_path} --help"
             raise InvalidRequestError(f"There is no command {ctx.command_path} {name}.", hint=hint)
@@ -169,7 +171,7 @@ class NounGroup(click.Group):
         """Write the commands with their summaries, without loading them."""
         sections = SECTIONS if not self.noun else (("Commands", " ".join(self.list_commands(ctx))),)
         for heading, names in sections:
-            rows = [(name, NOUNS.get(name) if not self.noun and name in NOUNS else None) for name in names.split()]
+            rows = [(name, NOUNS[self._nouns[name]] if name in self._nouns else None) for name in names.split()]
             with formatter.section(heading):
                 formatter.write_dl([(name, summary or self._entries[name].summary) for name, summary in rows])
 

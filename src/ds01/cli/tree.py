@@ -72,6 +72,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("gpu list", "gpu:LIST", "List the GPUs and who holds them.", aliases="ls", daily="gpus"),
     Entry("gpu release", "gpu:RELEASE", "Give back the GPUs of a stopped container."),
     Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
+    Entry("admin config check", "config:CHECK", "Look at a policy file without its taking effect."),
+    Entry("admin config show", "config:SHOW", "Show the policy in force, and what set each value."),
     Entry("status", "status:STATUS", "Show the machine at a glance.", daily="status"),
     Entry("version", "status:VERSION_SPEC", "Show the versions of ds01 and ds01d.", daily="version"),
     Entry("help", "topic:HELP", "Explain a topic: gpu, images, workspace, ssh.", daily="help"),
@@ -82,6 +84,8 @@ NOUNS = {
     "image": "Images: the catalogue, and pulls.",
     "gpu": "GPUs: who holds them.",
     "limits": "Show what you may use, and what set each limit.",
+    "admin": "For administrators.",
+    "admin config": "The site's policy: check a file, show what is in force.",
 }
 DEFAULT_VERBS = {"limits": "show"}
 """A noun that is typed alone does this."""
@@ -89,7 +93,7 @@ DEFAULT_VERBS = {"limits": "show"}
 SECTIONS: tuple[tuple[str, str], ...] = (
     ("Every day", "create open run exec list start stop restart rm logs stats top inspect"),
     ("The machine", "gpus limits status"),
-    ("More", "container image gpu help completion version"),
+    ("More", "container image gpu admin help completion version"),
 )
 """Help of `ds01`: headings and the names below them."""
 
@@ -99,6 +103,13 @@ def verbs_of(noun: str) -> dict[str, Entry]:
     if not noun:
         return {name: entry for entry in ENTRIES for name in entry.daily}
     return {name: entry for entry in ENTRIES if entry.noun == noun for name in (entry.verb, *entry.aliases)}
+
+
+def nouns_below(noun: str) -> dict[str, str]:
+    """Return the nouns that are typed directly after a noun, or first with an empty one, with their full names."""
+    prefix = f"{noun} " if noun else ""
+    short = {name.removeprefix(prefix): name for name in NOUNS if name.startswith(prefix)}
+    return {name: full for name, full in short.items() if name and " " not in name}
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

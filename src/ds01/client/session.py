@@ -209,6 +209,16 @@ class Client:
         answer: schema.LimitsDocument = self._get("/v1/limits" + _query(uid=uid))
         return answer
 
+    def get_config(self) -> schema.ConfigDocument:
+        """Return the policy in force."""
+        answer: schema.ConfigDocument = self._get("/v1/config")
+        return answer
+
+    def check_config(self, body: schema.ConfigCheckBody | None = None) -> schema.ConfigCheck:
+        """Look at a policy file, or at those of the daemon, without its taking effect."""
+        answer: schema.ConfigCheck = self._act("POST", "/v1/config/check", body or {})
+        return answer
+
     def get_openapi(self) -> schema.OpenApiDocument:
         """Return the table of routes as an OpenAPI document."""
         answer: schema.OpenApiDocument = self._get("/v1/openapi.json")

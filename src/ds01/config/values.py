@@ -1,16 +1,18 @@
 """Values of the limits as people write them: units demanded, null is unlimited where that has a meaning."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from difflib import get_close_matches
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from ds01.domain.limit import LEAST_CPUS, LEAST_MEMORY, LIMIT_NAMES, UNLIMITED_TEXT
+from ds01.domain.limit import LEAST_CPUS, LEAST_MEMORY, UNLIMITED_TEXT
 from ds01.errors import InvalidRequestError
 from ds01.units import format_size, parse_duration, parse_size
 
 MAX_FIGURE = 2**31 - 1
+LEAST_PIDS = 4096
 _CHOICES = {"gpu_preference": ("any", "mig", "full"), "network": ("own", "host")}
 _DEVICES = ("video", "sound", "render")
 # Source: docker/go-units, ulimit.go.
@@ -57,8 +59,10 @@ def _cpus(raw: object) -> float:
 
 def _pids(raw: object) -> int:
     value = _whole(raw)
-    if value < 4096:
-        raise InvalidRequestError(f"{value} is too few: below 4096, OpenMP programs fail.", hint="Write 4096 or more.")
+    if value < LEAST_PIDS:
+        raise InvalidRequestError(
+            f"{value} is too few: below {LEAST_PIDS}, OpenMP programs fail.", hint=f"Write {LEAST_PIDS} or more."
+        )
     return value
 
 
@@ -156,31 +160,82 @@ def _folder(raw: object) -> str:
     return str(raw)
 
 
-READERS: Mapping[str, Callable[[object], object]] = {
-    **dict.fromkeys(("max_gpus", "max_gpus_per_container", "max_containers"), _whole),
-    "max_gpu_equivalents": _figure,
-    "max_cpus": _cpus,
-    # 0 means "unlimited" to the engine, which is the last thing that a 0 here means
-    **dict.fromkeys(("memory", "memory_swap"), _size_of(LEAST_MEMORY)),
-    **dict.fromkeys(("shm_size", "storage"), _size_of(1024**2)),
-    **dict.fromkeys(("time_limit", "idle_timeout"), _length_above_0),
-    **dict.fromkeys(("gpu_hold_after_stop", "container_hold_after_stop"), _length),
-    **dict.fromkeys(("allow_full_gpu", "sudo", "stop_on_last_exit"), _truth),
-    **{name: _one_of(*choices) for name, choices in _CHOICES.items()},
-    "pids_limit": _pids,
-    "priority": _priority,
-    "devices": _device_kinds,
-    "ulimits": _ulimits,
-    "mounts": _mounts,
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What may stand for a key: how it is read, and how an editor is told.
+
+    Attributes:
+        read: Returns the value, or raises InvalidRequestError with the fix.
+        schema: The same as JSON Schema.
+        is_nullable: `null` has a meaning.
+    """
+
+    read: Callable[[object], object]
+    schema: Mapping[str, object]
+    is_nullable: bool = False
+
+    def or_null(self) -> "Kind":
+        """Return the kind where null is allowed too."""
+        return replace(self, is_nullable=True)
+
+    def json_schema(self) -> Mapping[str, object]:
+        """Return the JSON Schema, with null where it is allowed."""
+        return {"anyOf": [self.schema, {"type": "null"}]} if self.is_nullable else self.schema
+
+
+def one_of(*choices: str) -> Kind:
+    """Return the kind for one of some words."""
+    return Kind(_one_of(*choices), {"enum": list(choices)})
+
+
+_WHOLE_SCHEMA = {"type": "integer", "minimum": 0, "maximum": MAX_FIGURE}
+_FOLDER_SCHEMA = {"type": "string", "pattern": "^/"}
+_SIZE_SCHEMA = {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([bB]|[kmgtKMGT]i?)\s*$"}
+_LENGTH_SCHEMA = {"type": "string", "pattern": r"^\s*([0-9]+(\.[0-9]+)?[smhdwSMHDW])+\s*$"}
+_LENGTH_OR_0_SCHEMA = {"anyOf": [_LENGTH_SCHEMA, {"const": 0}]}
+_ULIMIT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        **{name: {"anyOf": [_SIZE_SCHEMA, {"enum": [UNLIMITED_TEXT, 0, None]}]} for name in _ULIMIT_SIZES},
+        **{name: {"anyOf": [_WHOLE_SCHEMA, {"enum": [UNLIMITED_TEXT, None]}]} for name in _ULIMIT_COUNTS},
+    },
+    "additionalProperties": False,
 }
-NULLABLE = frozenset(LIMIT_NAMES) - {
-    "allow_full_gpu",
-    "sudo",
-    "stop_on_last_exit",
-    "gpu_preference",
-    "network",
-    "priority",
-    "devices",
-    "ulimits",
-    "mounts",
+_MOUNTS_SCHEMA = {
+    "type": "object",
+    "properties": {name: {"anyOf": [_FOLDER_SCHEMA, {"type": "null"}]} for name in ("data", "models")},
+    "additionalProperties": False,
 }
+_DEVICES_SCHEMA = {"type": "array", "items": {"enum": list(_DEVICES)}}
+
+WHOLE = Kind(_whole, _WHOLE_SCHEMA)
+FIGURE = Kind(_figure, {"type": "number", "minimum": 0, "maximum": MAX_FIGURE})
+CPUS = Kind(_cpus, {"type": "number", "minimum": LEAST_CPUS, "maximum": MAX_FIGURE})
+# 0 means "unlimited" to the engine, which is the last thing that a 0 here means
+MEMORY = Kind(_size_of(LEAST_MEMORY), _SIZE_SCHEMA)
+SPACE = Kind(_size_of(1024**2), _SIZE_SCHEMA)
+SIZE = Kind(_size_of(0), {"anyOf": [_SIZE_SCHEMA, {"const": 0}]})
+LENGTH = Kind(_length, _LENGTH_OR_0_SCHEMA)
+LENGTH_ABOVE_0 = Kind(_length_above_0, _LENGTH_SCHEMA)
+TRUTH = Kind(_truth, {"type": "boolean"})
+FOLDER = Kind(_folder, _FOLDER_SCHEMA)
+PIDS = Kind(_pids, {"type": "integer", "minimum": LEAST_PIDS, "maximum": MAX_FIGURE})
+
+READERS: Mapping[str, Kind] = {
+    **dict.fromkeys(("max_gpus", "max_gpus_per_container", "max_containers"), WHOLE.or_null()),
+    "max_gpu_equivalents": FIGURE.or_null(),
+    "max_cpus": CPUS.or_null(),
+    **dict.fromkeys(("memory", "memory_swap"), MEMORY.or_null()),
+    **dict.fromkeys(("shm_size", "storage"), SPACE.or_null()),
+    **dict.fromkeys(("time_limit", "idle_timeout"), LENGTH_ABOVE_0.or_null()),
+    **dict.fromkeys(("gpu_hold_after_stop", "container_hold_after_stop"), LENGTH.or_null()),
+    **dict.fromkeys(("allow_full_gpu", "sudo", "stop_on_last_exit"), TRUTH),
+    **{name: one_of(*choices) for name, choices in _CHOICES.items()},
+    "pids_limit": PIDS.or_null(),
+    "priority": Kind(_priority, {"type": "integer", "minimum": 0, "maximum": 100}),
+    "devices": Kind(_device_kinds, _DEVICES_SCHEMA),
+    "ulimits": Kind(_ulimits, _ULIMIT_SCHEMA),
+    "mounts": Kind(_mounts, _MOUNTS_SCHEMA),
+}
+AGGREGATE: Mapping[str, Kind] = {"max_cpus": CPUS.or_null(), "memory": MEMORY.or_null(), "pids": PIDS.or_null()}
+QUOTA: Mapping[str, Kind] = {"gpus": WHOLE.or_null(), "gpu_equivalents": FIGURE.or_null()}

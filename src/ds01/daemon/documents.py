@@ -10,7 +10,8 @@ from ds01.domain import label
 from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, ResourceLimits
 from ds01.domain.gpu import Gpu, Inventory
-from ds01.domain.limit import EffectiveLimits, Limits
+from ds01.domain.limit import BUILT_IN_ORIGIN, EffectiveLimits, Limits
+from ds01.domain.policy import LimitLayer
 from ds01.service.containers import ContainerView
 from ds01.service.usage import ContainerReading, DeviceView
 
@@ -157,6 +158,14 @@ def limit_values(limits: EffectiveLimits) -> dict[str, schema.LimitValue]:
             value=_plain(getattr(limits.values, item.name)), origin=limits.origins.get(item.name, "built-in")
         )
         for item in fields(Limits)
+    }
+
+
+def layer_values(layer: LimitLayer, names: Iterable[str]) -> dict[str, schema.LimitValue]:
+    """Return the values of a section, of which those that it does not set are unlimited."""
+    return {
+        name: schema.LimitValue(value=_plain(layer.values.get(name)), origin=layer.origins.get(name, BUILT_IN_ORIGIN))
+        for name in names
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ds01.daemon.audit import Audit
 from ds01.daemon.catalogue_files import CatalogueFiles
+from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
@@ -67,5 +68,7 @@ def build_server(
         services.containers, services.creation, world.devices, identities, is_personal=personal
     )
     images = ImageHandlers(services.catalogue)
-    handlers = {**containers.table(), **sessions.table(), **machine.table(), **images.table()}
+    config = ConfigHandlers(files.policy, is_personal=personal)
+    tables = (containers, sessions, machine, images, config)
+    handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

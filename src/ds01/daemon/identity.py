@@ -88,7 +88,6 @@ class Identities:
         try:
             user = await asyncio.to_thread(self._accounts.get_user, uid)
         except NotFoundError as missing:
-            self._known.pop(uid, None)
             raise NotFoundError(f"The uid {uid} has no account on this machine.") from missing
         self._known[uid] = (self._monotonic(), user)
         return user

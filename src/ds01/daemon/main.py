@@ -151,6 +151,7 @@ class Serving:
         await web.SockSite(runner, listening, backlog=BACKLOG).start()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.leave, signal.Signals(number).name)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.policy.request_reload)
         loops = [
             asyncio.create_task(guard("reconcile", daemon.reconcile.run, self.leave)),
             asyncio.create_task(guard("events", daemon.events.run, self.leave)),

@@ -1,8 +1,10 @@
 """Puts adapters, services and handlers together. The only place that knows them all."""
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ds01.adapters.docker.engine import DockerEngine
 from ds01.adapters.linux.accounts import LinuxAccounts
@@ -23,7 +25,7 @@ from ds01.daemon.services import build_services
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.timezone import read_timezone
 from ds01.domain.policy import Policy, personal_policy
-from ds01.service.ports import World
+from ds01.service.ports import Accounts, World
 
 ENGINE_FOLDERS = ("/var/lib/docker", "/var/lib/containerd")
 Leave = Callable[[str], None]
@@ -40,6 +42,7 @@ class Daemon:
         events: The loop that follows the engine.
         watch: The loop that looks after the daemon itself.
         world: Engine, devices, store.
+        policy: The policy in force.
     """
 
     server: ApiServer
@@ -48,6 +51,7 @@ class Daemon:
     events: EventLoop
     watch: WatchLoop
     world: World
+    policy: PolicyFile
 
     async def close(self) -> None:
         """End the streams, then let go of everything."""
@@ -97,8 +101,9 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         BackendError: The store cannot be opened.
     """
     personal = location.is_personal
-    policy = PolicyFile(location.config, personal_policy() if personal else Policy())
-    catalogue = CatalogueFiles(location.config)
+    policy = await _read_policy(location, LinuxAccounts(), uid)
+    aime_dir = policy.current.site.catalogue.aime_dir
+    catalogue = CatalogueFiles(location.config, Path(aime_dir) if aime_dir else None)
     key = read_or_make_key(location.state)
     world = await open_world(location, environment)
     only_uid = uid if personal else None
@@ -124,4 +129,20 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         leave=leave,
     )
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
-    return Daemon(server, relay, reconcile, events, watch, world)
+    return Daemon(server, relay, reconcile, events, watch, world, policy)
+
+
+async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:
+    """Return the policy; a directory server may take a while to say who its names are."""
+
+    def find_uid(name: str) -> int | None:
+        user = accounts.find_user_by_name(name)
+        return user.uid if user is not None else None
+
+    return await asyncio.to_thread(
+        PolicyFile,
+        location.config,
+        personal_policy() if location.is_personal else Policy(),
+        find_uid=find_uid,
+        owner_uid=None if location.is_personal else uid,
+    )

@@ -139,6 +139,14 @@ async def test_a_broken_connection_resumes_where_it_was_and_takes_no_event_twice
         await stage.start()
         await _turns()
         assert reconcile._wake.is_set()
+        await stage.engine.journal.break_watchers()
+        await until(lambda: clock.slept == 2)
+        reconcile._wake.clear()
+        await stage.stop()
+        clock.turns.release()
+        await until(lambda: stage.engine.calls["watch_events"] == 3)
+        await _turns()
+        assert reconcile._wake.is_set(), "what happened while nobody listened comes with the next connection"
         assert not task.done()
 
 

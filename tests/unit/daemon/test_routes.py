@@ -20,7 +20,7 @@ from ds01.errors import BackendError
 from tests.fakes import BOB, ROOT
 from tests.unit.daemon.house import Answer, House, open_house
 from tests.unit.service.docker_made import docker_made
-from tests.unit.service.stage import BOB_CALLER, IMAGE
+from tests.unit.service.stage import ADMIN_CALLER, BOB_CALLER, IMAGE
 
 BY_NAME = {route.name: route for route in ROUTES}
 
@@ -152,14 +152,15 @@ async def test_an_unknown_parameter_is_refused_everywhere_by_its_name(house: Hou
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.body], ids=lambda route: route.name)
-async def test_an_unknown_field_is_refused_everywhere_by_its_name(house: House, route: Route) -> None:
-    await house.stage.create(count=0)
-    await house.stage.start()
-    prepared = await ask(house, "create_exec", "/v1/containers/demo/exec", {"command": ["true"]})
-    target = route.path.replace("{name}", "demo").replace("{exec_id}", prepared["exec_id"])
-    answer = await house.ask(route.method, target, {"surprise": 1})
-    assert answer.status == 400
-    assert "'surprise'" in answer.document["detail"]
+async def test_an_unknown_field_is_refused_everywhere_by_its_name(tmp_path: Path, route: Route) -> None:
+    async with open_house(tmp_path, user=ROOT) as house:
+        await house.stage.create(caller=ADMIN_CALLER, count=0)
+        await house.stage.start(caller=ADMIN_CALLER)
+        prepared = await ask(house, "create_exec", "/v1/containers/demo/exec", {"command": ["true"]})
+        target = route.path.replace("{name}", "demo").replace("{exec_id}", prepared["exec_id"])
+        answer = await house.ask(route.method, target, {"surprise": 1})
+        assert answer.status == 400
+        assert "'surprise'" in answer.document["detail"]
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if "{" in route.path], ids=lambda route: route.name)
@@ -196,6 +197,10 @@ async def test_all_shows_a_user_of_a_server_only_their_own(house: House) -> None
     await house.stage.create("mine", count=0)
     listed = await ask(house, "list_containers", "/v1/containers?all=1")
     assert [row["name"] for row in listed["containers"]] == ["mine"]
+    await house.stage.start("theirs", caller=BOB_CALLER)
+    await house.stage.start("mine")
+    stats = await ask(house, "get_stats", "/v1/stats?all=1")
+    assert [row["name"] for row in stats["containers"]] == ["mine"]
 
 
 async def test_foreign_containers_are_listed_with_where_they_come_from(house: House) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from ds01.api.schema import LimitsDocument, LimitValue
 from ds01.cli.call import Call
-from ds01.cli.spec import JSON, Option, Spec
+from ds01.cli.spec import JSON, Argument, Option, Spec
 from ds01.cli.table import Cell, render
 from ds01.errors import InvalidRequestError, NotFoundError
 from ds01.units import format_duration, format_number, format_size
@@ -19,7 +19,7 @@ _USED: dict[str, Literal["gpus", "gpu_equivalents", "containers"]] = {
     "max_gpu_equivalents": "gpu_equivalents",
     "max_containers": "containers",
 }
-_SINGLE = ("docker_args", "max_gpus", "priority", "group")
+_SINGLE = ("docker_args", "max_gpus", "max_containers", "priority", "group")
 
 
 def show(call: Call) -> int:
@@ -30,7 +30,7 @@ def show(call: Call) -> int:
         raise InvalidRequestError(
             f"{flags} exclude each other: each prints one value.", hint="Use one of them, or --json."
         )
-    document = call.client.get_limits(uid=_uid(call.text("user")))
+    document = call.client.get_limits(uid=_uid(_user(call)))
     if call.flag("json"):
         call.screen.document(document)
     elif asked:
@@ -40,14 +40,23 @@ def show(call: Call) -> int:
     return 0
 
 
+def _user(call: Call) -> str | None:
+    """Both spellings are the predecessor's and ours: `limits show bob`, `limits show --user bob`."""
+    typed, option = call.text("name"), call.text("user")
+    if typed is not None and option is not None and typed != option:
+        raise InvalidRequestError(f"{typed!r} and --user {option!r} are two users.", hint="Name one of them.")
+    return typed if typed is not None else option
+
+
 def _uid(user: str | None) -> int | None:
     if user is None:
         return None
-    if user.isascii() and user.isdigit():
-        return int(user)
     try:
         return pwd.getpwnam(user).pw_uid
     except KeyError as failure:
+        number = user.removeprefix("uid:")
+        if number.isascii() and number.isdigit():  # after the names: some consist of digits
+            return int(number)
         raise NotFoundError(
             f"There is no user {user!r} on this machine.", hint="Write a login name or a number."
         ) from failure
@@ -69,6 +78,10 @@ def _print(call: Call, document: LimitsDocument) -> None:
     for name, limit in document["limits"].items():
         used = format_number(usage[name]) if name in usage else ""
         rows.append([name, _value(name, limit), used or "-", Cell(limit["origin"], "dim")])
+    for section, limits in (("aggregate", document.get("aggregate")), ("group_quota", document.get("group_quota"))):
+        for name, limit in (limits or {}).items():
+            if limit["value"] is not None:
+                rows.append([f"{section}.{name}", _value(name, limit), "-", Cell(limit["origin"], "dim")])
     call.screen.data(render(call.screen, ["LIMIT", "VALUE", "USED", "SET BY"], rows))
     if document["cgroup_parent"]:
         call.screen.tell(f"Containers are in the cgroup {document['cgroup_parent']}.")
@@ -106,11 +119,14 @@ SHOW = Spec(
     examples=(
         "ds01 limits  what you may use, what you hold, what set each value",
         "ds01 limits --docker-args  as flags of docker create",
+        "ds01 limits show bob  another user's (administrators)",
         "ds01 limits --user bob --json  another user's, for programs (administrators)",
     ),
+    arguments=(Argument("name", shown="[USER]"),),
     options=(
         Option("--docker-args", "Print the limits as flags of docker create."),
         Option("--max-gpus", "Print how many GPUs may be held."),
+        Option("--max-containers", "Print how many containers may exist."),
         Option("--priority", "Print the priority."),
         Option("--group", "Print the group."),
         Option("--user", "Of this user; administrators only.", kind="text", metavar="NAME"),

@@ -11,9 +11,11 @@ from ds01.daemon.call import Call
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.documents import SCHEMA
 from ds01.daemon.identity import Identities
+from ds01.daemon.policy_document import not_enforced
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import Handler
 from ds01.domain.limit import docker_args
+from ds01.domain.policy import AGGREGATE_NAMES, QUOTA_NAMES, LimitLayer, aggregate_of, group_of
 from ds01.domain.quota import Usage, usage_of
 from ds01.errors import BackendError, ForbiddenError
 from ds01.service.containers import ContainerService
@@ -22,6 +24,7 @@ from ds01.service.ports import World
 from ds01.service.usage import UsageService
 
 NOT_ENFORCED_PERSONAL = ["aggregate"]
+"""What this mode cannot promise, whatever the policy says."""
 
 
 class MachineHandlers:
@@ -141,6 +144,9 @@ class MachineHandlers:
         info = await self._engine.get_info()
         limits = self._limits.effective(user, info)
         parent = cgroup_parent_of(user, info)
+        policy = self._policy.current
+        group = group_of(policy, user)
+        aggregate, quota = aggregate_of(policy, user), group.quota if group else LimitLayer()
         return schema.LimitsDocument(
             schema_version=SCHEMA,
             uid=user.uid,
@@ -151,7 +157,11 @@ class MachineHandlers:
             usage=await self._usage_document(user.uid),
             cgroup_parent=parent,
             docker_args=docker_args(limits.values, parent),
-            not_enforced=NOT_ENFORCED_PERSONAL if self._is_personal else [],
+            not_enforced=not_enforced(
+                limits, aggregate, quota, always=NOT_ENFORCED_PERSONAL if self._is_personal else []
+            ),
+            aggregate=documents.layer_values(aggregate, AGGREGATE_NAMES),
+            group_quota=documents.layer_values(quota, QUOTA_NAMES),
         )
 
     async def get_openapi(self, call: Call) -> object:

@@ -1,0 +1,280 @@
+"""The sections of the policy about the site as a whole: access, scheduling, notices, lifecycle and the like.
+
+A section is complete: what the file leaves out has the value that stands here. Parts of the product that are not
+built yet find their settings here when they come; until then a setting is kept and shown, and nothing obeys it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may reach what.
+
+    Attributes:
+        registries: Hosts that images may come from; None: any.
+        ports: Lowest and highest port that is given out for published ports.
+        show_holders: Who sees the holders of GPUs: users, groups or none.
+    """
+
+    registries: tuple[str, ...] | None = None
+    ports: tuple[int, int] = (20000, 29999)
+    show_holders: str = "users"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much each part counts in the order of those who wait.
+
+    Attributes:
+        priority: Of the priority.
+        age_per_hour: Of every hour of waiting.
+        fair_share: Of what was not used lately.
+    """
+
+    priority: float = 100.0
+    age_per_hour: float = 1.0
+    fair_share: float = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    """How those who wait are served.
+
+    Attributes:
+        weights: What counts how much.
+        fair_share_half_life: After this time, use counts half.
+        age_guard: Who waits longer than this is not passed any more.
+        no_show: A grant that is not used for this long goes back.
+        assumed_duration: How long a request without a time limit is thought to run.
+    """
+
+    weights: Weights = field(default_factory=Weights)
+    fair_share_half_life: timedelta = timedelta(days=7)
+    age_guard: timedelta = 48 * HOUR
+    no_show: timedelta = 30 * MINUTE
+    assumed_duration: timedelta = 8 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """How people are told.
+
+    Attributes:
+        terminal: On the user's own terminals.
+        workspace_file: By a file in the workspace.
+        sendmail: Program that sends mail; None: no mail.
+        webhook_url_file: File that holds the address of a webhook; None: none.
+    """
+
+    terminal: bool = True
+    workspace_file: bool = True
+    sendmail: str | None = None
+    webhook_url_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Reports about use.
+
+    Attributes:
+        co2_g_per_kwh: Grams of CO2 for each kWh; None: reports say nothing about it.
+    """
+
+    co2_g_per_kwh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Caches that containers share.
+
+    Attributes:
+        shared: Folder of the host; None: none is shared.
+    """
+
+    shared: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueSettings:
+    """Where framework images are listed.
+
+    Attributes:
+        aime_dir: Folder of an AIME installation whose list is read too; None: none.
+    """
+
+    aime_dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Whether containers share a device.
+
+    Attributes:
+        max_containers_per_gpu: Containers that may hold one device at a time.
+    """
+
+    max_containers_per_gpu: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IdleRule:
+    """When a container counts as idle: every signal below its threshold, `window` samples in a row.
+
+    Attributes:
+        gpu_utilization: Ratio.
+        cpu: Ratio of one CPU.
+        network: Bytes in one sample.
+        window: Samples.
+        grace_after_start: No container is idle so soon after its start.
+    """
+
+    gpu_utilization: float = 0.05
+    cpu: float = 0.02
+    network: int = 1024**2
+    window: int = 3
+    grace_after_start: timedelta = 30 * MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happens at a share of a timeout.
+
+    Attributes:
+        action: warn, final or stop.
+        at: Ratio of the timeout.
+    """
+
+    action: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HighDemand:
+    """What changes when most of the machine is in use.
+
+    Attributes:
+        threshold: Ratio of the gpu-equivalents in use.
+        idle_factor: The idle timeout is multiplied by it.
+    """
+
+    threshold: float = 0.8
+    idle_factor: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class StopGrace:
+    """Time between SIGTERM and SIGKILL, by kind of container.
+
+    Attributes:
+        default: Where the kind says nothing else.
+        devcontainer: Development containers of an editor.
+        compose: Containers of docker compose.
+        docker: Containers of plain docker.
+        api: Containers of another program through the engine's API.
+        unknown: All others.
+    """
+
+    default: timedelta = MINUTE
+    devcontainer: timedelta = MINUTE / 2
+    compose: timedelta = 45 * MINUTE / 60
+    docker: timedelta | None = None
+    api: timedelta | None = None
+    unknown: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exempt:
+    """Users whose containers are never stopped automatically.
+
+    Attributes:
+        users: Login names or `uid:N`.
+    """
+
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """What happens to containers by itself.
+
+    Attributes:
+        mode: observe: decide and record only; enforce: act.
+        unmanaged: What happens about GPU processes that no container of ours has: report, notify or stop.
+        idle: When a container is idle.
+        steps: Steps of the idle timeout.
+        min_notice: Least time between two steps.
+        on_idle: stop, release_gpu or mark.
+        keep_max: Longest time that a user may keep an idle container.
+        high_demand: What changes when most of the machine is in use.
+        time_limit_steps: Steps of the time limit.
+        stop_grace: Time between SIGTERM and SIGKILL.
+        created_timeout: A container that is never started gives back its grant after this time.
+        quiet_hours: Local hours without stops, `22:00-07:00`; None: none.
+        exempt: Who is never stopped automatically.
+    """
+
+    mode: str = "observe"
+    unmanaged: str = "report"
+    idle: IdleRule = field(default_factory=IdleRule)
+    steps: tuple[Step, ...] = (Step("warn", 0.8), Step("final", 0.95), Step("stop", 1.0))
+    min_notice: timedelta = 10 * MINUTE
+    on_idle: str = "stop"
+    keep_max: timedelta | None = 24 * HOUR
+    high_demand: HighDemand = field(default_factory=HighDemand)
+    time_limit_steps: tuple[Step, ...] = (Step("warn", 0.75), Step("final", 0.9), Step("stop", 1.0))
+    stop_grace: StopGrace = field(default_factory=StopGrace)
+    created_timeout: timedelta | None = 30 * MINUTE
+    quiet_hours: str | None = None
+    exempt: Exempt = field(default_factory=Exempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """GPUs that are kept for a user in a time window.
+
+    Attributes:
+        gpus: How many devices.
+        kind: any, mig or full.
+        start: Begin.
+        end: End.
+        reason: Why, for people.
+    """
+
+    gpus: int
+    start: datetime
+    end: datetime
+    kind: str = "any"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Every section about the site, and where each value was set.
+
+    Attributes:
+        access: Who may reach what.
+        scheduling: How those who wait are served.
+        notices: How people are told.
+        report: Reports about use.
+        cache: Caches that containers share.
+        catalogue: Where framework images are listed.
+        sharing: Whether containers share a device.
+        lifecycle: What happens to containers by itself.
+        origins: Dotted key to `file:line`; what is not there is built-in.
+    """
+
+    access: Access = field(default_factory=Access)
+    scheduling: Scheduling = field(default_factory=Scheduling)
+    notices: Notices = field(default_factory=Notices)
+    report: Report = field(default_factory=Report)
+    cache: Cache = field(default_factory=Cache)
+    catalogue: CatalogueSettings = field(default_factory=CatalogueSettings)
+    sharing: Sharing = field(default_factory=Sharing)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    origins: Mapping[str, str] = field(default_factory=dict)
