@@ -22,7 +22,7 @@ def read(text: str, **members: str) -> Policy:
 
 
 def test_a_section_that_holds_only_comments_is_empty() -> None:
-    names = "access scheduling notices report cache catalogue sharing lifecycle".split()
+    names = ["access", "scheduling", "notices", "report", "cache", "catalogue", "sharing", "lifecycle"]
     assert read("version: 2\n" + "".join(f"{name}:\n  # nothing\n" for name in names)).site == Site()
 
 

@@ -75,7 +75,7 @@ groups:
     max_runtime_h: 48
   admin: {members: [datasciencelab], max_gpu_equivalents: null, max_tasks: null}
 user_overrides:
-  bob: {reserved_gpus: 1, reservation_start: 2026-12-01T00:00:00Z, reservation_end: 2026-12-02T00:00:00Z, reason: thesis}
+  bob: {reserved_gpus: 1, reservation_start: 2026-12-01T00:00:00Z, reservation_end: 2026-12-02T00:00:00Z, reason: due}
 gpu_allocation:
   # only comments
 policies: {high_demand_threshold: 0.8, sigterm_grace_s: 90, grace_period_m: 45, keepalive_max_duration_h: 12}
@@ -156,7 +156,7 @@ def test_the_public_forms_other_sections_are_kept_under_their_names_of_today() -
     assert dict(devcontainer.values) == {"idle_timeout": None, "time_limit": timedelta(hours=168)}
     reservation = policy.overrides["bob"].reservation
     assert reservation is not None
-    assert (reservation.gpus, reservation.reason) == (1, "thesis")
+    assert (reservation.gpus, reservation.reason) == (1, "due")
 
 
 @pytest.mark.parametrize(
