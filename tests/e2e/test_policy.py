@@ -32,7 +32,7 @@ def is_fine(site: Site) -> bool:
 
 def test_a_broken_edit_while_containers_run_changes_nothing_and_is_explained(edited: Site, tmp_path: Path) -> None:
     site = edited
-    site.run("create", "mine", "--image", BUSYBOX, "--no-gpu")
+    site.run("create", "mine", "--image", BUSYBOX, "--gpus", "0")
     site.run("start", "mine")
     before = (site.inspect("mine")["HostConfig"], site.run("limits", "--json").document["limits"])
     site.write_policy(POLICY + ADMIN.replace("admin: true", "admin: true, max_gpu: 5"))

@@ -31,11 +31,11 @@ def resolve(policy: Policy, find_uid: FindUid) -> Policy:
 
 
 def _nobody(policy: Policy, names: list[str]) -> Iterator[PolicyWarning]:
-    origins: dict[str, str] = {}
+    origins = {name: override.origin for name, override in policy.overrides.items()}
     for group in reversed(policy.groups):
         origins.update(group.member_origins)
     for name in names:
-        where = origins.get(name) or policy.overrides[name].origin
+        where = origins.get(name, policy.source)
         yield PolicyWarning(where, f"there is no account {name!r} now.", "It counts as soon as there is one.")
 
 

@@ -1,5 +1,6 @@
 """The commands about the machine: gpus, limits, status, version, help, completion."""
 
+import json
 import os
 import subprocess
 import sys
@@ -228,3 +229,68 @@ def test_every_shell_asks_the_same_program(shell: str, ds01: Ds01) -> None:
 def test_an_unknown_shell_is_a_usage_error(ds01: Ds01) -> None:
     assert ds01("completion", "tcsh").status == 2
     assert ds01("completion").status == 2
+
+
+CHECKED = {"schema_version": 1, "source": "new.yaml", "ok": True, "errors": [], "warnings": []}
+
+
+def test_a_policy_file_is_sent_with_its_members_files(ds01: Ds01, daemon: ScriptedDaemon, tmp_path: Path) -> None:
+    (tmp_path / "resource-limits.yaml").write_text("version: 2\n", encoding="utf-8")
+    (tmp_path / "groups").mkdir()
+    (tmp_path / "groups" / "student.members").write_text("alice\n", encoding="utf-8")
+    daemon.answers["POST /v1/config/check"] = ok(CHECKED)
+    for path in (tmp_path, tmp_path / "resource-limits.yaml"):
+        assert ds01("admin", "config", "check", str(path)).status == 0
+        assert json.loads(daemon.requests[-1].body) == {
+            "text": "version: 2\n",
+            "name": "resource-limits.yaml",
+            "members": {"student": "alice\n"},
+        }
+    assert ds01("admin", "config", "check").status == 0
+    assert json.loads(daemon.requests[-1].body) == {}
+
+
+def test_a_broken_policy_file_is_2_with_its_line_and_the_fix(
+    ds01: Ds01, daemon: ScriptedDaemon, tmp_path: Path
+) -> None:
+    error = {"where": "new.yaml:3", "message": "the key 'max_gpu' is unknown.", "hint": "Did you mean 'max_gpus'?"}
+    warning = {"where": "new.yaml:4", "message": "odd.", "hint": "Mend it."}
+    daemon.answers["POST /v1/config/check"] = ok({**CHECKED, "ok": False, "errors": [error], "warnings": [warning]})
+    outcome = ds01("admin", "config", "check")
+    assert outcome.status == 2
+    assert "new.yaml:3: the key 'max_gpu' is unknown." in outcome.err
+    assert "Did you mean 'max_gpus'?" in outcome.err
+    assert "new.yaml:4: odd. Mend it." in outcome.err
+    assert ds01("admin", "config", "check", "--json").document["errors"] == [error]
+    assert ds01("admin", "config", "check", str(tmp_path / "none.yaml")).status == 3
+    (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xff\n")
+    assert "latin.yaml:2" in ds01("admin", "config", "check", str(tmp_path / "latin.yaml")).err
+
+
+def test_the_policy_in_force_is_shown_with_its_origins(ds01: Ds01, daemon: ScriptedDaemon) -> None:
+    daemon.answers["GET /v1/config"] = ok(
+        {
+            "schema_version": 1,
+            "source": "resource-limits.yaml",
+            "version": 2,
+            "ok": False,
+            "message": "resource-limits.yaml:3: broken.",
+            "values": [{"key": "defaults.max_gpus", "value": "2", "origin": "resource-limits.yaml:2"}],
+            "warnings": [],
+            "not_enforced": ["lifecycle"],
+        }
+    )
+    shown = ds01("admin", "config", "show", "--origin")
+    assert shown.out.splitlines()[1].split() == ["defaults.max_gpus", "2", "resource-limits.yaml:2"]
+    assert "resource-limits.yaml:3: broken." in shown.err
+    assert "not enforced by this version: lifecycle." in shown.err
+    assert "SET" not in ds01("admin", "config", "show").out
+    assert ds01("admin", "config", "show", "--json").document["version"] == 2
+
+
+@pytest.mark.usefixtures("limits")
+def test_the_user_of_the_limits_may_be_named_both_ways(ds01: Ds01, daemon: ScriptedDaemon) -> None:
+    for words in (("limits", "show", "root"), ("limits", "root"), ("limits", "show", "--user", "root")):
+        assert ds01(*words).status == 0
+        assert daemon.asked()[-1] == "GET /v1/limits?uid=0"
+    assert ds01("limits", "show", "root", "--user", "alice").status == 2

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ds01.config import POLICY_NAME
+from ds01.config import POLICY_NAME, PolicyFiles, TextFile
 from ds01.daemon.policy_file import PolicyFile
 from ds01.domain.policy import Policy, limits_of, personal_policy
 from ds01.domain.user import User
-from ds01.errors import InvalidRequestError
+from ds01.errors import BackendError, InvalidRequestError
 
 ALICE = User(1001, 1001, "alice")
 
@@ -89,3 +89,53 @@ def test_a_file_that_cannot_be_looked_at_is_not_taken_for_none(tmp_path: Path) -
     os.symlink(loop, loop)
     with pytest.raises(InvalidRequestError, match="cannot be read"):
         PolicyFile(tmp_path, Policy())
+
+
+def test_a_members_file_and_a_request_make_it_read_again(tmp_path: Path) -> None:
+    write(tmp_path, "version: 2\ngroups: {student: {}, lab: {max_gpus: 9}}\n")
+    found = PolicyFile(tmp_path, Policy())
+    (tmp_path / "groups").mkdir()
+    (tmp_path / "groups" / "lab.members").write_text("alice\n", encoding="utf-8")
+    assert found.reload_if_changed()
+    assert highest(found) == 9
+    found.request_reload()
+    assert found.reload_if_changed()
+    assert not found.reload_if_changed()
+    (tmp_path / "groups" / "lab.members").write_text("a:b\n", encoding="utf-8")
+    assert not found.reload_if_changed()
+    assert (highest(found), "groups/lab.members:1" in str(found.problem)) == (9, True)
+
+
+def test_accounts_are_looked_up_again_after_a_while_and_a_silent_database_changes_nothing(tmp_path: Path) -> None:
+    numbers: dict[str, int | None] = {"al": None}
+    now = [0.0]
+    is_silent = [False]
+
+    def find_uid(name: str) -> int | None:
+        if is_silent[0]:
+            raise BackendError("The account database did not answer.")
+        return numbers.get(name)
+
+    write(tmp_path, "version: 2\ngroups: {student: {}, lab: {members: [al], max_gpus: 9}}\n")
+    found = PolicyFile(tmp_path, Policy(), find_uid=find_uid, monotonic=lambda: now[0])
+    assert (highest(found), len(found.current.warnings)) == (2, 1)
+    numbers["al"] = ALICE.uid
+    assert not found.reload_if_changed()
+    assert highest(found) == 2
+    now[0] = 301.0
+    assert not found.reload_if_changed()
+    assert (highest(found), found.current.warnings) == (9, ())
+    now[0], is_silent[0] = 700.0, True
+    assert not found.reload_if_changed()
+    assert highest(found) == 9
+
+
+def test_a_check_takes_no_effect(tmp_path: Path) -> None:
+    write(tmp_path, "version: 2\ndefaults: {max_gpus: 1}\n")
+    found = PolicyFile(tmp_path, Policy())
+    other = PolicyFiles(TextFile("new.yaml", b"version: 2\ndefaults: {max_gpus: 7}\n"))
+    assert limits_of(found.check(other), ALICE).origins["max_gpus"] == "new.yaml:2"
+    assert highest(found) == 1
+    with pytest.raises(InvalidRequestError, match=r"new.yaml:1"):
+        found.check(PolicyFiles(TextFile("new.yaml", b"version: 3\n")))
+    assert limits_of(found.check(None), ALICE).values.max_gpus == 1
