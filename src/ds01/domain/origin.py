@@ -103,8 +103,8 @@ def shown_name(name: str) -> str:
 def private_image_of(name: str, image: str, labels: Mapping[str, str]) -> str | None:
     """Return the reference of the image that is this container's alone, or None.
 
-    It is private when its tag is the container's name: `<repo>:<name>._.<uid>`, in AIME's oldest layout `<repo>:<name>`.
-    Everything else may be shared and stays.
+    It is private when its tag is the container's name: `<repo>:<name>._.<uid>`, and `<repo>:<name>` in AIME's oldest
+    layout. Everything else may be shared and stays.
     """
     repository, _, tag = image.rpartition(":")
     if not repository or tag != name:
