@@ -62,6 +62,9 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("container stats", "container.watching:STATS", "Show what running containers use.", daily="stats"),
     Entry("container top", "container.watching:TOP", "List the processes of a running container.", daily="top"),
     Entry("container inspect", "container.inspection:INSPECT", "Show everything about a container.", daily="inspect"),
+    Entry("container adopt", "container.adoption:ADOPT", "Take a container that mlc or docker made under management."),
+    Entry("container cleanup", "container.cleanup:CLEANUP", "Remove your stopped and half-made containers."),
+    Entry("admin adopt", "container.adoption:ADOPT_FOR", "Give a container an owner and take it under management."),
     Entry("gpu list", "gpu:LIST", "List the GPUs and who holds them.", aliases="ls", daily="gpus"),
     Entry("gpu release", "gpu:RELEASE", "Give back the GPUs of a stopped container."),
     Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
@@ -74,6 +77,7 @@ NOUNS = {
     "container": "Containers: everything you can do with them.",
     "gpu": "GPUs: who holds them.",
     "limits": "Show what you may use, and what set each limit.",
+    "admin": "For administrators.",
 }
 DEFAULT_VERBS = {"limits": "show"}
 """A noun that is typed alone does this."""
@@ -81,7 +85,7 @@ DEFAULT_VERBS = {"limits": "show"}
 SECTIONS: tuple[tuple[str, str], ...] = (
     ("Every day", "create open run exec list start stop restart rm logs stats top inspect"),
     ("The machine", "gpus limits status"),
-    ("More", "container gpu help completion version"),
+    ("More", "container gpu admin help completion version"),
 )
 """Help of `ds01`: headings and the names below them."""
 

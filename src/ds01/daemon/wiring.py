@@ -15,6 +15,7 @@ from ds01.daemon.audit import Audit
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
 from ds01.daemon.handlers.containers import ContainerHandlers
+from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.identity import Identities
@@ -123,7 +124,8 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     containers = ContainerHandlers(
         services.containers, services.creation, world.devices, identities, is_personal=personal
     )
-    handlers = {**containers.table(), **sessions.table(), **machine.table()}
+    foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
+    handlers = {**containers.table(), **foreign.table(), **sessions.table(), **machine.table()}
     server = ApiServer(identities, handlers, Audit(world.store, world.clock))
     reconcile = ReconcileLoop(services.reconciler)
     watch = WatchLoop(policy, world, server, relay, socket_path=location.socket, is_personal=personal, leave=leave)
