@@ -1,8 +1,8 @@
-"""The docker command lines of AIME's `mlc`, as they were observed (2.2.0, and the layouts of 1.x). No code of it is here.
+"""The docker command lines of AIME's `mlc`, as they were observed (2.2.0, and the layouts of 1.x). None of its code.
 
 Every word is AIME's own. Left out, each with a comment at its place, is what a test machine cannot do: the devices
-`/dev/snd` and `/dev/video0`, `--ulimit memlock=-1` (an engine without CAP_SYS_RESOURCE cannot raise it), and the set-up's
-`apt-get`, which needs a network.
+`/dev/snd` and `/dev/video0`, `--ulimit memlock=-1` (an engine without CAP_SYS_RESOURCE cannot raise it), and the
+set-up's `apt-get`, which needs a network.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.engine import DevEngine
 
 FRAMEWORK = "Pytorch-2.8.0"
 ARCHITECTURE = "CUDA_ADA"
-_X11 = "/tmp/.X11-unix:/tmp/.X11-unix"  # noqa: S108 - AIME's own mount
+_X11 = "/tmp/.X11-unix:/tmp/.X11-unix"  # AIME's own mount
 _TERMINAL_S = 20.0
 
 
@@ -51,7 +51,7 @@ class Aime:
 
     def shell(self, command: str) -> str:
         """A shell command; its status is ignored, as there."""
-        done = subprocess.run(  # noqa: S602 - AIME does it so
+        done = subprocess.run(  # AIME does it so
             command, shell=True, env=self._environment(), capture_output=True, text=True, check=False
         )
         return done.stdout.strip()
@@ -60,7 +60,7 @@ class Aime:
 
     def run_words(self, tag: str, image: str, gpus: str, set_up: str) -> list[str]:
         """The temporary container, in which the user is set up: AIME's name, no label."""
-        return (
+        words = (
             f"run -v {self.workspace}:/workspace -w /workspace --name {tag} --tty --privileged --network host "
             # --device /dev/snd
             # --ulimit memlock=-1
@@ -68,7 +68,8 @@ class Aime:
             f"--gpus {gpus} "
             # --device /dev/video0
             f"{image} bash -c"
-        ).split() + [set_up]
+        )
+        return [*words.split(), set_up]
 
     def set_up(self) -> str:
         """What the temporary container runs: steps joined with semicolons, none of which stops the next."""

@@ -194,7 +194,8 @@ def test_a_container_made_from_a_shared_image_is_removed_without_it(site: Site, 
 def test_a_program_gets_its_time_to_save_before_mlcs_shell_is_hung_up(site: Site, aime: Aime) -> None:
     aime.create("saver", BASE)
     site.run("start", "saver")
-    script = "trap 'sleep 1; echo saved > /workspace/saved; exit 0' TERM; echo > /workspace/ready; while :; do sleep 0.1; done"
+    on_term = "sleep 1; echo saved > /workspace/saved; exit 0"
+    script = f"trap '{on_term}' TERM; echo > /workspace/ready; while :; do sleep 0.1; done"
     site.spawn("exec", "saver", "--", "sh", "-c", script)
     deadline = time.monotonic() + 15
     while not (aime.workspace / "ready").exists():

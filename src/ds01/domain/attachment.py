@@ -95,8 +95,8 @@ def attached_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str
 def needed_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str]:
     """Return the devices that a container cannot run without, of those that it holds.
 
-    One that asked for all or for a number takes the instances of a card in MIG mode; the card as a whole, which it holds
-    too so that nobody else gets it, cannot be used by anybody.
+    One that asked for all or for a number takes the instances of a card in MIG mode. It holds the card as a whole too,
+    so that nobody else gets that, but nobody could use it.
     """
     held = attached_gpus(facts, inventory)
     if any(request.device_ids for request in facts.requests):

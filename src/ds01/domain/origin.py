@@ -66,7 +66,10 @@ class Ownership:
 
 
 def claimed_logins(labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the different login names that the labels give as owner. Source: AIME MLC 1.x and 2.x, `docker inspect`."""
+    """Return the different login names that the labels give as owner.
+
+    Source: containers of AIME MLC 1.x and 2.x, and of the predecessor, as `docker inspect` shows them.
+    """
     found = [labels.get(key, "") for key in (label.USER, label.OWNER, "ds01.user")]
     return tuple(dict.fromkeys(name for name in found if name))
 
