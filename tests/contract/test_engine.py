@@ -2,6 +2,7 @@
 
 import stat
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -238,3 +239,35 @@ async def test_user_groups_gpu_and_mounts_are_inside_on_the_real_engine(docker_b
     shown = await docker_bench.engine.run_exec(container, ExecSpec(("cat", "/proc/1/environ")), deadline=SECONDS)
     assert f"NVIDIA_VISIBLE_DEVICES={GPU}" in shown.stdout.split("\0")
     assert await docker_bench.run_command(container, "cat", "/workspace/marker") == "from the host"
+
+
+async def test_cpus_memory_and_pids_are_changed_while_a_container_runs_and_the_rest_stays(bench: Bench) -> None:
+    container = await bench.run("lowered")
+    before = (await bench.engine.get_container(container)).limits
+    wanted = ResourceLimits(
+        nano_cpus=250_000_000, memory_bytes=48 * 1024**2, memory_swap_bytes=48 * 1024**2, pids_limit=50
+    )
+    await bench.engine.update_container(container, wanted)
+    after = await bench.engine.get_container(container)
+    assert after.state is ContainerState.RUNNING
+    assert after.limits == replace(
+        before, nano_cpus=250_000_000, memory_bytes=48 * 1024**2, memory_swap_bytes=48 * 1024**2, pids_limit=50
+    )
+
+
+async def test_a_limit_of_zero_is_left_as_it_is(bench: Bench) -> None:
+    container = await bench.create("partly")
+    before = (await bench.engine.get_container(container)).limits
+    await bench.engine.update_container(container, ResourceLimits(pids_limit=60))
+    assert (await bench.engine.get_container(container)).limits == replace(before, pids_limit=60)
+
+
+async def test_what_a_container_has_written_is_measured(bench: Bench) -> None:
+    container = await bench.create("writer")
+    before = await bench.engine.measure_container(container)
+    await bench.engine.put_files(container, [FileEntry("/tmp/grown", b"x" * 100_000)])
+    assert await bench.engine.measure_container(container) - before >= 100_000
+    with pytest.raises(NotFoundError):
+        await bench.engine.measure_container("nobody")
+    with pytest.raises(NotFoundError):
+        await bench.engine.update_container("nobody", ResourceLimits(pids_limit=60))

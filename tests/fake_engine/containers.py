@@ -2,9 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, ContainerStats, ContainerSummary
+from ds01.domain.container import (
+    ContainerDetails,
+    ContainerSpec,
+    ContainerState,
+    ContainerStats,
+    ContainerSummary,
+    ResourceLimits,
+)
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.ports import FileEntry
 from tests.fake_engine.parts import EngineParts
@@ -119,6 +127,22 @@ class FakeContainers(EngineParts):
                 await self._signal(found, "KILL")
             del self.containers[found.details.id]
             await self.emit(found, "destroy")
+
+    async def update_container(self, container: str, limits: ResourceLimits) -> None:
+        async with self.call("update_container", f"update container {container}"):
+            found = self.look_up(container)
+            changes: dict[str, int] = {}
+            if limits.nano_cpus:
+                changes["nano_cpus"] = limits.nano_cpus
+            if limits.memory_bytes:
+                changes |= {"memory_bytes": limits.memory_bytes, "memory_swap_bytes": limits.memory_swap_bytes}
+            if limits.pids_limit:
+                changes["pids_limit"] = limits.pids_limit
+            found.change(limits=replace(found.details.limits, **changes))  # type: ignore[arg-type]  # only whole numbers
+
+    async def measure_container(self, container: str) -> int:
+        async with self.call("measure_container"):
+            return sum(len(content) for content in self.look_up(container).tree.files.values() if content)
 
     async def put_files(self, container: str, entries: Sequence[FileEntry]) -> None:
         async with self.call("put_files", f"put files into container {container}"):

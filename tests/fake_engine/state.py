@@ -97,6 +97,7 @@ def details_of(spec: ContainerSpec, *, container_id: str, image: ImageDetails, n
         ),
         ip_address="",
         raw={"Id": container_id, "Name": f"/{spec.engine_name}"},
+        command=spec.command if spec.entrypoint else (spec.command or image.command),
     )
 
 

@@ -6,6 +6,24 @@ the field says. Fields never change their meaning; new ones may come.
 
 from typing import Literal, NotRequired, TypedDict
 
+from ds01.api.foreign_schema import (
+    AdoptBody as AdoptBody,
+)
+from ds01.api.foreign_schema import (
+    ClearBody as ClearBody,
+)
+from ds01.api.foreign_schema import (
+    ClearedLeftover as ClearedLeftover,
+)
+from ds01.api.foreign_schema import (
+    ClearedList as ClearedList,
+)
+from ds01.api.foreign_schema import (
+    LeftoverDocument as LeftoverDocument,
+)
+from ds01.api.foreign_schema import (
+    LeftoverList as LeftoverList,
+)
 from ds01.api.image_schema import (
     CatalogueChoiceDocument as CatalogueChoiceDocument,
 )
@@ -164,7 +182,7 @@ class ContainerDocument(TypedDict):
     owner: str
     state: str
     status: str
-    origin: Literal["ds01", "mlc", "docker"]
+    origin: Literal["ds01", "mlc", "docker", "compose", "devcontainer"]
     managed: bool
     image: str
     framework: str
@@ -173,6 +191,7 @@ class ContainerDocument(TypedDict):
     allocation_id: str | None
     allocation_state: str | None
     workspace: str | None
+    owner_doubt: NotRequired[str]
 
 
 class ContainerDetailsDocument(ContainerDocument):
@@ -190,6 +209,18 @@ class ContainerDetailsDocument(ContainerDocument):
     labels: dict[str, str]
     ip_address: str
     inspect: NotRequired[dict[str, object]]
+
+
+class AdoptedContainer(TypedDict):
+    """Outcome of an adoption, or with dry_run what it would be."""
+
+    schema_version: int
+    container: ContainerDetailsDocument
+    was_managed: bool
+    dry_run: bool
+    docker_command: str
+    reasons: list[str]
+    warnings: list[str]
 
 
 class ContainerList(TypedDict):

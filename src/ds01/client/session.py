@@ -116,6 +116,21 @@ class Client:
         answer: schema.RemovedContainer = self._act("DELETE", _of(name) + query)
         return answer
 
+    def adopt_container(self, name: str, body: schema.AdoptBody, *, uid: int | None = None) -> schema.AdoptedContainer:
+        """Take a container that others made under management, or with dry_run say what that would do."""
+        answer: schema.AdoptedContainer = self._act("POST", _of(name) + "/adopt" + _query(uid=uid), body)
+        return answer
+
+    def list_leftovers(self, *, older_than_s: int | None = None, uid: int | None = None) -> schema.LeftoverList:
+        """Return what lies about of a user's."""
+        answer: schema.LeftoverList = self._get("/v1/leftovers" + _query(older_than_s=older_than_s, uid=uid))
+        return answer
+
+    def clear_leftovers(self, body: schema.ClearBody, *, uid: int | None = None) -> schema.ClearedList:
+        """Remove leftovers by their ids."""
+        answer: schema.ClearedList = self._act("POST", "/v1/leftovers/clear" + _query(uid=uid), body)
+        return answer
+
     def release_gpus(self, name: str, *, uid: int | None = None) -> schema.ReleasedGpus:
         """Give back the GPUs of a stopped container."""
         answer: schema.ReleasedGpus = self._act("POST", _of(name) + "/release" + _query(uid=uid))

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Literal
 
 from ds01.api import schema
 from ds01.domain import label
@@ -11,6 +10,7 @@ from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, ResourceLimits
 from ds01.domain.gpu import Gpu, Inventory
 from ds01.domain.limit import BUILT_IN_ORIGIN, EffectiveLimits, Limits
+from ds01.domain.origin import origin_of
 from ds01.domain.policy import LimitLayer
 from ds01.service.containers import ContainerView
 from ds01.service.usage import ContainerReading, DeviceView
@@ -41,16 +41,15 @@ def _moment(moment: datetime) -> str:
 def container_document(view: ContainerView, gpus: Mapping[str, Gpu], names: Names) -> schema.ContainerDocument:
     """Return one row of a list."""
     summary = view.summary
-    parsed = summary.parsed_name
     granted = view.allocation.gpu_uuids if view.allocation else _labelled_gpus(summary.labels)
-    return schema.ContainerDocument(
-        name=parsed.name if parsed else summary.name,
+    document = schema.ContainerDocument(
+        name=view.name,
         id=summary.id,
         owner_uid=view.uid if view.uid is not None else -1,
         owner=names(view.uid),
         state=summary.state.value,
         status=summary.status,
-        origin=_origin(summary.labels),
+        origin=origin_of(summary.labels, summary.name).value,
         managed=view.row is not None,
         image=_shown_image(summary.image, summary.labels),
         framework=summary.labels.get(label.FRAMEWORK, ""),
@@ -60,16 +59,13 @@ def container_document(view: ContainerView, gpus: Mapping[str, Gpu], names: Name
         allocation_state=view.allocation.state.value if view.allocation else None,
         workspace=summary.mounts.get("/workspace"),
     )
+    if view.doubt:
+        document["owner_doubt"] = view.doubt
+    return document
 
 
 def _labelled_gpus(labels: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(uuid for uuid in labels.get(label.GPU_UUIDS, "").split(";") if uuid)
-
-
-def _origin(labels: Mapping[str, str]) -> Literal["ds01", "mlc", "docker"]:
-    if label.is_ours(labels):
-        return "ds01"
-    return "mlc" if label.OWNER in labels else "docker"
 
 
 def _shown_image(image: str, labels: Mapping[str, str]) -> str:
@@ -115,7 +111,7 @@ def details_document(
         owner=owner,
         state=details.state.value,
         status=details.state.value,
-        origin=_origin(labels),
+        origin=origin_of(labels, details.name).value,
         managed=is_managed,
         image=_shown_image(details.image, labels),
         framework=labels.get(label.FRAMEWORK, ""),

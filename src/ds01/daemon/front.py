@@ -7,6 +7,7 @@ from ds01.daemon.audit import Audit
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
+from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
@@ -69,6 +70,7 @@ def build_server(
     )
     images = ImageHandlers(services.catalogue)
     config = ConfigHandlers(files.policy, is_personal=personal)
-    tables = (containers, sessions, machine, images, config)
+    foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
+    tables = (containers, foreign, sessions, machine, images, config)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -12,12 +12,14 @@ from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
+from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observer
 from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
 from ds01.service.sessions import SessionService
+from ds01.service.takeover import TakeoverService
 from ds01.service.usage import UsageService
 
 
@@ -32,6 +34,8 @@ class Services:
     limits: LimitService
     reconciler: Reconciler
     catalogue: CatalogueService
+    takeover: TakeoverService
+    leftovers: LeftoverService
 
 
 def build_services(
@@ -81,7 +85,9 @@ def build_services(
         seal_key=seal_key,
         timezone=timezone,
     )
-    sessions = SessionService(world.engine, containers, limits)
+    sessions = SessionService(world.engine, containers, limits, world.accounts)
     usage = UsageService(world, observer, containers)
     offers = CatalogueService(world.engine, world.devices, images, catalogue)
-    return Services(containers, creation, sessions, usage, limits, reconciler, offers)
+    takeover = TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid)
+    leftovers = LeftoverService(world, containers, presence)
+    return Services(containers, creation, sessions, usage, limits, reconciler, offers, takeover, leftovers)

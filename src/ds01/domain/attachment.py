@@ -16,7 +16,7 @@ import posixpath
 import re
 from dataclasses import dataclass
 
-from ds01.domain.gpu import Gpu, Inventory, PhysicalGpu, all_gpus
+from ds01.domain.gpu import Gpu, GpuState, Inventory, PhysicalGpu, all_gpus
 
 _CDI_NAME = re.compile(r"(?P<vendor>[\w.-]+)/(?P<kind>[\w.-]+)=(?P<device>.+)")
 _TYPE_INDEX = re.compile(r"gpu(?P<gpu>[0-9]+)|mig(?P<mig>[0-9]+:[0-9]+)")
@@ -90,6 +90,18 @@ def attached_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str
     for path in facts.device_paths:
         held |= _device_node(path, inventory)
     return frozenset(held)
+
+
+def needed_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str]:
+    """Return the devices that a container cannot run without, of those that it holds.
+
+    One that asked for all or for a number takes the instances of a card in MIG mode. It holds the card as a whole too,
+    so that nobody else gets that, but nobody could use it.
+    """
+    held = attached_gpus(facts, inventory)
+    if any(request.device_ids for request in facts.requests):
+        return held
+    return held - {card.uuid for card in inventory.devices if card.state is GpuState.MIG and card.instances}
 
 
 def _is_nvidia(request: DeviceRequest) -> bool:

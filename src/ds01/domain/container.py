@@ -184,6 +184,7 @@ class ContainerDetails:
         attachment: What decides which GPUs it reaches.
         ip_address: Address on its first network; empty when not running.
         raw: The engine's whole document, for `inspect`.
+        command: Arguments of PID 1, or PID 1 itself where there is no entrypoint.
     """
 
     id: str
@@ -207,6 +208,7 @@ class ContainerDetails:
     attachment: AttachmentFacts
     ip_address: str
     raw: Mapping[str, object]
+    command: tuple[str, ...] = ()
 
     @property
     def parsed_name(self) -> EngineName | None:

@@ -34,7 +34,11 @@ EVENTS: Mapping[str, EventKind] = _kinds(
     EventKind("container.started", (), "A container runs."),
     EventKind("container.stopped", ("exit_code",), "A container does not run any more."),
     EventKind("container.removed", (), "A container and its private tag are gone; its workspace stays."),
-    EventKind("container.adopted", ("origin",), "A container that was found without a row is listed as its owner's."),
+    EventKind(
+        "container.adopted",
+        ("origin",),
+        "A container without a row was taken under management, by reconcile or by somebody who asked for it.",
+    ),
     EventKind("container.failed", ("step", "reason"), "A creation or start failed and was undone."),
     EventKind(
         "allocation.claimed",

@@ -19,6 +19,7 @@ class Holder:
         state: State of our allocation, or `foreign` for a container that DS01 did not grant.
         until: When the hold ends, if it does.
         allocation_id: Ours; None for a foreign one.
+        note: How it came to hold the device where that is not plain; empty without.
     """
 
     uid: int | None
@@ -27,6 +28,7 @@ class Holder:
     state: str
     until: datetime | None = None
     allocation_id: str | None = None
+    note: str = ""
 
 
 FOREIGN_STATE = "foreign"
@@ -41,12 +43,14 @@ class ForeignContainer:
         uid: Owner by its name, if that says one.
         gpu_uuids: Devices it reaches.
         created_at: When it was made.
+        note: How it came to hold them where that is not plain; empty without.
     """
 
     name: str
     uid: int | None
     gpu_uuids: frozenset[str]
     created_at: datetime
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ def occupy(
     for container in foreign:
         for uuid in container.gpu_uuids:
             holders.setdefault(uuid, []).append(
-                Holder(container.uid, container.name, container.created_at, FOREIGN_STATE)
+                Holder(container.uid, container.name, container.created_at, FOREIGN_STATE, note=container.note)
             )
     ordered = {uuid: tuple(sorted(found, key=lambda holder: holder.since)) for uuid, found in holders.items()}
     return Occupancy(holders=ordered, blocked=_blocked(inventory, ordered))

@@ -7,18 +7,20 @@ from datetime import timedelta
 
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import AttachmentFacts, attached_gpus
+from ds01.domain.attachment import AttachmentFacts, attached_gpus, needed_gpus
 from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
 from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu, Inventory, all_gpus
 from ds01.domain.image import is_private_tag
 from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.origin import Ownership, ignores_term, private_image_of, shown_name
 from ds01.domain.pid1 import signal_others
 from ds01.errors import BackendError, ConflictError, Ds01Error, NotFoundError
 from ds01.service.allocations import AllocationService
 from ds01.service.completion import complete
 from ds01.service.decisions import require_free, require_usable
 from ds01.service.first_start import FirstStartCheck
+from ds01.service.foreign import SHORTEST_ID, Ownerships, end_programs, find_by_bare_name, hang_up
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
 from ds01.service.limits import LimitService
@@ -40,13 +42,17 @@ class ContainerView:
         summary: What the engine says.
         uid: Owner; None if its name says none.
         allocation: Its grant, if it has one.
-        row: Its row, if DS01 made it.
+        row: Its row, if DS01 made or adopted it.
+        name: Name by which its owner finds it.
+        doubt: What contradicts about its owner, in words; empty without.
     """
 
     summary: ContainerSummary
     uid: int | None
     allocation: Allocation | None
     row: ContainerRow | None
+    name: str
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ class ContainerService:
         self._presence = presence
         self._reconciler = reconciler
         self._first_start = FirstStartCheck(world.engine, world.store)
+        self._ownerships = Ownerships(world.accounts)
 
     async def list_views(self) -> list[ContainerView]:
         """Return every container of the engine with its grant, newest first. One request to the engine."""
@@ -106,27 +113,45 @@ class ContainerService:
         )
         by_id = {row.engine_id: row for row in rows if row.engine_id}
         grants = {allocation.id: allocation for allocation in allocations}
+        shown = [container for container in containers if not is_helper_name(container.name)]
+        owners = await self._ownerships.of_list(container for container in shown if container.id not in by_id)
+        full_names = {container.name for container in shown}
         views: list[ContainerView] = []
-        for container in containers:
-            if is_helper_name(container.name):
-                continue
+        for container in shown:
             row = by_id.get(container.id)
-            parsed = container.parsed_name
-            uid = row.uid if row else (parsed.uid if parsed else None)
-            views.append(ContainerView(container, uid, grants.get(row.allocation_id) if row else None, row))
+            owner = owners.get(container.id, Ownership(row.uid if row else None))
+            name = row.name if row else shown_name(container.name)
+            is_bare = container.parsed_name is None
+            if is_bare and owner.uid is not None and str(EngineName(name, owner.uid)) in full_names:
+                name = container.id[:SHORTEST_ID]  # the name alone means the other one, as with AIME's tool
+            grant = grants.get(row.allocation_id) if row else None
+            views.append(ContainerView(container, owner.uid, grant, row, name, owner.doubt))
         return sorted(views, key=lambda view: view.summary.created_at, reverse=True)
 
     async def get_details(self, uid: int, name: str) -> ContainerDetails:
-        """Return one container of a user.
+        """Return one container of a user: `<name>._.<uid>`, else one of this very name or id that is the user's.
 
         Raises:
             NotFoundError: The user has none of that name.
         """
+        if not _is_typed_name(name):
+            raise container_not_found(name)
         engine_name = EngineName(name, uid)
-        details = await self._engine.find_container(str(engine_name)) if _is_typed_name(name) else None
-        if details is None or details.name != str(engine_name):
+        details = await self._engine.find_container(str(engine_name))
+        if details is not None and details.name == str(engine_name):
+            return details
+        details = await find_by_bare_name(self._engine, name)
+        if details is None or await self._owner_of(details) not in ({uid, None} if uid == 0 else {uid}):
             raise container_not_found(name)
         return details
+
+    async def _owner_of(self, details: ContainerDetails) -> int | None:
+        row = await self.find_row(details)
+        return row.uid if row else (await self._ownerships.of(details.name, details.labels)).uid
+
+    async def find_doubt(self, details: ContainerDetails) -> str:
+        """Return what contradicts about the owner of a container without a row; empty without."""
+        return (await self._ownerships.of(details.name, details.labels)).doubt
 
     async def find_row(self, details: ContainerDetails) -> ContainerRow | None:
         """Return the row of a container; None for one that DS01 did not make.
@@ -144,7 +169,7 @@ class ContainerService:
 
     async def devices_of(self, details: ContainerDetails) -> tuple[Gpu | str, ...]:
         """Return the devices of a container; the bare UUID of one that the machine does not have any more."""
-        if not _may_reach_devices(details.attachment):
+        if not may_reach_devices(details.attachment):
             return ()
         try:
             return devices_in(details, await self._devices.read_inventory())
@@ -183,10 +208,11 @@ class ContainerService:
             lambda transaction: (granted_rows(transaction), transaction.list_allocations())
         )
         observation, uuids = Observation(), frozenset[str]()
-        if _may_reach_devices(details.attachment):
+        if may_reach_devices(details.attachment):
             observation = (await self._observer.observe(granted)).for_start_of(details.id)
             uuids = attached_gpus(details.attachment, observation.inventory)
-            require_usable(details.name, uuids, observation.inventory)
+            needed = needed_gpus(details.attachment, observation.inventory)
+            require_usable(details.name, needed, observation.inventory)
         if row is None:
             require_free(details.name, uuids, allocations, observation)
             return
@@ -243,8 +269,14 @@ class ContainerService:
 
     async def _stop_on_engine(self, details: ContainerDetails, grace: timedelta) -> None:
         begun = self._clock.now()
-        if details.state is ContainerState.RUNNING and grace > timedelta(0) and await self._has_programs(details):
-            await self._signal_others(details)
+        if details.state is ContainerState.RUNNING and grace > timedelta(0):
+            has_programs = await self._has_programs(details)
+            if ignores_term(details):
+                if has_programs:
+                    await end_programs(self._engine, details.id, grace=grace)
+                await hang_up(self._engine, self._clock, details.id)
+            elif has_programs:
+                await self._signal_others(details)
         left = max(grace - (self._clock.now() - begun), timedelta(0))
         await self._engine.stop_container(details.id, grace=left)
 
@@ -288,8 +320,9 @@ class ContainerService:
             await self._engine.remove_container(details.id, force=force)
             if await self._engine.find_container(details.id) is not None:
                 raise BackendError(f"{name} is still there after it was removed.", hint="Try again.")
-            tag = row.image if row else details.image
-            if is_private_tag(tag) and (row is not None or tag.endswith(f":{details.name}")):
+            tag = row.image if row and is_private_tag(row.image) else None
+            tag = tag or private_image_of(details.name, details.image, details.labels)
+            if tag is not None:
                 await drop_private_tag(self._engine, tag)
             released = None
             if row is not None:
@@ -320,7 +353,7 @@ class ContainerService:
         await self._store.write(lambda transaction: transaction.append_event(record))
 
 
-def _may_reach_devices(facts: AttachmentFacts) -> bool:
+def may_reach_devices(facts: AttachmentFacts) -> bool:
     """Something is attached that could be a GPU."""
     is_listed = facts.visible_devices not in {None, "", "void", "none"}
     return bool(facts.requests or facts.device_paths or is_listed)

@@ -8,7 +8,7 @@ from datetime import datetime
 from ds01.domain.allocation import Allocation, AllocationState
 from ds01.domain.gpu import GpuKind, Inventory, all_gpus, schedulable_gpus
 from ds01.domain.limit import EffectiveLimits
-from ds01.domain.occupancy import occupy
+from ds01.domain.occupancy import Holder, occupy
 from ds01.domain.placement import Placement, place
 from ds01.domain.quota import quota_refusal, require_container_quota, require_request_allowed, usage_of
 from ds01.domain.request import FULL_KIND, GpuRequest
@@ -83,12 +83,16 @@ def require_free(name: str, gpu_uuids: Iterable[str], others: Iterable[Allocatio
     for uuid in gpu_uuids:
         holders = occupancy.holders.get(uuid, ())
         if holders or uuid in occupancy.blocked:
-            held = f"it is held by {holders[0].container_name}" if holders else occupancy.blocked[uuid]
+            held = f"it is held by {_holder_text(holders[0])}" if holders else occupancy.blocked[uuid]
             raise NoCapacityError(
                 f"The GPU {uuid} of {name} is in use: {held}.",
                 hint="`ds01 gpus` shows who holds what; start it when that one is stopped.",
                 details={"gpu": uuid},
             )
+
+
+def _holder_text(holder: Holder) -> str:
+    return holder.container_name + (f" ({holder.note})" if holder.note else "")
 
 
 def grant_anew(

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerStats, ContainerSummary
+from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerStats, ContainerSummary, ResourceLimits
 from ds01.domain.engine import (
     EngineEvent,
     EngineInfo,
@@ -75,6 +75,19 @@ class Engine(Protocol):
 
     async def remove_container(self, container: str, *, force: bool = False) -> None:
         """Remove it and its anonymous volumes; one that is gone already is fine."""
+        ...
+
+    async def update_container(self, container: str, limits: ResourceLimits) -> None:
+        """Change what an engine can change of a container that exists: cpus, memory, memory and swap, pids.
+
+        Args:
+            container: Id or name; it may run.
+            limits: 0 leaves a limit as it is. What is not one of the four is not looked at.
+        """
+        ...
+
+    async def measure_container(self, container: str) -> int:
+        """Return the bytes that it has written outside of its mounts. Takes its time: the engine walks the files."""
         ...
 
     async def put_files(self, container: str, entries: Sequence[FileEntry]) -> None:

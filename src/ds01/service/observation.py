@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from ds01.domain import label
 from ds01.domain.attachment import AttachmentFacts, attached_gpus
 from ds01.domain.container import ContainerState, ContainerSummary
-from ds01.domain.gpu import Inventory
+from ds01.domain.gpu import Inventory, all_gpus
 from ds01.domain.name import EngineName
 from ds01.domain.occupancy import ForeignContainer
 from ds01.service.ports import ContainerRow, Devices, Engine, StoreTransaction
@@ -90,11 +90,11 @@ class Observer:
                 continue
             facts = await self._facts(container.id)
             uuids = attached_gpus(facts, inventory) if facts else frozenset()
-            if uuids:
+            if facts and uuids:
                 parsed = container.parsed_name
-                found.append(
-                    ForeignContainer(container.name, parsed.uid if parsed else None, uuids, container.created_at)
-                )
+                uid = parsed.uid if parsed else None
+                note = _note(facts, uuids, inventory)
+                found.append(ForeignContainer(container.name, uid, uuids, container.created_at, note))
         return tuple(found)
 
     async def _facts(self, container_id: str) -> AttachmentFacts | None:
@@ -114,6 +114,13 @@ def granted_rows(transaction: StoreTransaction) -> list[ContainerRow]:
     """Return the rows whose grant holds its devices. One that runs without a grant is seen as any foreign container."""
     holding = {allocation.id for allocation in transaction.list_allocations()}
     return [row for row in transaction.list_containers() if row.allocation_id in holding]
+
+
+def _note(facts: AttachmentFacts | None, uuids: frozenset[str], inventory: Inventory) -> str:
+    """People should see why one container has the whole machine."""
+    if facts is None or not uuids >= {gpu.uuid for gpu in all_gpus(inventory)}:
+        return ""
+    return "privileged, with every GPU" if facts.is_privileged else "made with every GPU"
 
 
 def _may_hold(container: ContainerSummary) -> bool:

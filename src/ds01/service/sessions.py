@@ -4,13 +4,15 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
+from ds01.domain import label
 from ds01.domain.access import Caller
 from ds01.domain.container import ContainerDetails, ContainerState
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.containers import ContainerService
+from ds01.service.foreign import read_inner_user
 from ds01.service.limits import LimitService
 from ds01.service.order import require_valid_environment
-from ds01.service.ports import Engine, ExecSpec, ExecState, RawStream
+from ds01.service.ports import Accounts, Engine, ExecSpec, ExecState, RawStream
 
 MAX_SESSIONS = 1024
 """Programs of one user whose sessions are known; of more, the oldest are forgotten: nobody crowds out another."""
@@ -61,10 +63,11 @@ class Session:
 class SessionService:
     """Prepares and starts programs; knows which session is whose."""
 
-    def __init__(self, engine: Engine, containers: ContainerService, limits: LimitService) -> None:
+    def __init__(self, engine: Engine, containers: ContainerService, limits: LimitService, accounts: Accounts) -> None:
         self._engine = engine
         self._containers = containers
         self._limits = limits
+        self._accounts = accounts
         self._sessions: dict[int, OrderedDict[str, Session]] = {}
 
     async def prepare(self, caller: Caller, uid: int, name: str, order: SessionOrder) -> Session:
@@ -87,11 +90,18 @@ class SessionService:
         if order.as_root:
             await self._require_root_allowed(caller, uid)
         require_running(details, name)
-        command = order.command or (details.environment.get("SHELL") or "sh",)
+        user, shell, environment = "0:0", details.environment.get("SHELL") or "sh", dict(order.environment)
+        if label.is_ours(details.labels):
+            user = user if order.as_root else f"{uid}:{_gid_of(details, uid)}"
+        else:
+            inside = await read_inner_user(self._engine, self._accounts, details, 0 if order.as_root else uid)
+            user = user if order.as_root else f"{uid}:{inside.gid}"
+            shell, environment = inside.shell, {**inside.environment, **environment}
+        command = order.command or (shell,)
         spec = ExecSpec(
             command=command,
-            user="0:0" if order.as_root else f"{uid}:{_gid_of(details, uid)}",
-            environment=order.environment,
+            user=user,
+            environment=environment,
             working_dir=order.working_dir,
             has_terminal=order.has_terminal,
             has_stdin=order.has_stdin,

@@ -178,7 +178,8 @@ def _device_view(gpu: Gpu, card: PhysicalGpu, occupancy: Occupancy, sample: Devi
     if card.state not in {GpuState.WHOLE, GpuState.MIG}:
         reason = card.fault or _STATE_REASONS.get(card.state, card.state.value)
     elif holders:
-        reason = f"held by {holders[0].container_name}"
+        note = holders[0].note
+        reason = f"held by {holders[0].container_name}" + (f" ({note})" if note else "")
     elif gpu.uuid in occupancy.blocked:
         reason = occupancy.blocked[gpu.uuid]
     return DeviceView(gpu, card.state, not reason, reason, holders, sample)

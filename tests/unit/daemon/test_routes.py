@@ -206,7 +206,7 @@ async def test_all_shows_a_user_of_a_server_only_their_own(house: House) -> None
 async def test_foreign_containers_are_listed_with_where_they_come_from(house: House) -> None:
     house.stage.engine.add_container(docker_made("old._.1001", state=ContainerState.RUNNING))
     row = (await ask(house, "list_containers", "/v1/containers"))["containers"][0]
-    assert (row["name"], row["origin"], row["managed"]) == ("old", "docker", False)
+    assert (row["name"], row["origin"], row["managed"]) == ("old", "mlc", False)
     details = await ask(house, "get_container", "/v1/containers/old")
     assert [gpu["uuid"] for gpu in details["gpus"]] == ["GPU-0"]
 

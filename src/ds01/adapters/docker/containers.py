@@ -8,10 +8,17 @@ from ds01.adapters.docker.address import container_path
 from ds01.adapters.docker.calls import SLOW, EngineCalls
 from ds01.adapters.docker.http import UpgradedStream
 from ds01.adapters.docker.parse import parse_processes, parse_state, parse_summary
-from ds01.adapters.docker.render import render_container
+from ds01.adapters.docker.render import render_container, render_update
 from ds01.adapters.docker.session import Call
 from ds01.adapters.docker.stats import is_reading, parse_stats
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, ContainerStats, ContainerSummary
+from ds01.domain.container import (
+    ContainerDetails,
+    ContainerSpec,
+    ContainerState,
+    ContainerStats,
+    ContainerSummary,
+    ResourceLimits,
+)
 from ds01.errors import ConflictError, NotFoundError
 
 _ENDED = frozenset({ContainerState.EXITED, ContainerState.DEAD, ContainerState.REMOVING})
@@ -69,6 +76,17 @@ class ContainerCalls(EngineCalls):
             await self.session.change(Call("DELETE", path, query, deadline=SLOW))
         except NotFoundError:
             return
+
+    async def update_container(self, container: str, limits: ResourceLimits) -> None:
+        """Change cpus, memory, swap and pids of a container. Source: Engine API 1.41, ContainerUpdate."""
+        path = container_path(container, "update")
+        self.checkpoint(f"engine: update container {container}")
+        await self.session.read(Call("POST", path, body=render_update(limits)))
+
+    async def measure_container(self, container: str) -> int:
+        """Return the size of its writable layer. Source: Engine API 1.41, ContainerInspect, `SizeRw`."""
+        call = Call("GET", container_path(container, "json"), {"size": "1"}, deadline=SLOW)
+        return (await self.session.read(call)).number("SizeRw", default=0)
 
     async def get_stats(self, container: str) -> ContainerStats:
         """Return one reading with the one before it; takes a second or two, because the engine waits for the second.

@@ -89,6 +89,7 @@ def parse_details(document: Document) -> ContainerDetails:
         attachment=_attachment(document.child("HostConfig"), environment),
         ip_address=_ip_address(document.child("NetworkSettings")),
         raw=document.mapping(),
+        command=config.texts("Cmd"),
     )
 
 

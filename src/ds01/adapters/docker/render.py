@@ -80,6 +80,19 @@ def _limits(limits: ResourceLimits) -> dict[str, object]:
     return body
 
 
+def render_update(limits: ResourceLimits) -> dict[str, object]:
+    """Return the body of an update; limits of 0 are left out, so that they stay. Source: API 1.41, ContainerUpdate."""
+    body: dict[str, object] = {}
+    if limits.nano_cpus:
+        body["NanoCpus"] = limits.nano_cpus
+    if limits.memory_bytes:
+        # always both: the engine refuses a memory limit above the swap limit that is there
+        body |= {"Memory": limits.memory_bytes, "MemorySwap": _memory_swap(limits)}
+    if limits.pids_limit:
+        body["PidsLimit"] = limits.pids_limit
+    return body
+
+
 def _memory_swap(limits: ResourceLimits) -> int:
     """The engine reads 0 beside a memory limit as "twice the memory"; unlimited is -1."""
     return _UNLIMITED if limits.memory_bytes and not limits.memory_swap_bytes else limits.memory_swap_bytes

@@ -118,6 +118,9 @@ class ContainerHandlers:
         document = await self._details(call, details)
         if call.flag("inspect"):
             document["inspect"] = dict(details.raw)
+        doubt = "" if document["managed"] else await self._containers.find_doubt(details)
+        if doubt:
+            document["owner_doubt"] = doubt
         return document
 
     async def _details(self, call: Call, details: ContainerDetails) -> schema.ContainerDetailsDocument:

@@ -30,7 +30,9 @@ def inspect(call: Call) -> int:
 def _facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
     state = document["state"]
     if document["exit_code"] is not None and state == "exited":
-        state += f" (status {document['exit_code']})"
+        # 129 and 137: AIME's shell as main process ends by a signal when its container is stopped
+        is_stopped = document["origin"] == "mlc" and document["exit_code"] in {129, 137}
+        state = "stopped" if is_stopped else f"{state} (status {document['exit_code']})"
     grant = document["allocation_state"]
     return [
         ("name", document["name"]),

@@ -32,6 +32,9 @@ def list_containers(call: Call) -> int:
             call.screen.data(container["name"])
     elif containers:
         call.screen.data(_table(call, containers, everybody=everybody))
+        for container in containers:
+            if container.get("owner_doubt"):
+                call.screen.warn(f"Whose {container['name']} is is not clear: {container['owner_doubt']}.")
     else:
         call.screen.tell("There are no containers." if everybody else "You have no containers.")
         call.screen.suggest(call.command("create", "my-project", "pytorch"))
@@ -87,6 +90,6 @@ LIST = Spec(
         "ds01 list -q  names only, for scripts",
         "ds01 list --json  everything, for programs",
     ),
-    details="`ds01 ls` is the same. ORIGIN says what made a container: ds01, mlc or docker.",
+    details="`ds01 ls` is the same. ORIGIN says what made a container: ds01, mlc, docker, compose or devcontainer.",
     options=(Option("-a --all", "Everybody's containers, as far as you may see them."), QUIET_NAMES, FORMAT, JSON),
 )

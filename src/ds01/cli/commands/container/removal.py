@@ -38,6 +38,8 @@ def _remove_one(call: Call, name: str) -> dict[str, object] | None:
 def _question(call: Call, container: ContainerDocument) -> str:
     name = container["name"]
     lines = []
+    if container.get("owner_doubt"):
+        lines.append(f"Whose {name} is is not clear: {container['owner_doubt']}.")
     if is_active(container):
         programs = programs_of(call, name)
         lines.append(f"{name} is running" + (", and these programs end:" if programs else "."))
