@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from zlib import crc32
 
 import pytest
 
@@ -11,7 +12,8 @@ from tests.engine import DevEngine, EngineUnavailableError
 @pytest.fixture(scope="session")
 def dev_engine() -> Iterator[DevEngine]:
     """A real engine with the small and the catalogue images. Missing here: skipped locally, a failure in CI."""
-    engine = DevEngine("tests")
+    # named after the checkout: two of them may be tested at once
+    engine = DevEngine(f"tests-{crc32(__file__.encode()):08x}")
     try:
         engine.start()
     except EngineUnavailableError as missing:
