@@ -44,7 +44,9 @@ class EventFeed:
     async def wait(self, ticket: asyncio.Event, longest: timedelta = LONGEST_WAIT) -> None:
         """Wait until the ticket rings, at most `longest`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(ticket.wait(), longest.total_seconds())
+            # not wait_for: before Python 3.12 it loses a cancellation that comes together with the ring
+            async with asyncio.timeout(longest.total_seconds()):
+                await ticket.wait()
 
 
 class AnnouncingStore:

@@ -167,9 +167,9 @@ class Serving:
         log.info("ds01d %s serves %s", VERSION, location.socket)
         await self._leaving.wait()
         log.info("ds01d leaves: %s", self.reason)
-        daemon.feed.close()
         for loop in loops:
             loop.cancel()
+        daemon.feed.close()
         await asyncio.gather(*loops, return_exceptions=True)
         with suppress(FileNotFoundError):
             if os.stat(location.socket).st_ino == inode:

@@ -256,3 +256,13 @@ async def test_a_write_rings_for_everybody_who_took_a_ticket_before(tmp_path: Pa
     assert feed.is_closed
     await feed.wait(later, timedelta(days=1))
     await feed.wait(feed.ticket(), timedelta(days=1))
+
+
+async def test_a_loop_that_is_cancelled_as_the_bell_rings_ends(tmp_path: Path) -> None:
+    feed = EventFeed()
+    waiting = asyncio.create_task(feed.wait(feed.ticket(), timedelta(days=1)))
+    await asyncio.sleep(0)
+    feed.close()
+    waiting.cancel()
+    await asyncio.wait({waiting}, timeout=5)
+    assert waiting.cancelled()
