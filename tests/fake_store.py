@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.event import EVENTS, Event
+from ds01.domain.event import EVERY_EVENT, Event, EventFilter
 from ds01.errors import BackendError, ConflictError
 from ds01.service.ports import ContainerRow, StoreTransaction
 
@@ -81,10 +81,12 @@ class _MemoryTransaction:
         self._tables.events.append(replace(event, id=number, details=details))
         return number
 
-    def list_events(self, *, after_id: int = 0, uid: int | None = None, limit: int = 1000) -> list[Event]:
-        found = [event for event in self._tables.events if event.id > after_id]
-        if uid is not None:
-            found = [event for event in found if event.uid == uid or EVENTS[event.name].is_public]
+    def list_events(
+        self, wanted: EventFilter = EVERY_EVENT, *, after_id: int = 0, limit: int = 1000, from_end: bool = False
+    ) -> list[Event]:
+        found = [event for event in self._tables.events if event.id > after_id and wanted.matches(event)]
+        if from_end:
+            return found[max(len(found) - max(limit, 0), 0) :]
         return found[: max(limit, 0)]
 
     def get_fact(self, key: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta, timezone
 from functools import partial
@@ -13,7 +13,7 @@ import pytest
 
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.event import Event
+from ds01.domain.event import Event, EventFilter, names_matching
 from ds01.errors import BackendError, ConflictError
 from ds01.service.ports import ContainerRow, Store, StoreTransaction
 from tests.fake_store import MemoryStore
@@ -274,11 +274,54 @@ async def test_a_user_sees_own_and_public_events_after_a_number(store: Store) ->
     numbers = [await store.write(partial(append_event, event=event)) for event in events]
     assert numbers == sorted(set(numbers))
     assert [event.at for event in await store.read(lambda t: t.list_events())] == [event.at for event in events]
-    mine = await store.read(lambda t: t.list_events(uid=ALICE))
+    mine = await store.read(lambda t: t.list_events(EventFilter(viewer_uid=ALICE)))
     assert [event.id for event in mine] == [numbers[0], numbers[2], numbers[3], numbers[5]]
-    later = await store.read(lambda t: t.list_events(uid=ALICE, after_id=numbers[0], limit=2))
+    later = await store.read(lambda t: t.list_events(EventFilter(viewer_uid=ALICE), after_id=numbers[0], limit=2))
     assert [event.id for event in later] == [numbers[2], numbers[3]]
     assert await store.read(lambda t: t.list_events(limit=0)) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        (EventFilter(), [1, 2, 3, 4, 5, 6]),
+        (EventFilter(viewer_uid=ALICE), [1, 3, 4, 6]),
+        (EventFilter(viewer_uid=ALICE, uid=ALICE), [1, 4]),
+        (EventFilter(uid=BOB), [2, 5, 6]),
+        (EventFilter(viewer_uid=ALICE, uid=BOB), [6]),
+        (EventFilter(since=at(1), until=at(4)), [2, 3, 4]),
+        (EventFilter(container="train"), [1, 2, 4]),
+        (EventFilter(viewer_uid=ALICE, container="train"), [1, 4]),
+        (EventFilter(names=names_matching("container.*")), [1, 2, 4]),
+        (EventFilter(names=names_matching("policy.changed")), [3]),
+        (EventFilter(names=frozenset()), []),
+        (EventFilter(viewer_uid=BOB, since=at(2), names=names_matching("*"), container=None), [3, 5, 6]),
+    ],
+)
+async def test_events_are_filtered_and_the_newest_stand_last(
+    store: Store, wanted: EventFilter, numbers: list[int]
+) -> None:
+    events = [
+        Event("container.started", at(0), ALICE, container="train"),
+        Event("container.started", at(1), BOB, container="train"),
+        Event("policy.changed", at(2), None, 0, None, {"source": "policy.yaml"}),
+        Event("container.stopped", at(3), ALICE, container="train"),
+        Event("access.denied", at(4), BOB, BOB, details={"reason": "not an administrator"}),
+        Event("gpu.unmanaged", at(5), BOB, container="other", details={"gpu": "GPU-0"}),
+    ]
+    for event in events:
+        await store.write(partial(append_event, event=event))
+
+    def ids(limit: int = 100, *, after_id: int = 0, from_end: bool = False) -> Callable[[StoreTransaction], list[int]]:
+        return lambda t: [
+            event.id for event in t.list_events(wanted, after_id=after_id, limit=limit, from_end=from_end)
+        ]
+
+    assert await store.read(ids()) == numbers
+    assert await store.read(ids(2)) == numbers[:2]
+    assert await store.read(ids(2, from_end=True)) == numbers[-2:]
+    assert await store.read(ids(after_id=3)) == [number for number in numbers if number > 3]
+    assert await store.read(ids(0, from_end=True)) == []
 
 
 async def test_times_of_other_zones_are_the_same_moments(store: Store) -> None:

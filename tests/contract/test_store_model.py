@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.domain.allocation import AllocationState
-from ds01.domain.event import Event
+from ds01.domain.event import Event, EventFilter
 from ds01.errors import ConflictError
 from ds01.service.ports import Store, StoreTransaction
 from tests.fake_store import MemoryStore
@@ -130,7 +130,7 @@ def read_all(transaction: StoreTransaction) -> object:
         transaction.list_containers(),
         [transaction.find_container_by_nonce(nonce) for nonce in ("n1", "n2", "n3", "n4")],
         [replace(event, id=0) for event in transaction.list_events()],
-        transaction.list_events(uid=1, limit=2),
+        transaction.list_events(EventFilter(viewer_uid=1), limit=2),
     )
 
 

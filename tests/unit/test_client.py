@@ -29,7 +29,14 @@ from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, chunk,
 
 STATUS = {"schema_version": 1, "version": "0.1.0"}
 HEAD = "HTTP/1.1 200 OK\r\n"
-NAME_ARGUMENTS: dict[str, Any] = {"name": "my-project", "exec_id": "e1", "body": {}, "rows": 24, "columns": 80}
+NAME_ARGUMENTS: dict[str, Any] = {
+    "name": "my-project",
+    "exec_id": "e1",
+    "body": {},
+    "rows": 24,
+    "columns": 80,
+    "selection": {},
+}
 
 
 @pytest.fixture

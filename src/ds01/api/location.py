@@ -27,12 +27,19 @@ class Location:
         state: Folder of its database, lock and log.
         config: Folder of the policy.
         is_personal: It serves one user and is started on demand.
+        log: Folder of the exported events; None: that of the state.
     """
 
     socket: Path
     state: Path
     config: Path
     is_personal: bool
+    log: Path | None = None
+
+    @property
+    def log_folder(self) -> Path:
+        """Where the file of events is."""
+        return self.state if self.log is None else self.log
 
 
 def find_location(

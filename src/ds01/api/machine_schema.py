@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal, NotRequired, TypedDict
 
+from ds01.api.event_schema import EventsStatus
+
 
 class HolderDocument(TypedDict):
     """Who holds a device."""
@@ -126,6 +128,7 @@ class StatusDocument(TypedDict):
     devices: DevicesStatus
     policy: PolicyStatus
     catalogue: CatalogueStatus
+    events: NotRequired[EventsStatus]
     containers: int
     containers_running: int
     usage: UsageDocument

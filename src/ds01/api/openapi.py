@@ -20,7 +20,7 @@ def build_openapi(version: str) -> dict[str, Any]:
         version: Version of the product.
     """
     types = [kind for route in ROUTES for kind in (route.answer, route.body) if kind is not None]
-    types += [schema.Problem, schema.ProgressMessage]
+    types += [schema.Problem, *(route.lines for route in ROUTES)]
     _, components = msgspec.json.schema_components(
         list(dict.fromkeys(types)), ref_template=_REFERENCES, schema_hook=_schema_of
     )
@@ -82,7 +82,7 @@ def _success(route: Route) -> dict[str, object]:
         return {"200": {"description": route.summary, "content": {"application/octet-stream": {}}}}
     content: dict[str, object] = {"application/json": {"schema": _reference(route.answer)}}
     if route.answer_kind == "stream":
-        content["application/x-ndjson"] = {"schema": _reference(schema.ProgressMessage)}
+        content["application/x-ndjson"] = {"schema": _reference(route.lines)}
     return {"200": {"description": route.summary, "content": content}}
 
 

@@ -35,8 +35,9 @@ class Route:
         answer: Document of the answer; None for bytes.
         body: Document of the request; None without one.
         parameters: Query parameters.
-        answer_kind: json; stream: also lines of ProgressMessage when asked for; bytes; upgrade: raw bytes after 101.
+        answer_kind: json; stream: also lines of `lines` when asked for; bytes; upgrade: raw bytes after 101.
         errors: Codes of the errors it answers with, beside `invalid_request` and `backend_failed`.
+        lines: Document of one line of a stream.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     answer_kind: AnswerKind = "json"
     errors: tuple[str, ...] = ()
+    lines: type = schema.ProgressMessage
 
 
 _OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
@@ -267,6 +269,26 @@ ROUTES: tuple[Route, ...] = (
         schema.ConfigCheck,
         body=schema.ConfigCheckBody,
         errors=("forbidden",),
+    ),
+    Route(
+        "list_events",
+        "GET",
+        "/v1/events",
+        "The audit trail, newest last: events about the caller and public ones; all for administrators.",
+        schema.EventList,
+        parameters=(
+            Parameter("since", "string", "Not before this time, ISO 8601 with a zone."),
+            Parameter("until", "string", "Before this time, ISO 8601 with a zone."),
+            Parameter("container", "string", "Only about containers of this name."),
+            Parameter("name", "string", "Only this kind, or with a star at its end all that begin so: `container.*`."),
+            Parameter("user", "string", "Only about this user; others than oneself for administrators only."),
+            Parameter("uid", "integer", "The same by number."),
+            Parameter("tail", "integer", "Only the newest so many, 1000 without it, 10000 at most."),
+            Parameter("follow", "boolean", "Send lines: what is there, then what comes, without an end."),
+        ),
+        answer_kind="stream",
+        errors=("forbidden", "not_found"),
+        lines=schema.EventMessage,
     ),
     Route("get_openapi", "GET", "/v1/openapi.json", "This table as an OpenAPI document.", schema.OpenApiDocument),
     Route(

@@ -6,6 +6,18 @@ the field says. Fields never change their meaning; new ones may come.
 
 from typing import Literal, NotRequired, TypedDict
 
+from ds01.api.event_schema import (
+    EventDocument as EventDocument,
+)
+from ds01.api.event_schema import (
+    EventList as EventList,
+)
+from ds01.api.event_schema import (
+    EventMessage as EventMessage,
+)
+from ds01.api.event_schema import (
+    EventsStatus as EventsStatus,
+)
 from ds01.api.foreign_schema import (
     AdoptBody as AdoptBody,
 )

@@ -78,6 +78,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("admin config check", "config:CHECK", "Look at a policy file without its taking effect."),
     Entry("admin config show", "config:SHOW", "Show the policy in force, and what set each value."),
     Entry("status", "status:STATUS", "Show the machine at a glance.", daily="status"),
+    Entry("events", "events:EVENTS", "Show what happened, who did it and why.", daily="events"),
     Entry("version", "status:VERSION_SPEC", "Show the versions of ds01 and ds01d.", daily="version"),
     Entry("help", "topic:HELP", "Explain a topic: gpu, images, workspace, ssh.", daily="help"),
     Entry("completion", "completion:COMPLETION", "Print the completion for bash, zsh or fish.", daily="completion"),
@@ -95,7 +96,7 @@ DEFAULT_VERBS = {"limits": "show"}
 
 SECTIONS: tuple[tuple[str, str], ...] = (
     ("Every day", "create open run exec list start stop restart rm logs stats top inspect"),
-    ("The machine", "gpus limits status"),
+    ("The machine", "gpus limits status events"),
     ("More", "container image gpu admin help completion version"),
 )
 """Help of `ds01`: headings and the names below them."""

@@ -234,6 +234,29 @@ class Client:
         answer: schema.ConfigCheck = self._act("POST", "/v1/config/check", body or {})
         return answer
 
+    def list_events(self, selection: Mapping[str, str | int | None]) -> schema.EventList:
+        """Return recorded events, newest last; `selection` holds the route's parameters."""
+        answer: schema.EventList = self._get("/v1/events" + _query(**selection))
+        return answer
+
+    def follow_events(self, selection: Mapping[str, str | int | None]) -> Iterator[schema.EventDocument]:
+        """Yield recorded events, then new ones as they come, until the daemon leaves.
+
+        Raises:
+            Ds01Error: The daemon refused it or failed.
+        """
+        target = "/v1/events" + _query(follow=True, **selection)
+        answer = self._transport.ask(Request("GET", target, timeout_s=None, accept=LINES_TYPE))
+        try:
+            for line in answer.lines():
+                message = parse_document(line, self._transport.path)
+                if message.get("kind") == "problem":
+                    raise error_from(message.get("problem") or {})
+                event: schema.EventDocument = message["event"]
+                yield event
+        finally:
+            answer.connection.close()
+
     def get_openapi(self) -> schema.OpenApiDocument:
         """Return the table of routes as an OpenAPI document."""
         answer: schema.OpenApiDocument = self._get("/v1/openapi.json")

@@ -4,38 +4,41 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ds01.daemon.audit import Audit
-from ds01.daemon.catalogue_files import CatalogueFiles
+from ds01.daemon.export import EventExport
+from ds01.daemon.feed import EventFeed
 from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
+from ds01.daemon.handlers.events import EventHandlers
 from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.identity import Identities
-from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
 from ds01.daemon.services import Services
+from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.service.ports import World
 
 
 @dataclass(frozen=True, slots=True)
-class SiteFiles:
-    """Files of the site's administrator, each with its last good reading.
+class Trail:
+    """The audit trail on its way out.
 
     Attributes:
-        policy: resource-limits.yaml.
-        catalogue: Shipped rows and drop-ins.
+        feed: Rings when something was recorded; `world.store` rings it.
+        export: Appends to the file.
     """
 
-    policy: PolicyFile
-    catalogue: CatalogueFiles
+    feed: EventFeed
+    export: EventExport
 
 
 def build_server(
     world: World,
     services: Services,
     files: SiteFiles,
+    trail: Trail,
     relay: StreamRelay,
     *,
     only_uid: int | None,
@@ -47,6 +50,7 @@ def build_server(
         world: Everything outside.
         services: The use cases.
         files: What the site's administrator writes.
+        trail: The audit trail.
         relay: Takes streams over.
         only_uid: A personal daemon's user; None: a server.
         leave: Ends the daemon, with the reason.
@@ -59,8 +63,8 @@ def build_server(
         services.containers,
         services.usage,
         identities=identities,
-        policy=files.policy,
-        catalogue=files.catalogue,
+        files=files,
+        export=trail.export,
         is_personal=personal,
         leave=leave,
     )
@@ -71,6 +75,7 @@ def build_server(
     images = ImageHandlers(services.catalogue)
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
-    tables = (containers, foreign, sessions, machine, images, config)
+    events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
+    tables = (containers, foreign, sessions, machine, images, config, events)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

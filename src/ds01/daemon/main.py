@@ -23,6 +23,7 @@ from ds01.errors import BackendError, ConflictError, Ds01Error
 
 log = logging.getLogger("ds01.daemon")
 BACKLOG = 128
+SITE_LOG = Path("/var/log/ds01")
 SHUTDOWN_S = 5.0
 PERSONAL_SOCKET_MODE = 0o600
 SERVER_SOCKET_MODE = 0o666
@@ -38,6 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--socket", type=Path, metavar="PATH", help="socket of the API")
     parser.add_argument("--state", type=Path, metavar="DIR", help="folder of the database")
     parser.add_argument("--config", type=Path, metavar="DIR", help="folder of resource-limits.yaml")
+    parser.add_argument("--log", type=Path, metavar="DIR", help="folder of events.jsonl")
     return parser.parse_args(arguments)
 
 
@@ -56,8 +58,12 @@ def location_of(options: argparse.Namespace, environment: Mapping[str, str], uid
         )
     if options.socket is not None:
         found = replace(found, socket=options.socket.absolute(), is_personal=options.personal)
+    if not found.is_personal and options.state is None:
+        found = replace(found, log=SITE_LOG)
     if options.state is not None:
         found = replace(found, state=options.state.absolute())
+    if options.log is not None:
+        found = replace(found, log=options.log.absolute())
     if options.config is not None:
         found = replace(found, config=options.config.absolute())
     return found
@@ -156,12 +162,14 @@ class Serving:
             asyncio.create_task(guard("reconcile", daemon.reconcile.run, self.leave)),
             asyncio.create_task(guard("events", daemon.events.run, self.leave)),
             asyncio.create_task(guard("watch", daemon.watch.run, self.leave)),
+            asyncio.create_task(guard("export", daemon.export.run, self.leave)),
         ]
         log.info("ds01d %s serves %s", VERSION, location.socket)
         await self._leaving.wait()
         log.info("ds01d leaves: %s", self.reason)
         for loop in loops:
             loop.cancel()
+        daemon.feed.close()
         await asyncio.gather(*loops, return_exceptions=True)
         with suppress(FileNotFoundError):
             if os.stat(location.socket).st_ino == inode:

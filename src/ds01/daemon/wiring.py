@@ -3,7 +3,8 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ds01.adapters.docker.engine import DockerEngine
@@ -16,16 +17,21 @@ from ds01.api.location import DATABASE_NAME, Location
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
-from ds01.daemon.front import SiteFiles, build_server
+from ds01.daemon.event_documents import names_of
+from ds01.daemon.export import EventExport
+from ds01.daemon.feed import AnnouncingStore, EventFeed
+from ds01.daemon.front import Trail, build_server
+from ds01.daemon.identity import Identities
 from ds01.daemon.key import read_or_make_key
 from ds01.daemon.loops import EventLoop, ReconcileLoop, WatchLoop
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
 from ds01.daemon.services import build_services
+from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.timezone import read_timezone
 from ds01.domain.policy import Policy, personal_policy
-from ds01.service.ports import Accounts, World
+from ds01.service.ports import Accounts, Checkpoint, World
 
 ENGINE_FOLDERS = ("/var/lib/docker", "/var/lib/containerd")
 Leave = Callable[[str], None]
@@ -41,6 +47,8 @@ class Daemon:
         reconcile: The loop that repairs.
         events: The loop that follows the engine.
         watch: The loop that looks after the daemon itself.
+        export: The loop that appends events to their file.
+        feed: Rings when something was recorded.
         world: Engine, devices, store.
         policy: The policy in force.
     """
@@ -50,6 +58,8 @@ class Daemon:
     reconcile: ReconcileLoop
     events: EventLoop
     watch: WatchLoop
+    export: EventExport
+    feed: EventFeed
     world: World
     policy: PolicyFile
 
@@ -61,13 +71,12 @@ class Daemon:
         await self.world.store.close()
 
 
-async def open_world(location: Location, environment: Mapping[str, str]) -> World:
+async def open_world(location: Location, environment: Mapping[str, str], checkpoint: Checkpoint) -> World:
     """Return the real world.
 
     Raises:
         BackendError: The store cannot be opened, or the engine that is named cannot be used.
     """
-    checkpoint = checkpoint_from(environment)
     engine = DockerEngine(environment.get("DOCKER_HOST"), checkpoint=checkpoint)
     store = await SqliteStore.open(location.state / DATABASE_NAME, checkpoint=checkpoint)
     return World(
@@ -83,7 +92,7 @@ async def open_world(location: Location, environment: Mapping[str, str]) -> Worl
 
 def forbidden_folders(location: Location) -> tuple[str, ...]:
     """Return what nobody gets into a container: the folders of this daemon and of the engine."""
-    folders = (location.state, location.config, *ENGINE_FOLDERS)
+    folders = (location.state, location.config, location.log_folder, *ENGINE_FOLDERS)
     return tuple(os.path.realpath(folder) for folder in folders)
 
 
@@ -105,7 +114,10 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     aime_dir = policy.current.site.catalogue.aime_dir
     catalogue = CatalogueFiles(location.config, Path(aime_dir) if aime_dir else None)
     key = read_or_make_key(location.state)
-    world = await open_world(location, environment)
+    checkpoint = checkpoint_from(environment)
+    world = await open_world(location, environment, checkpoint)
+    feed, store = EventFeed(), world.store
+    world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
     services = build_services(
         world,
@@ -115,8 +127,12 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         only_uid=only_uid,
         timezone=read_timezone(),
     )
+    names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
+    export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
     relay = StreamRelay()
-    server = build_server(world, services, SiteFiles(policy, catalogue), relay, only_uid=only_uid, leave=leave)
+    server = build_server(
+        world, services, SiteFiles(policy, catalogue), Trail(feed, export), relay, only_uid=only_uid, leave=leave
+    )
     reconcile = ReconcileLoop(services.reconciler)
     watch = WatchLoop(
         policy,
@@ -129,7 +145,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         leave=leave,
     )
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
-    return Daemon(server, relay, reconcile, events, watch, world, policy)
+    return Daemon(server, relay, reconcile, events, watch, export, feed, world, policy)
 
 
 async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:

@@ -6,6 +6,9 @@ An event is an audit record: who, what, which, when, why. docs/reference/events.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
+
+from ds01.errors import InvalidRequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +102,57 @@ class Event:
         unknown = set(self.details) - set(kind.fields)
         if unknown:
             raise ValueError(f"{self.name} has no field {', '.join(sorted(unknown))}")
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are wanted; what is None does not matter.
+
+    Attributes:
+        viewer_uid: Only what this user may see: events about them, and public ones. None sees everything.
+        uid: Only about this user.
+        since: Not before.
+        until: Before.
+        container: Only about containers of this name.
+        names: Only these kinds.
+    """
+
+    viewer_uid: int | None = None
+    uid: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    container: str | None = None
+    names: frozenset[str] | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Tell whether an event is wanted."""
+        return (
+            (self.viewer_uid is None or event.uid == self.viewer_uid or EVENTS[event.name].is_public)
+            and (self.uid is None or event.uid == self.uid)
+            and (self.since is None or event.at >= self.since)
+            and (self.until is None or event.at < self.until)
+            and (self.container is None or event.container == self.container)
+            and (self.names is None or event.name in self.names)
+        )
+
+
+EVERY_EVENT = EventFilter()
+
+
+def names_matching(pattern: str) -> frozenset[str]:
+    """Return the kinds that a pattern means: a name, or its beginning and `*` (`container.*`, `*`).
+
+    Raises:
+        InvalidRequestError: It means none.
+    """
+    beginning = pattern.removesuffix("*")
+    if beginning != pattern:
+        found = frozenset(name for name in EVENTS if name.startswith(beginning))
+    else:
+        found = frozenset({pattern} & EVENTS.keys())
+    if not found:
+        nouns = sorted({f"{name.partition('.')[0]}.*" for name in EVENTS})
+        near = get_close_matches(pattern, [*EVENTS, *nouns], n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Use a whole name, or one of {', '.join(nouns)}"
+        raise InvalidRequestError(f"No event is called {pattern[:60]!r}.", hint=hint)
+    return found

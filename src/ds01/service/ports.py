@@ -30,7 +30,7 @@ from ds01.domain.engine import (
 from ds01.domain.engine import (
     PullProgress as PullProgress,
 )
-from ds01.domain.event import Event
+from ds01.domain.event import EVERY_EVENT, Event, EventFilter
 from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
 from ds01.domain.user import User
 from ds01.service.engine_port import Engine as Engine
@@ -160,8 +160,10 @@ class StoreTransaction(Protocol):
         """Append and return its number."""
         ...
 
-    def list_events(self, *, after_id: int = 0, uid: int | None = None, limit: int = 1000) -> list[Event]:
-        """Return events in order; with `uid` only those about this user and the public ones."""
+    def list_events(
+        self, wanted: EventFilter = EVERY_EVENT, *, after_id: int = 0, limit: int = 1000, from_end: bool = False
+    ) -> list[Event]:
+        """Return events in order, newest last: the first `limit` after a number, or with `from_end` the last."""
         ...
 
     def get_fact(self, key: str) -> str | None:

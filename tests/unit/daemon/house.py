@@ -3,19 +3,23 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from ds01.daemon.catalogue_files import CatalogueFiles
-from ds01.daemon.front import SiteFiles, build_server
+from ds01.daemon.export import EventExport
+from ds01.daemon.feed import AnnouncingStore, EventFeed
+from ds01.daemon.front import Trail, build_server
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
+from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
+from ds01.domain.event import Event
 from ds01.domain.user import User
 from ds01.errors import NotFoundError
 from tests.fakes import ALICE, FakeAccounts
@@ -112,6 +116,15 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
     return Answer(status, headers, await reader.readexactly(int(headers["content-length"])))
 
 
+async def name_nobody(events: Sequence[Event]) -> dict[int, str]:
+    assert events
+    return {}
+
+
+def pass_on(step: str) -> None:
+    assert step
+
+
 @asynccontextmanager
 async def open_house(
     folder: Path, *, stage: Stage | None = None, user: User | None = ALICE, personal: bool = False
@@ -134,7 +147,11 @@ async def open_house(
     relay = StreamRelay()
     left: list[str] = []
     files = SiteFiles(PolicyFile(folder, stage.policy), CatalogueFiles(folder))
-    server = build_server(stage.world(), services, files, relay, only_uid=stage.only_uid, leave=left.append)
+    world, feed = stage.world(), EventFeed()
+    export = EventExport(folder, world.store, feed, name_nobody, clock=world.clock, checkpoint=pass_on)
+    world = replace(world, store=AnnouncingStore(world.store, feed))
+    trail = Trail(feed, export)
+    server = build_server(world, services, files, trail, relay, only_uid=stage.only_uid, leave=left.append)
     runner = web.AppRunner(server.build(), handler_cancellation=True, access_log=None, shutdown_timeout=1)
     await runner.setup()
     path = folder / "api.sock"

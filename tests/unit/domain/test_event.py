@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import ds01
-from ds01.domain.event import EVENTS, Event
+from ds01.domain.event import EVENTS, Event, names_matching
+from ds01.errors import InvalidRequestError
 from tests.unit.domain.machines import START
 
 SOURCES = Path(ds01.__file__).parent
@@ -75,3 +76,19 @@ def test_every_event_of_the_services_is_registered_with_its_fields() -> None:
             )
             assert not unknown, f"{where}: {name.value!r} has no {unknown}"
     assert len(used) >= 8  # the search finds something
+
+
+def test_a_pattern_means_a_kind_or_all_that_begin_so() -> None:
+    assert names_matching("policy.changed") == {"policy.changed"}
+    assert names_matching("policy.*") == {"policy.changed", "policy.rejected"}
+    assert names_matching("*") == EVENTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [("container.creatd", "container.created?"), ("policy", "policy.*?"), ("", "policy.*"), ("%.x*", "policy.*")],
+)
+def test_a_pattern_that_means_nothing_is_refused_with_what_was_meant(pattern: str, hint: str) -> None:
+    with pytest.raises(InvalidRequestError) as refusal:
+        names_matching(pattern)
+    assert hint in (refusal.value.hint or "")

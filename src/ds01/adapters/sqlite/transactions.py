@@ -1,6 +1,7 @@
 """Every statement of the store: StoreTransaction over one connection."""
 
 import sqlite3
+from collections.abc import Collection
 
 from ds01.adapters.sqlite.rows import (
     ALLOCATION_COLUMNS,
@@ -13,9 +14,10 @@ from ds01.adapters.sqlite.rows import (
     make_allocation,
     make_container,
     make_event,
+    to_microseconds,
 )
 from ds01.domain.allocation import Allocation
-from ds01.domain.event import EVENTS, Event
+from ds01.domain.event import EVENTS, EVERY_EVENT, Event, EventFilter
 from ds01.errors import ConflictError
 from ds01.service.ports import ContainerRow
 
@@ -45,11 +47,7 @@ _SAVE_CONTAINER = f"""
 """
 _APPEND_EVENT = "INSERT INTO events (name, at_us, uid, actor_uid, container, details) VALUES (?, ?, ?, ?, ?, ?)"
 _PUBLIC_EVENTS = tuple(sorted(name for name, kind in EVENTS.items() if kind.is_public))
-_LIST_EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
-_LIST_EVENTS_OF = f"""
-    SELECT {EVENT_COLUMNS} FROM events
-    WHERE id > ? AND (uid = ? OR name IN ({", ".join("?" * len(_PUBLIC_EVENTS))})) ORDER BY id LIMIT ?
-"""  # noqa: S608
+_LIST_EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE id > ?"  # noqa: S608
 
 
 class SqliteTransaction:
@@ -121,14 +119,16 @@ class SqliteTransaction:
         assert number is not None, "an INSERT has a rowid"
         return number
 
-    def list_events(self, *, after_id: int = 0, uid: int | None = None, limit: int = 1000) -> list[Event]:
-        """Return events in order; with `uid` only those about this user and the public ones."""
+    def list_events(
+        self, wanted: EventFilter = EVERY_EVENT, *, after_id: int = 0, limit: int = 1000, from_end: bool = False
+    ) -> list[Event]:
+        """Return events in order, newest last: the first `limit` after a number, or with `from_end` the last."""
+        conditions, values = _conditions(wanted)
+        order = "DESC" if from_end else "ASC"
+        statement = " AND ".join([_LIST_EVENTS, *conditions]) + f" ORDER BY id {order} LIMIT ?"
         limit = max(limit, 0)  # below 0 SQLite would take it for "all"
-        if uid is None:
-            rows = self._all(_LIST_EVENTS, after_id, limit)
-        else:
-            rows = self._all(_LIST_EVENTS_OF, after_id, uid, *_PUBLIC_EVENTS, limit)
-        return [make_event(row) for row in rows]
+        rows = self._all(statement, after_id, *values, limit)
+        return [make_event(row) for row in (reversed(rows) if from_end else rows)]
 
     def get_fact(self, key: str) -> str | None:
         """Return a remembered fact."""
@@ -176,3 +176,25 @@ class SqliteTransaction:
         return ConflictError(
             f"There is a container {row.name} already.", hint=f"Choose another name, or open it: ds01 open {row.name}"
         )
+
+
+def _conditions(wanted: EventFilter) -> tuple[list[str], list[object]]:
+    """Return a filter as conditions and their values: texts of this module only, every value is a parameter."""
+    found: list[tuple[str, tuple[object, ...]]] = []
+    if wanted.viewer_uid is not None:
+        found.append((f"(uid = ? OR name IN ({_places(_PUBLIC_EVENTS)}))", (wanted.viewer_uid, *_PUBLIC_EVENTS)))
+    if wanted.uid is not None:
+        found.append(("uid = ?", (wanted.uid,)))
+    if wanted.since is not None:
+        found.append(("at_us >= ?", (to_microseconds(wanted.since),)))
+    if wanted.until is not None:
+        found.append(("at_us < ?", (to_microseconds(wanted.until),)))
+    if wanted.container is not None:
+        found.append(("container = ?", (wanted.container,)))
+    if wanted.names is not None:
+        found.append((f"name IN ({_places(wanted.names)})", tuple(sorted(wanted.names))))
+    return [condition for condition, _ in found], [value for _, values in found for value in values]
+
+
+def _places(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))

@@ -15,8 +15,7 @@ EXIT_DEGRADED = 7
 def status(call: Call) -> int:
     """Print the machine at a glance; 7 if a part of it does not work."""
     document = call.client.get_status()
-    is_well = document["engine"]["ok"] and document["devices"]["ok"] and document["policy"]["ok"]
-    is_well = is_well and document["catalogue"]["ok"]
+    is_well = all(is_ok for is_ok, _, _ in _lines(document))
     if call.flag("json"):
         call.screen.document(document)
     else:
@@ -36,7 +35,7 @@ def _lines(document: StatusDocument) -> list[tuple[bool, str, str]]:
     gpus = f"{devices['gpus']} to grant, {devices['free']} free"
     compute = format_number(usage["gpu_equivalents"])
     yours = f"{usage['containers']} containers, {usage['gpus']} GPUs ({compute} gpu-equivalents)"
-    return [
+    found = [
         (True, "ds01d", daemon),
         (engine["ok"], "Docker", docker if engine["ok"] else engine["message"]),
         (devices["ok"], "GPUs", gpus if devices["ok"] else devices["message"]),
@@ -46,9 +45,12 @@ def _lines(document: StatusDocument) -> list[tuple[bool, str, str]]:
             "catalogue",
             f"{catalogue['rows']} images" + ("" if catalogue["ok"] else f": {catalogue['message']}"),
         ),
-        (True, "containers", f"{document['containers']}, {document['containers_running']} running"),
-        (True, "yours", yours),
     ]
+    events = document.get("events")
+    if events is not None and not events["ok"]:
+        found.append((False, "events", events["message"]))
+    found.append((True, "containers", f"{document['containers']}, {document['containers_running']} running"))
+    return [*found, (True, "yours", yours)]
 
 
 def version(call: Call) -> int:
@@ -68,7 +70,7 @@ def version(call: Call) -> int:
 STATUS = Spec(
     status,
     examples=("ds01 status  daemon, Docker, GPUs, policy, and what you hold", "ds01 status --json  for programs"),
-    details="The exit status is 7 when Docker, the GPUs, the policy or the catalogue do not work.",
+    details="The exit status is 7 when Docker, the GPUs, the policy or the catalogue do not work, or events cannot be exported.",
     options=(JSON,),
 )
 VERSION_SPEC = Spec(version, examples=("ds01 version  of ds01 and of the daemon",), options=(JSON,))

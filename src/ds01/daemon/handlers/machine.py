@@ -8,12 +8,12 @@ from ds01.api import schema
 from ds01.api.openapi import build_openapi
 from ds01.daemon import documents
 from ds01.daemon.call import Call
-from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.documents import SCHEMA
+from ds01.daemon.export import EventExport
 from ds01.daemon.identity import Identities
 from ds01.daemon.policy_document import not_enforced
-from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import Handler
+from ds01.daemon.site_files import SiteFiles
 from ds01.domain.limit import docker_args
 from ds01.domain.policy import AGGREGATE_NAMES, QUOTA_NAMES, LimitLayer, aggregate_of, group_of
 from ds01.domain.quota import Usage, usage_of
@@ -38,8 +38,8 @@ class MachineHandlers:
         usage: UsageService,
         *,
         identities: Identities,
-        policy: PolicyFile,
-        catalogue: CatalogueFiles,
+        files: SiteFiles,
+        export: EventExport,
         is_personal: bool,
         leave: Callable[[str], None],
     ) -> None:
@@ -49,8 +49,9 @@ class MachineHandlers:
         self._containers = containers
         self._usage = usage
         self._identities = identities
-        self._policy = policy
-        self._catalogue = catalogue
+        self._policy = files.policy
+        self._catalogue = files.catalogue
+        self._export = export
         self._started_at = world.clock.now()
         self._is_personal = is_personal
         self._leave = leave
@@ -83,6 +84,9 @@ class MachineHandlers:
                 ok=self._catalogue.problem is None,
                 rows=len(self._catalogue.current),
                 message=self._catalogue.problem or "",
+            ),
+            events=schema.EventsStatus(
+                ok=self._export.problem is None, path=str(self._export.path), message=self._export.problem or ""
             ),
             containers=total,
             containers_running=running,

@@ -1,0 +1,42 @@
+"""Moments as people write and read them: a length of time back from now, or a clock time in their own zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ds01.errors import InvalidRequestError
+from ds01.units import parse_duration
+
+_HINT = "Write a length of time (30m, 2h, 1d) or a time (2026-01-31, '2026-01-31 14:30')."
+
+
+def parse_moment(text: str, option: str, now: datetime | None = None) -> datetime:
+    """Return the moment that somebody typed.
+
+    Args:
+        text: A duration back from now, or a date with or without a time, of the caller's zone unless it has one.
+        option: Where it was typed, for the message.
+        now: The present; None reads the clock.
+
+    Raises:
+        InvalidRequestError: It is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        try:
+            return (now or datetime.now(UTC)) - parse_duration(text)
+        except InvalidRequestError as failure:
+            raise InvalidRequestError(f"{option} {text!r} is no moment: {failure.message}", hint=_HINT) from failure
+    try:
+        return moment.astimezone(UTC)  # one without a zone is of the caller's
+    except (OverflowError, ValueError) as failure:
+        raise InvalidRequestError(f"{option} {text!r} is out of range.", hint=_HINT) from failure
+
+
+def local_time(moment: str) -> str:
+    """Return an ISO 8601 moment as a clock time of the caller's zone; what is none is returned as it is."""
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError):
+        return moment
