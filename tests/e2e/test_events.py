@@ -87,7 +87,7 @@ def test_a_follower_is_told_within_a_second_and_others_are_not(busy: Site) -> No
     threading.Thread(target=listen, daemon=True).start()
     before = heard.get(timeout=20)[1]
     busy.run("create", "next", "--image", BUSYBOX, "--cpu-only")
-    came = []
+    came: list[tuple[float, dict[str, Any]]] = []
     while "container.created" not in {event["name"] for _, event in came}:
         came.append(heard.get(timeout=20))
     assert all(event["id"] > before["id"] for _, event in came)

@@ -15,9 +15,6 @@ from ds01.api.event_schema import (
 from ds01.api.event_schema import (
     EventMessage as EventMessage,
 )
-from ds01.api.event_schema import (
-    EventsStatus as EventsStatus,
-)
 from ds01.api.foreign_schema import (
     AdoptBody as AdoptBody,
 )

@@ -70,7 +70,7 @@ def version(call: Call) -> int:
 STATUS = Spec(
     status,
     examples=("ds01 status  daemon, Docker, GPUs, policy, and what you hold", "ds01 status --json  for programs"),
-    details="The exit status is 7 when Docker, the GPUs, the policy or the catalogue do not work, or events cannot be exported.",
+    details="The exit status is 7 when Docker, the GPUs, the policy, the catalogue or the events' file do not work.",
     options=(JSON,),
 )
 VERSION_SPEC = Spec(version, examples=("ds01 version  of ds01 and of the daemon",), options=(JSON,))

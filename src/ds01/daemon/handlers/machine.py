@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from ds01 import VERSION
 from ds01.api import schema
+from ds01.api.event_schema import EventsStatus
 from ds01.api.openapi import build_openapi
 from ds01.daemon import documents
 from ds01.daemon.call import Call
@@ -85,7 +86,7 @@ class MachineHandlers:
                 rows=len(self._catalogue.current),
                 message=self._catalogue.problem or "",
             ),
-            events=schema.EventsStatus(
+            events=EventsStatus(
                 ok=self._export.problem is None, path=str(self._export.path), message=self._export.problem or ""
             ),
             containers=total,
