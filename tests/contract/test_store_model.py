@@ -5,8 +5,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.domain.allocation import AllocationState

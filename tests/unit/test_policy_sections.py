@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.config import POLICY_NAME, PolicyFiles, TextFile, parse_policy, read_policy
 from ds01.domain.policy import BUILT_IN_LIMITS, Policy, aggregate_of, limits_of

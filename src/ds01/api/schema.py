@@ -8,98 +8,42 @@ from typing import Literal, NotRequired, TypedDict
 
 from ds01.api.event_schema import (
     EventDocument as EventDocument,
-)
-from ds01.api.event_schema import (
     EventList as EventList,
-)
-from ds01.api.event_schema import (
     EventMessage as EventMessage,
 )
 from ds01.api.foreign_schema import (
     AdoptBody as AdoptBody,
-)
-from ds01.api.foreign_schema import (
     ClearBody as ClearBody,
-)
-from ds01.api.foreign_schema import (
     ClearedLeftover as ClearedLeftover,
-)
-from ds01.api.foreign_schema import (
     ClearedList as ClearedList,
-)
-from ds01.api.foreign_schema import (
     LeftoverDocument as LeftoverDocument,
-)
-from ds01.api.foreign_schema import (
     LeftoverList as LeftoverList,
 )
 from ds01.api.image_schema import (
     CatalogueChoiceDocument as CatalogueChoiceDocument,
-)
-from ds01.api.image_schema import (
     CatalogueDocument as CatalogueDocument,
-)
-from ds01.api.image_schema import (
     CatalogueRowDocument as CatalogueRowDocument,
-)
-from ds01.api.image_schema import (
     PulledImage as PulledImage,
-)
-from ds01.api.image_schema import (
     PullImageBody as PullImageBody,
 )
 from ds01.api.machine_schema import (
     CatalogueStatus as CatalogueStatus,
-)
-from ds01.api.machine_schema import (
     ConfigCheck as ConfigCheck,
-)
-from ds01.api.machine_schema import (
     ConfigCheckBody as ConfigCheckBody,
-)
-from ds01.api.machine_schema import (
     ConfigDocument as ConfigDocument,
-)
-from ds01.api.machine_schema import (
     ConfigRemark as ConfigRemark,
-)
-from ds01.api.machine_schema import (
     ConfigValue as ConfigValue,
-)
-from ds01.api.machine_schema import (
     DevicesStatus as DevicesStatus,
-)
-from ds01.api.machine_schema import (
     EngineStatus as EngineStatus,
-)
-from ds01.api.machine_schema import (
     GpuDocument as GpuDocument,
-)
-from ds01.api.machine_schema import (
     GpuList as GpuList,
-)
-from ds01.api.machine_schema import (
     HolderDocument as HolderDocument,
-)
-from ds01.api.machine_schema import (
     LimitsDocument as LimitsDocument,
-)
-from ds01.api.machine_schema import (
     LimitValue as LimitValue,
-)
-from ds01.api.machine_schema import (
     OpenApiDocument as OpenApiDocument,
-)
-from ds01.api.machine_schema import (
     PolicyStatus as PolicyStatus,
-)
-from ds01.api.machine_schema import (
     ShutdownDocument as ShutdownDocument,
-)
-from ds01.api.machine_schema import (
     StatusDocument as StatusDocument,
-)
-from ds01.api.machine_schema import (
     UsageDocument as UsageDocument,
 )
 

@@ -8,33 +8,18 @@ from typing import Protocol, TypeVar
 from ds01.domain.allocation import Allocation
 from ds01.domain.engine import (
     EngineEvent as EngineEvent,
-)
-from ds01.domain.engine import (
     EngineInfo as EngineInfo,
-)
-from ds01.domain.engine import (
     ExecResult as ExecResult,
-)
-from ds01.domain.engine import (
     ExecSpec as ExecSpec,
-)
-from ds01.domain.engine import (
     ExecState as ExecState,
-)
-from ds01.domain.engine import (
     FileEntry as FileEntry,
-)
-from ds01.domain.engine import (
     ImageDetails as ImageDetails,
-)
-from ds01.domain.engine import (
     PullProgress as PullProgress,
 )
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter
 from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
 from ds01.domain.user import User
-from ds01.service.engine_port import Engine as Engine
-from ds01.service.engine_port import RawStream as RawStream
+from ds01.service.engine_port import Engine as Engine, RawStream as RawStream
 
 Result = TypeVar("Result")
 

@@ -4,8 +4,7 @@ import json
 from typing import NotRequired, TypedDict
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.api.codec import decode, encode
 from ds01.api.schema import CreateContainerBody, ExecBody, PortBody

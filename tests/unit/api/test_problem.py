@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.api.codec import encode
 from ds01.api.problem import TYPE_PREFIX, error_of, problem_of

@@ -4,8 +4,7 @@ import dataclasses
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation
 from ds01.domain.request import GpuRequest

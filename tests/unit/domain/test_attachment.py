@@ -3,8 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.domain.attachment import AttachmentFacts, DeviceRequest, attached_gpus
 from ds01.domain.gpu import Inventory, all_gpus

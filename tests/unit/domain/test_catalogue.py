@@ -1,8 +1,7 @@
 """The catalogue's rows: read from our form and AIME's, and laid over each other."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.config.catalogue import read_shipped_catalogue
 from ds01.domain.catalogue import (

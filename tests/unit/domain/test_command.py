@@ -8,8 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.domain.command import docker_create_command
 from ds01.domain.container import ContainerSpec, Mount, PublishedPort, ResourceLimits

@@ -3,8 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.domain import label
 from ds01.domain.label import LabelFacts, build_labels, clean_value, cleaned_inherited, is_ours

@@ -1,8 +1,7 @@
 """Limits, lowered to the machine and to the request."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.domain.limit import (
     LEAST_MEMORY,

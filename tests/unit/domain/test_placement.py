@@ -5,8 +5,7 @@ from collections import Counter
 from itertools import combinations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation
 from ds01.domain.gpu import Gpu, GpuKind, Inventory, all_gpus, schedulable_gpus

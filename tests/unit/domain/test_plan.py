@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ds01.domain import label
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation

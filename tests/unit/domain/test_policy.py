@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.domain.limit import BUILT_IN_ORIGIN, LIMIT_NAMES
 from ds01.domain.policy import (

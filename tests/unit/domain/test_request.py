@@ -1,8 +1,7 @@
 """Requests for GPUs."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.domain.request import MAX_GPUS, GpuRequest, format_request
 from ds01.errors import InvalidRequestError

@@ -1,7 +1,6 @@
 """The seal: labels that this daemon wrote."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.domain.seal import is_sealed, seal
 

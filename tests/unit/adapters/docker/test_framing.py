@@ -4,8 +4,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.adapters.docker.framing import OutputKind, demultiplex, json_lines
 from ds01.errors import BackendError

@@ -4,8 +4,7 @@ import io
 import tarfile
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ds01.adapters.docker.tar import pack, require_plain_path, unpack_file
 from ds01.errors import BackendError, ConflictError, InvalidRequestError
