@@ -89,7 +89,7 @@ class ScriptedDaemon:
             self._threads.append(thread)
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(10)
+        connection.settimeout(60)
         with connection:
             request = read_request(connection)
             if request is None:

@@ -187,7 +187,7 @@ def test_ctrl_c_during_a_creation_closes_the_connection_and_says_so(daemon: Scri
         terminal.type(CTRL_C)
         assert terminal.wait() == 130
         assert "Cancelled: what was made is being undone." in terminal.text()
-    assert closed.wait(5)
+    assert closed.wait(30)
 
 
 def test_ctrl_c_during_a_pull_says_how_it_is_resumed(daemon: ScriptedDaemon, start: Start) -> None:
@@ -206,7 +206,7 @@ def test_ctrl_c_during_a_pull_says_how_it_is_resumed(daemon: ScriptedDaemon, sta
         terminal.type(CTRL_C)
         assert terminal.wait() == 130
         assert "ds01 image pull pytorch 2.8.0" in terminal.text()
-    assert closed.wait(5)
+    assert closed.wait(30)
 
 
 def test_colour_is_for_terminals_that_want_it(daemon: ScriptedDaemon, start: Start) -> None:
