@@ -19,6 +19,8 @@ from ds01.service.ports import RawStream
 CHUNK_BYTES = 64 * 1024
 LAST_BYTES_S = 5.0
 """How long the program may take to read what a client had sent before it left."""
+REST_S = 1.0
+"""How long a client may take to notice that its program has ended, while what it still sends is thrown away."""
 MAX_REST_CHUNKS = 64
 UPGRADE = "ds01-stream"
 SWITCHING = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE}\r\n\r\n".encode()
@@ -99,6 +101,16 @@ async def _relay(client: socket.socket, engine: socket.socket, first: bytes) -> 
                 task.cancel()
             await asyncio.gather(upward, downward, left, return_exceptions=True)
             _read_rest(client)
+        await _take_in(client)
+
+
+async def _take_in(connection: socket.socket) -> None:
+    """Take in what the other end still sends until it has read our end: a program need not read its stdin."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(REST_S):
+            while await loop.sock_recv(connection, CHUNK_BYTES):
+                pass
 
 
 def _read_rest(connection: socket.socket) -> None:

@@ -102,6 +102,18 @@ async def test_keys_typed_after_the_programs_end_do_not_spoil_its_last_words(wir
     assert await wire.receive(wire.client, 100) == b"101last words"
 
 
+async def test_a_client_that_goes_on_sending_still_reads_a_clean_end(wire: Wire) -> None:
+    """A program need not read its stdin: `true` with a megabyte of input is no broken connection."""
+    loop = asyncio.get_running_loop()
+    wire.engine.send(b"last words")
+    wire.engine.close()
+    sending = asyncio.create_task(loop.sock_sendall(wire.client, bytes(2 * 1024**2)))
+    assert await wire.receive(wire.client, 100) == b"101last words"
+    await asyncio.wait_for(sending, 5)
+    wire.client.shutdown(socket.SHUT_WR)
+    assert await asyncio.wait_for(loop.sock_recv(wire.client, 1), 5) == b""
+
+
 async def test_a_client_that_vanishes_ends_the_stream_although_the_program_is_silent(wire: Wire) -> None:
     await wire.receive(wire.client, 3)
     wire.client.close()
