@@ -12,35 +12,15 @@ from ds01.domain.container import ContainerState
 from ds01.domain.gpu import Inventory
 from ds01.domain.plan import HELPER_AGE, ActionKind
 from ds01.errors import BackendError, NotFoundError
-from tests.fakes import DEFAULT_LIMITS, whole_gpu
+from tests.fakes import whole_gpu
 from tests.unit.service.docker_made import docker_made
+from tests.unit.service.repairs import die_at, kinds, stage_with
 from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, IMAGE, Stage, order, run_to_failure, until
-
-
-def stage_with(hold: timedelta | None = timedelta(0), *, only_uid: int | None = None) -> Stage:
-    stage = Stage(replace(DEFAULT_LIMITS, gpu_hold_after_stop=hold), only_uid=only_uid)
-    stage.add_image()
-    return stage
 
 
 @pytest.fixture
 def stage() -> Stage:
     return stage_with()
-
-
-async def kinds(stage: Stage) -> list[ActionKind]:
-    return [action.kind for action in await stage.services.reconciler.plan()]
-
-
-async def die_at(stage: Stage, step: str) -> None:
-    """Let the process die at a step of a creation, and start the next one."""
-    counted = Stage()
-    counted.add_image()
-    await counted.create()
-    stage.trap.arm(counted.trap.steps.index(step) + 1, stage.trap.die)
-    await run_to_failure(stage.create())
-    stage.trap.revive()
-    stage.boot()
 
 
 async def test_a_plan_that_is_out_of_date_is_not_carried_out(stage: Stage) -> None:
