@@ -52,6 +52,12 @@ class Allocation:
         claimed_at: When it was granted.
         changed_at: When the state last changed.
         deadline_at: A claim is void after this; a hold ends then. None: no deadline.
+        group: The owner's group when it was granted.
+        time_limit: Running time that was granted; None: without end.
+        ends_at: End of the time limit, which counts from the grant and through stops within the hold; None: no end.
+        reservation: Id of the reservation that it was granted in; None: outside of any.
+        shares: Into how many parts its device is divided; 1: it has the device alone.
+        slices: Places of MIG instances that are made for it, `GPU-uuid/profile@start`; empty: it takes what exists.
     """
 
     id: str
@@ -64,6 +70,12 @@ class Allocation:
     claimed_at: datetime
     changed_at: datetime
     deadline_at: datetime | None = None
+    group: str = ""
+    time_limit: timedelta | None = None
+    ends_at: datetime | None = None
+    reservation: str | None = None
+    shares: int = 1
+    slices: tuple[str, ...] = ()
 
     @property
     def is_holding(self) -> bool:
