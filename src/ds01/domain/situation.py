@@ -139,7 +139,7 @@ class Pass:
         promises: Request id to the latest start, for every request that has or now gets a promise.
         broken: Promises that cannot be kept (a device was lost), request id to the reason.
         order: Ids of those that still wait, in their order.
-        wake_at: When the pass must run again although nothing happens (a time limit, a window, `not_before`); None: never.
+        wake_at: When the pass must run again although nothing happens (a limit, a window, `not_before`); None: never.
     """
 
     grants: tuple[Grant, ...]
