@@ -6,6 +6,11 @@ the field says. Fields never change their meaning; new ones may come.
 
 from typing import Literal, NotRequired, TypedDict
 
+from ds01.api.change_schema import (
+    PausedContainer as PausedContainer,
+    RenameBody as RenameBody,
+    RenamedContainer as RenamedContainer,
+)
 from ds01.api.event_schema import (
     EventDocument as EventDocument,
     EventList as EventList,

@@ -108,6 +108,23 @@ class Client:
         answer: schema.StoppedContainer = self._act("POST", _of(name) + "/stop" + _query(uid=uid), body or {})
         return answer
 
+    def pause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
+        """Freeze the programs of a container, or find them frozen."""
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + _query(uid=uid))
+        return answer
+
+    def unpause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
+        """Let the programs of a container go on, or find them going."""
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + _query(uid=uid))
+        return answer
+
+    def rename_container(
+        self, name: str, body: schema.RenameBody, *, uid: int | None = None
+    ) -> schema.RenamedContainer:
+        """Give a stopped container another name, or with dry_run say how."""
+        answer: schema.RenamedContainer = self._act("POST", _of(name) + "/rename" + _query(uid=uid), body)
+        return answer
+
     def remove_container(
         self, name: str, *, force: bool = False, dry_run: bool = False, uid: int | None = None
     ) -> schema.RemovedContainer:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ds01.daemon.audit import Audit
 from ds01.daemon.export import EventExport
 from ds01.daemon.feed import EventFeed
+from ds01.daemon.handlers.changes import ChangeHandlers
 from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.events import EventHandlers
@@ -76,6 +77,7 @@ def build_server(
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
-    tables = (containers, foreign, sessions, machine, images, config, events)
+    changes = ChangeHandlers(services.pausing, services.renaming)
+    tables = (containers, changes, foreign, sessions, machine, images, config, events)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -15,9 +15,11 @@ from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observer
+from ds01.service.pausing import PauseService
 from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
+from ds01.service.renaming import RenameService
 from ds01.service.sessions import SessionService
 from ds01.service.takeover import TakeoverService
 from ds01.service.usage import UsageService
@@ -36,6 +38,8 @@ class Services:
     catalogue: CatalogueService
     takeover: TakeoverService
     leftovers: LeftoverService
+    pausing: PauseService
+    renaming: RenameService
 
 
 def build_services(
@@ -85,9 +89,16 @@ def build_services(
         seal_key=seal_key,
         timezone=timezone,
     )
-    sessions = SessionService(world.engine, containers, limits, world.accounts)
-    usage = UsageService(world, observer, containers)
-    offers = CatalogueService(world.engine, world.devices, images, catalogue)
-    takeover = TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid)
-    leftovers = LeftoverService(world, containers, presence)
-    return Services(containers, creation, sessions, usage, limits, reconciler, offers, takeover, leftovers)
+    return Services(
+        containers=containers,
+        creation=creation,
+        sessions=SessionService(world.engine, containers, limits, world.accounts),
+        usage=UsageService(world, observer, containers),
+        limits=limits,
+        reconciler=reconciler,
+        catalogue=CatalogueService(world.engine, world.devices, images, catalogue),
+        takeover=TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid),
+        leftovers=LeftoverService(world, containers, presence),
+        pausing=PauseService(world, containers, presence),
+        renaming=RenameService(world, containers, presence),
+    )

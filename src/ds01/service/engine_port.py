@@ -73,6 +73,18 @@ class Engine(Protocol):
         """Send a signal to PID 1."""
         ...
 
+    async def pause_container(self, container: str) -> None:
+        """Freeze its programs where they are; one that is paused already is fine."""
+        ...
+
+    async def unpause_container(self, container: str) -> None:
+        """Let its programs go on; one that is not paused is fine."""
+        ...
+
+    async def rename_container(self, container: str, name: str) -> None:
+        """Give it another name; ConflictError when that is taken. Its own name again is fine."""
+        ...
+
     async def remove_container(self, container: str, *, force: bool = False) -> None:
         """Remove it and its anonymous volumes; one that is gone already is fine."""
         ...
