@@ -1,4 +1,4 @@
-"""Documents about changes of containers that exist: pausing and renaming. A part of ds01.api.schema."""
+"""Documents about containers that exist: pausing, renaming, ports. A part of ds01.api.schema."""
 
 from typing import NotRequired, TypedDict
 
@@ -29,3 +29,21 @@ class RenamedContainer(TypedDict):
     engine_name: str
     dry_run: bool
     docker_command: str
+
+
+class PortRow(TypedDict):
+    """A TCP port of a container; `local`: it listens on the container's loopback address only."""
+
+    port: int
+    listening: bool
+    local: bool
+    host_ports: list[int]
+
+
+class PortList(TypedDict):
+    """Ports on which something listens, or that are published."""
+
+    schema_version: int
+    name: str
+    ip_address: str
+    ports: list[PortRow]

@@ -124,6 +124,15 @@ ROUTES: tuple[Route, ...] = (
         errors=("not_found", "conflict"),
     ),
     Route(
+        "list_ports",
+        "GET",
+        "/v1/containers/{name}/ports",
+        "TCP ports of a running container on which something listens, or that are published.",
+        schema.PortList,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
         "rename_container",
         "POST",
         "/v1/containers/{name}/rename",

@@ -8,6 +8,8 @@ from typing import Literal, NotRequired, TypedDict
 
 from ds01.api.change_schema import (
     PausedContainer as PausedContainer,
+    PortList as PortList,
+    PortRow as PortRow,
     RenameBody as RenameBody,
     RenamedContainer as RenamedContainer,
 )

@@ -53,6 +53,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("container restart", "container.power:RESTART", "Stop containers and start them again.", daily="restart"),
     Entry("container pause", "container.pausing:PAUSE", "Freeze the programs of running containers."),
     Entry("container unpause", "container.pausing:UNPAUSE", "Let the programs of paused containers go on."),
+    Entry("container ports", "container.ports:PORTS", "Show what listens in a container, and how to reach it."),
     Entry("container rename", "container.renaming:RENAME", "Give a stopped container another name."),
     Entry("container deploy", "container.workday:DEPLOY", "Create a container, start it and open it.", daily="deploy"),
     Entry("container retire", "container.workday:RETIRE", "Stop containers and remove them.", daily="retire"),

@@ -118,6 +118,11 @@ class Client:
         answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + _query(uid=uid))
         return answer
 
+    def list_ports(self, name: str, *, uid: int | None = None) -> schema.PortList:
+        """Return the ports of a running container."""
+        answer: schema.PortList = self._get(_of(name) + "/ports" + _query(uid=uid))
+        return answer
+
     def rename_container(
         self, name: str, body: schema.RenameBody, *, uid: int | None = None
     ) -> schema.RenamedContainer:

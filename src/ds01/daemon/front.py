@@ -77,7 +77,7 @@ def build_server(
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
-    changes = ChangeHandlers(services.pausing, services.renaming)
+    changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
     tables = (containers, changes, foreign, sessions, machine, images, config, events)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -14,6 +14,7 @@ from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
+from ds01.service.listening import ListeningService
 from ds01.service.observation import Observer
 from ds01.service.pausing import PauseService
 from ds01.service.ports import World
@@ -38,6 +39,7 @@ class Services:
     catalogue: CatalogueService
     takeover: TakeoverService
     leftovers: LeftoverService
+    listening: ListeningService
     pausing: PauseService
     renaming: RenameService
 
@@ -66,13 +68,9 @@ def build_services(
     limits = LimitService(helpers, policy, world.accounts)
     allocations = AllocationService(world.store, world.clock)
     presence = Presence()
+    adoption = AdoptionRules(only_uid, seal_key if only_uid is None else None)
     reconciler = Reconciler(
-        world,
-        observer=observer,
-        limits=limits,
-        allocations=allocations,
-        presence=presence,
-        adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
+        world, observer=observer, limits=limits, allocations=allocations, presence=presence, adoption=adoption
     )
     images = ImageService(world.engine, helpers, world.store, catalogue)
     containers = ContainerService(
@@ -99,6 +97,7 @@ def build_services(
         catalogue=CatalogueService(world.engine, world.devices, images, catalogue),
         takeover=TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid),
         leftovers=LeftoverService(world, containers, presence),
+        listening=ListeningService(world.engine, containers),
         pausing=PauseService(world, containers, presence),
         renaming=RenameService(world, containers, presence),
     )

@@ -337,3 +337,21 @@ def test_stats_and_top_and_inspect_are_readable(daemon: ScriptedDaemon, ds01: Ds
     assert "exited (status 137)" in text
     assert "unlimited" in text
     assert ds01("inspect", "a", "--json").document["engine_name"] == "a._.1001"
+
+
+def test_ports_says_how_to_come_from_outside(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    rows = [
+        {"port": 22, "listening": False, "local": False, "host_ports": [2222]},
+        {"port": 6006, "listening": True, "local": True, "host_ports": []},
+        {"port": 8888, "listening": True, "local": False, "host_ports": []},
+    ]
+    answer = {"schema_version": 1, "name": "a", "ip_address": "172.17.0.2", "ports": rows}
+    daemon.answers["GET /v1/containers/a/ports"] = ok(answer)
+    outcome = ds01("container", "ports", "a", COLUMNS="120")
+    assert f"ssh -L 8888:172.17.0.2:8888 {os.uname().nodename}" in outcome.out
+    assert "127.0.0.1:2222" in outcome.out
+    assert "nothing listens" in outcome.out
+    assert "0.0.0.0" in outcome.out
+    assert ds01("container", "ports", "a", "--json").document == answer
+    daemon.answers["GET /v1/containers/a/ports"] = ok({**answer, "ports": []})
+    assert "Nothing listens in a" in ds01("container", "ports", "a").err

@@ -5,6 +5,7 @@ import pytest
 from ds01.domain.container import ContainerState
 from ds01.domain.image import is_private_tag
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
+from tests.fake_engine import FakeProcess
 from tests.fake_engine.state import FakeContainer
 from tests.unit.service.docker_made import docker_made
 from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, IMAGE, Stage, fail_once, run_to_failure
@@ -171,3 +172,23 @@ async def test_a_docker_rename_to_somebody_elses_name_moves_no_grant(stage: Stag
     await stage.reconcile()
     assert await row_names(stage) == {"demo"}
     assert set((await stage.held()).values()) == {"demo"}
+
+
+async def test_ports_are_read_without_any_right_inside(stage: Stage) -> None:
+    await stage.create()
+    users: list[str] = []
+
+    async def cat(process: FakeProcess) -> int:
+        users.append(process.user)
+        await process.write("0: 00000000:22B8 00000000:0000 0A 0:0\n")
+        return 0
+
+    stage.engine.programs["cat"] = cat
+    with pytest.raises(ConflictError, match="does not run"):
+        await stage.services.listening.read(1001, "demo")
+    await stage.start()
+    found = await stage.services.listening.read(1001, "demo")
+    assert [(port.port, port.is_local) for port in found.ports] == [(8888, False)]
+    assert users == ["65534:65534"]
+    with pytest.raises(NotFoundError):
+        await stage.services.listening.read(1002, "demo")

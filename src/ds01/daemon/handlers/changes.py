@@ -1,9 +1,10 @@
-"""Changes of containers that exist: pause, unpause, rename."""
+"""Containers that exist: pause, unpause, rename, ports."""
 
 from ds01.api import schema
 from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA
 from ds01.daemon.server import Handler
+from ds01.service.listening import ListeningService
 from ds01.service.pausing import Paused, PauseService
 from ds01.service.renaming import RenameService
 
@@ -11,7 +12,8 @@ from ds01.service.renaming import RenameService
 class ChangeHandlers:
     """Answers for changes of containers."""
 
-    def __init__(self, pausing: PauseService, renaming: RenameService) -> None:
+    def __init__(self, pausing: PauseService, renaming: RenameService, listening: ListeningService) -> None:
+        self._listening = listening
         self._pausing = pausing
         self._renaming = renaming
 
@@ -21,7 +23,23 @@ class ChangeHandlers:
             "pause_container": self.pause_container,
             "unpause_container": self.unpause_container,
             "rename_container": self.rename_container,
+            "list_ports": self.list_ports,
         }
+
+    async def list_ports(self, call: Call) -> schema.PortList:
+        """What listens inside, and what is published."""
+        found = await self._listening.read(call.uid, call.name)
+        return schema.PortList(
+            schema_version=SCHEMA,
+            name=call.name,
+            ip_address=found.details.ip_address,
+            ports=[
+                schema.PortRow(
+                    port=port.port, listening=port.is_listening, local=port.is_local, host_ports=list(port.host_ports)
+                )
+                for port in found.ports
+            ],
+        )
 
     async def pause_container(self, call: Call) -> schema.PausedContainer:
         """Freeze its programs."""
