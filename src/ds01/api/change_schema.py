@@ -1,4 +1,4 @@
-"""Documents about containers that exist: pausing, renaming, ports. A part of ds01.api.schema."""
+"""Documents about containers that exist: pausing, renaming, ports, files. A part of ds01.api.schema."""
 
 from typing import NotRequired, TypedDict
 
@@ -47,3 +47,23 @@ class PortList(TypedDict):
     name: str
     ip_address: str
     ports: list[PortRow]
+
+
+class PathDocument(TypedDict):
+    """A path inside a container; `link_target` is where a link leads, empty for what is none."""
+
+    schema_version: int
+    path: str
+    exists: bool
+    is_directory: bool
+    is_regular: bool
+    size_bytes: int
+    link_target: str
+
+
+class WrittenArchive(TypedDict):
+    """Outcome of an unpacked archive."""
+
+    schema_version: int
+    name: str
+    path: str

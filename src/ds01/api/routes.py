@@ -38,6 +38,7 @@ class Route:
         answer_kind: json; stream: also lines of `lines` when asked for; bytes; upgrade: raw bytes after 101.
         errors: Codes of the errors it answers with, beside `invalid_request` and `backend_failed`.
         lines: Document of one line of a stream.
+        takes_archive: The body is a tar of any length, read as it comes.
     """
 
     name: str
@@ -50,9 +51,11 @@ class Route:
     answer_kind: AnswerKind = "json"
     errors: tuple[str, ...] = ()
     lines: type = schema.ProgressMessage
+    takes_archive: bool = False
 
 
 _OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
+_PATH = Parameter("path", "string", "Absolute path inside the container; /workspace without it.")
 _FORCE = Parameter("force", "boolean", "Stop it first when it runs.")
 _DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
 
@@ -131,6 +134,35 @@ ROUTES: tuple[Route, ...] = (
         schema.PortList,
         parameters=(_OWNER,),
         errors=("not_found", "conflict"),
+    ),
+    Route(
+        "find_path",
+        "GET",
+        "/v1/containers/{name}/path",
+        "What a path inside a container is: a link itself, not its target.",
+        schema.PathDocument,
+        parameters=(_PATH, _OWNER),
+        errors=("not_found",),
+    ),
+    Route(
+        "read_archive",
+        "GET",
+        "/v1/containers/{name}/archive",
+        "A file or folder of a container as a tar.",
+        None,
+        parameters=(_PATH, _OWNER),
+        answer_kind="bytes",
+        errors=("not_found",),
+    ),
+    Route(
+        "write_archive",
+        "POST",
+        "/v1/containers/{name}/archive",
+        "Unpack a tar below a folder of a container; what it holds belongs to the container's owner then.",
+        schema.WrittenArchive,
+        parameters=(_PATH, _OWNER),
+        takes_archive=True,
+        errors=("not_found", "forbidden"),
     ),
     Route(
         "rename_container",

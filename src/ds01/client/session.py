@@ -123,6 +123,30 @@ class Client:
         answer: schema.PortList = self._get(_of(name) + "/ports" + _query(uid=uid))
         return answer
 
+    def find_path(self, name: str, path: str, *, uid: int | None = None) -> schema.PathDocument:
+        """Return what a path inside a container is."""
+        answer: schema.PathDocument = self._get(_of(name) + "/path" + _query(path=path, uid=uid))
+        return answer
+
+    def read_archive(self, name: str, path: str, *, uid: int | None = None) -> Iterator[bytes]:
+        """Return a file or folder of a container as a tar, piece by piece."""
+        target = _of(name) + "/archive" + _query(path=path, uid=uid)
+        return _closing(self._transport.ask(Request("GET", target, timeout_s=None)))
+
+    def write_archive(
+        self, name: str, path: str, pieces: Iterator[bytes], *, uid: int | None = None
+    ) -> schema.WrittenArchive:
+        """Unpack a tar below a folder of a container.
+
+        Raises:
+            Ds01Error: It was refused; what came before the refused entry may be there.
+        """
+        target = _of(name) + "/archive" + _query(path=path, uid=uid)
+        answer: schema.WrittenArchive = self._transport.read(
+            Request("POST", target, timeout_s=ACTING_TIMEOUT_S, pieces=pieces)
+        )
+        return answer
+
     def rename_container(
         self, name: str, body: schema.RenameBody, *, uid: int | None = None
     ) -> schema.RenamedContainer:

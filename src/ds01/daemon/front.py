@@ -10,6 +10,7 @@ from ds01.daemon.handlers.changes import ChangeHandlers
 from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.events import EventHandlers
+from ds01.daemon.handlers.files import FileHandlers
 from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
@@ -78,6 +79,6 @@ def build_server(
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
     changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
-    tables = (containers, changes, foreign, sessions, machine, images, config, events)
+    tables = (containers, changes, FileHandlers(services.copying), foreign, sessions, machine, images, config, events)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -9,6 +9,7 @@ from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
+from ds01.service.copying import CopyService
 from ds01.service.creation import CreationService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
@@ -39,6 +40,7 @@ class Services:
     catalogue: CatalogueService
     takeover: TakeoverService
     leftovers: LeftoverService
+    copying: CopyService
     listening: ListeningService
     pausing: PauseService
     renaming: RenameService
@@ -97,6 +99,7 @@ def build_services(
         catalogue=CatalogueService(world.engine, world.devices, images, catalogue),
         takeover=TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid),
         leftovers=LeftoverService(world, containers, presence),
+        copying=CopyService(world.engine, containers, limits),
         listening=ListeningService(world.engine, containers),
         pausing=PauseService(world, containers, presence),
         renaming=RenameService(world, containers, presence),
