@@ -272,7 +272,7 @@ class Stage:
         if has_shell:
             files |= {"/bin/sh": b"", "/bin/bash": b"", "/usr/bin/git": b""}
         if has_sudo:
-            files["/etc/sudoers.d"] = None
+            files |= {"/etc/sudoers.d": None, "/usr/bin/sudo": b""}
         return self.engine.add_image(reference, tree=FileTree(files))
 
     async def notify(self, message: "object") -> None:
