@@ -123,3 +123,20 @@ def test_variables_folder_and_root_are_passed(site: Site, running: str) -> None:
     script = "echo $A $(pwd) $(id -u)"
     done = piped(site, "exec", "--root", "-e", "A=b c", "-w", "/tmp", running, "sh", "-c", script)
     assert done.stdout == b"b c /tmp 0\n", done.stderr
+
+
+def test_a_kept_session_needs_tmux_and_is_taken_up_again_by_its_name(site: Site, running: str, start: Start) -> None:
+    with start("open", running, "--keep") as terminal:
+        assert terminal.wait() == 8
+        assert "has no tmux" in terminal.text()
+    pretended = '#!/bin/sh\necho asked: "$*"\n'
+    script = f"mkdir -p ~/.local/bin; cat > ~/.local/bin/tmux <<'END'\n{pretended}END\nchmod +x ~/.local/bin/tmux"
+    site.run("exec", running, "--", "sh", "-c", script)
+    with start("open", running, "--keep") as terminal:
+        terminal.wait_for("asked: new-session -A -s ds01")
+        assert terminal.wait() == 0
+        assert "goes on" in terminal.text()
+    with start("open", running, "--keep", "--", "train", "a b") as terminal:
+        terminal.wait_for("asked: new-session -A -s ds01 train a b")
+        assert terminal.wait() == 0
+    assert site.run("open", running, "--keep", check=False).status == 2

@@ -19,10 +19,15 @@ from ds01.cli.terminal import (
     terminal_environment,
     window_title,
 )
-from ds01.errors import BackendError, Ds01Error, InvalidRequestError
+from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError
 
 STATUS_TIMEOUT_S = 10.0
 STATUS_PAUSE_S = 0.02
+NO_TMUX = 124
+_HAS_TMUX = f"command -v tmux >/dev/null 2>&1 || exit {NO_TMUX}; "
+KEEP_SHELL = _HAS_TMUX + "exec tmux new-session -A -s ds01"
+KEEP_COMMAND = _HAS_TMUX + 'exec tmux new-session -A -s ds01 "$@"'
+"""One session for each container: whoever comes again is in it."""
 INSIDE = (
     Option("--root", "Run it as root inside the container."),
     Option(
@@ -58,7 +63,25 @@ def open_(call: Call) -> int:
         ensure_started(call, name)
     if call.tail == []:
         raise InvalidRequestError("No command follows the --.", hint=f"Write {call.command('open', name)} for a shell.")
+    if call.flag("keep"):
+        return _open_kept(call, name)
     return run_interactively(call, name, call.tail or ())
+
+
+def _open_kept(call: Call, name: str) -> int:
+    """Open a session that goes on when the connection ends. An engine's exec cannot be taken up again; tmux can."""
+    if not (is_terminal(STDIN_DESCRIPTOR) and is_terminal(STDOUT_DESCRIPTOR)):
+        raise InvalidRequestError("--keep needs a terminal.", hint=f"Use {call.command('exec', name, 'COMMAND')}.")
+    script = KEEP_COMMAND if call.tail else KEEP_SHELL
+    status = run_program(call, name, Program(("sh", "-c", script, "ds01", *(call.tail or ())), has_terminal=True))
+    if status == NO_TMUX:
+        raise ConflictError(
+            f"{name} has no tmux, so nothing can be kept.",
+            hint=f"Install it: {call.command('exec', name, '--', 'sudo', 'apt-get', 'install', 'tmux')}",
+        )
+    call.screen.note("What runs in this session goes on; Ctrl-B D leaves it.")
+    call.screen.suggest(call.command("open", name, "--keep"))
+    return 0
 
 
 def ensure_started(call: Call, name: str) -> None:
@@ -162,10 +185,15 @@ OPEN = Spec(
         "ds01 open my-project  a shell; the container is started if needed",
         "ds01 open  pick one of yours",
         "ds01 open my-project -- python train.py  one command, with its exit status",
+        "ds01 open my-project --keep  a session that outlives the connection (tmux in the container)",
     ),
     details="Many shells can be open at once. Leaving a shell neither stops nor removes anything.",
     arguments=(NAME,),
-    options=(*INSIDE, *ASKING),
+    options=(
+        Option("-k --keep", "Open a tmux session that goes on when you leave, or take yours up again."),
+        *INSIDE,
+        *ASKING,
+    ),
     tail="dashes",
 )
 EXEC = Spec(
