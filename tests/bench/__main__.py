@@ -7,7 +7,11 @@ from pathlib import Path
 
 from tests.bench.figure import Figure
 
-ROWS = {5: "tests.bench.row05_list"}
+ROWS = {
+    1: "tests.bench.row01_mig_orders",
+    2: "tests.bench.row02_mig_churn",
+    5: "tests.bench.row05_list",
+}
 
 
 def main() -> int:
