@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
@@ -55,6 +56,9 @@ class _MemoryTransaction:
 
     def list_containers(self) -> list[ContainerRow]:
         return sorted(self._tables.containers.values(), key=lambda row: (row.created_at, row.uid, row.name))
+
+    def count_containers(self) -> Counter[int]:
+        return Counter(uid for uid, _ in self._tables.containers)
 
     def find_container(self, uid: int, name: str) -> ContainerRow | None:
         return self._tables.containers.get((uid, name))
@@ -133,6 +137,9 @@ class _MemoryTransaction:
         if reservation.end_at <= reservation.start_at or (reservation.uid is None) == (reservation.group is None):
             raise ConflictError(f"The reservation {reservation.name} is not possible.")
         self._tables.reservations[reservation.id] = reservation
+
+    def has_grant_in(self, reservation_id: str) -> bool:
+        return any(grant.reservation == reservation_id for grant in self._tables.allocations.values())
 
     def list_consumption(self) -> list[Consumption]:
         return sorted(self._tables.consumption.values(), key=lambda found: (found.uid, found.group))

@@ -57,6 +57,7 @@ class QueueEntry:
         allocation_id: Its grant, once it is granted.
         reason: Why it failed, expired, was cancelled or put back; empty without.
         attempts: So often its creation was begun and put back.
+        image: Private tag that its container would be created from; empty for a start.
     """
 
     waiting: Waiting
@@ -67,6 +68,7 @@ class QueueEntry:
     allocation_id: str | None = None
     reason: str = ""
     attempts: int = 0
+    image: str = ""
 
     @property
     def id(self) -> str:

@@ -124,6 +124,10 @@ class StoreTransaction(Protocol):
         """Return every row, oldest first."""
         ...
 
+    def count_containers(self) -> Mapping[int, int]:
+        """Return how many rows every user has who has any."""
+        ...
+
     def find_container(self, uid: int, name: str) -> ContainerRow | None:
         """Return the row of a user's container."""
         ...
@@ -174,6 +178,10 @@ class StoreTransaction(Protocol):
 
     def save_reservation(self, reservation: Reservation) -> None:
         """Insert or update; ConflictError when another one that is not over has the name."""
+        ...
+
+    def has_grant_in(self, reservation_id: str) -> bool:
+        """Tell whether anything was ever granted in a reservation."""
         ...
 
     def list_consumption(self) -> list[Consumption]:

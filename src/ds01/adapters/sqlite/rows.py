@@ -27,7 +27,7 @@ CONTAINER_COLUMNS = "uid, name, nonce, engine_id, allocation_id, image, created_
 QUEUE_COLUMNS = (
     "id, uid, user_group, container_name, request_count, request_kind, request_memory_bytes, priority, time_limit_us, "
     "queued_at_us, gives_up_at_us, not_before_us, gpu_uuids, reservation, is_exclusive, promised_at_us, moved_to, "
-    "purpose, order_text, state, changed_at_us, allocation_id, reason, attempts"
+    "purpose, order_text, state, changed_at_us, allocation_id, reason, attempts, image"
 )
 RESERVATION_COLUMNS = (
     "id, name, uid, user_group, request_count, request_kind, request_memory_bytes, start_at_us, end_at_us, reason, "
@@ -185,6 +185,7 @@ def queue_values(entry: QueueEntry) -> Row:
         entry.allocation_id,
         entry.reason,
         entry.attempts,
+        entry.image,
     )
 
 
@@ -218,6 +219,7 @@ def make_entry(row: Row) -> QueueEntry:
         allocation_id=row[21],
         reason=row[22],
         attempts=row[23],
+        image=row[24],
     )
 
 

@@ -127,6 +127,10 @@ class SqliteTransaction:
         """Return every row, oldest first, of the same moment by uid and name."""
         return [make_container(row) for row in self._all(_LIST_CONTAINERS)]
 
+    def count_containers(self) -> dict[int, int]:
+        """Return how many rows every user has who has any."""
+        return {row[0]: row[1] for row in self._all("SELECT uid, count(*) FROM containers GROUP BY uid")}
+
     def find_container(self, uid: int, name: str) -> ContainerRow | None:
         """Return the row of a user's container."""
         row = self._one(_FIND_CONTAINER, uid, name)
@@ -213,6 +217,10 @@ class SqliteTransaction:
                     f"There is a reservation {reservation.name} already.", hint="`ds01 reservation list` shows it."
                 ) from error
             raise ConflictError(f"The reservation {reservation.name} is not possible: {error}.") from error
+
+    def has_grant_in(self, reservation_id: str) -> bool:
+        """Tell whether anything was ever granted in a reservation."""
+        return self._one("SELECT 1 FROM allocations WHERE reservation = ? LIMIT 1", reservation_id) is not None
 
     def list_consumption(self) -> list[Consumption]:
         """Return what everybody used of grants that are released, by uid, then by group."""

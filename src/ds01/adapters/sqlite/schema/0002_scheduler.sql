@@ -7,6 +7,8 @@ ALTER TABLE allocations ADD COLUMN reservation TEXT;
 ALTER TABLE allocations ADD COLUMN shares INTEGER NOT NULL DEFAULT 1 CHECK (shares >= 1);
 ALTER TABLE allocations ADD COLUMN slices TEXT NOT NULL DEFAULT '[]' CHECK (json_type(slices) = 'array');
 
+CREATE INDEX grants_in_reservations ON allocations (reservation) WHERE reservation IS NOT NULL;
+
 DROP TRIGGER allocation_is_made;
 DROP TRIGGER allocation_is_released;
 DROP TRIGGER allocation_holds_others;
@@ -90,6 +92,7 @@ CREATE TABLE queue (
     moved_to INTEGER,
     purpose TEXT NOT NULL CHECK (purpose IN ('create', 'start')),
     order_text TEXT NOT NULL,
+    image TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('waiting', 'granted', 'done', 'failed', 'cancelled', 'expired')),
     changed_at_us INTEGER NOT NULL,
     allocation_id TEXT REFERENCES allocations (id),
