@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.policy import Policy
-from ds01.domain.situation import GroupRules
 from ds01.domain.user import User
 from ds01.service.limits import LimitService
 from ds01.service.ports import Clock
@@ -46,16 +45,3 @@ class People:
 
     def _is_fresh(self, uid: int, now: datetime) -> bool:
         return timedelta(0) <= now - self._users[uid][1] < REMEMBERED
-
-
-def rules_of_groups(policy: Policy) -> dict[str, GroupRules]:
-    """Return what the members of each group have together, but what they used lately."""
-    found: dict[str, GroupRules] = {}
-    for group in policy.groups:
-        gpus, compute = group.quota.values.get("gpus"), group.quota.values.get("gpu_equivalents")
-        found[group.name] = GroupRules(
-            max_gpus=gpus if isinstance(gpus, int) else None,
-            max_gpu_equivalents=float(compute) if isinstance(compute, int | float) else None,
-            origins=group.quota.origins,
-        )
-    return found
