@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from ds01.domain.policy import UID_PREFIX, Policy
 from ds01.domain.request import GpuRequest
 from ds01.domain.reservation import Reservation, ReservationState
+from ds01.errors import NotFoundError
 
 POLICY_PREFIX = "policy-uid"
 LONGEST = timedelta(days=366)
@@ -128,3 +129,8 @@ def window_of(reservation: Reservation) -> Mapping[str, object]:
         "start_at": reservation.start_at.isoformat(),
         "end_at": reservation.end_at.isoformat(),
     }
+
+
+def reservation_not_found(text: str) -> NotFoundError:
+    """Return the error for a reservation that does not exist, or that the caller may not use."""
+    return NotFoundError(f"There is no reservation {text[:60]!r} for you.", hint="`ds01 reservation list` shows them.")

@@ -3,6 +3,7 @@
 Who gets what is decided in `scheduling`; everything that happens to a grant later is here.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,9 @@ from ds01.domain.placement import Placement
 from ds01.domain.queue import QueueState, end_entry
 from ds01.domain.request import GpuRequest
 from ds01.domain.waiting import Waiting
-from ds01.errors import ConflictError
+from ds01.errors import ConflictError, Ds01Error
 from ds01.service.bell import Bell
-from ds01.service.granting import event_of, facts_of, return_to_queue
+from ds01.service.granting import Granted, event_of, facts_of, return_to_queue, settle_failure
 from ds01.service.ports import Clock, ContainerRow, Store, StoreTransaction
 
 Result = TypeVar("Result")
@@ -158,6 +159,54 @@ class AllocationService:
 
         await self._write_and_ring(decide)
 
+    async def give_up(self, granted: Granted, failure: BaseException | None) -> None:
+        """The creation or start of a request that got its GPUs failed: release the claim.
+
+        Where a part of the system failed, or the daemon ends, the request waits again at its old place; else it has
+        failed, for good and with the reason. A request that was cancelled meanwhile stays so.
+        """
+        now = self._clock.now()
+        reason = failure.message if isinstance(failure, Ds01Error) else "it was broken off"
+
+        def decide(transaction: StoreTransaction) -> None:
+            row = transaction.find_container_by_nonce(granted.row.nonce)
+            is_unmade = row is not None and row.engine_id is None
+            if row is not None and is_unmade:
+                transaction.delete_container(row.uid, row.name)
+            current = transaction.find_allocation(granted.allocation.id)
+            if current is not None and current.state is AllocationState.CLAIMED:
+                self.release_in(transaction, current.id, now, reason)
+            if isinstance(failure, Ds01Error):
+                step = {"step": granted.entry.purpose.value, "reason": reason}
+                transaction.append_event(event_of("container.failed", granted.allocation, now, step, None))
+            settle_failure(transaction, granted.allocation.id, failure, now)
+
+        await self._write_and_ring(decide)
+
+    async def set_image(self, row: ContainerRow, image: str) -> ContainerRow:
+        """Note that the container of a claim is created from another image than was thought; return its row."""
+
+        def decide(transaction: StoreTransaction) -> ContainerRow:
+            present = transaction.find_container_by_nonce(row.nonce)
+            if present is None:
+                raise ConflictError(f"The request for {row.name} was taken back.")
+            changed = replace(present, image=image)
+            transaction.save_container(changed)
+            return changed
+
+        return await self._store.write(decide)
+
+    async def finish_request(self, request_id: str) -> None:
+        """The container of a request that got its GPUs runs."""
+        now = self._clock.now()
+
+        def decide(transaction: StoreTransaction) -> None:
+            entry = transaction.find_waiting(request_id)
+            if entry is not None and entry.state is QueueState.GRANTED:
+                transaction.save_waiting(end_entry(entry, QueueState.DONE, "", now))
+
+        await self._write_and_ring(decide)
+
     async def undo_creation(self, row: ContainerRow, reason: str) -> None:
         """A creation ended half-way and what it left on the engine is gone: the request, if one waited, waits again."""
         now = self._clock.now()
@@ -198,7 +247,7 @@ class AllocationService:
             if current is None or current.state is not AllocationState.ACTIVE:
                 return current
             stopped: dict[str, object] = {"exit_code": exit_code, **({"reason": reason} if reason else {})}
-            transaction.append_event(_event("container.stopped", current, now, stopped, actor_uid=actor_uid))
+            transaction.append_event(event_of("container.stopped", current, now, stopped, actor_uid))
             if hold is not None and hold <= timedelta(0):
                 why = reason or "stopped, and nothing is held"
                 return self.release_in(transaction, current.id, now, why, actor_uid=actor_uid)
@@ -278,10 +327,9 @@ class AllocationService:
 
     async def _write_and_ring(self, decide: Callable[[StoreTransaction], Result]) -> Result:
         """Something may be free now: whoever waits for it hears it, also when the caller has gone meanwhile."""
-        try:
-            return await self._store.write(decide)
-        finally:
-            self._bell.ring()
+        writing = asyncio.ensure_future(self._store.write(decide))
+        writing.add_done_callback(lambda _: self._bell.ring())
+        return await asyncio.shield(writing)
 
 
 def present_grant(transaction: StoreTransaction, row: ContainerRow) -> tuple[ContainerRow | None, Allocation | None]:

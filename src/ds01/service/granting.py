@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from ds01.domain.allocation import CLAIM_DEADLINE, Allocation, AllocationState
 from ds01.domain.board import format_slice
 from ds01.domain.event import Event
-from ds01.domain.queue import Purpose, QueueEntry, QueueState, end_entry, put_back
+from ds01.domain.queue import MOST_ATTEMPTS, Purpose, QueueEntry, QueueState, end_entry, put_back
 from ds01.domain.reservation import Reservation
 from ds01.domain.situation import Grant, Pass, Situation
+from ds01.errors import BackendError, Ds01Error, NoCapacityError
 from ds01.service.ports import ContainerRow, StoreTransaction
 
 
@@ -182,6 +183,23 @@ def return_to_queue(
     transaction.save_waiting(waiting)
     transaction.append_event(request_event("request.returned", waiting, now, {"reason": reason}))
     return waiting
+
+
+def settle_failure(
+    transaction: StoreTransaction, allocation_id: str, failure: BaseException | None, now: datetime
+) -> None:
+    """Decide what becomes of the request of a grant whose container could not be made or started."""
+    entry = transaction.find_granted(allocation_id)
+    if entry is None:
+        return
+    if not isinstance(failure, Ds01Error):
+        return_to_queue(transaction, allocation_id, "the daemon ended before it was carried out", now)
+    elif isinstance(failure, BackendError | NoCapacityError) and entry.attempts + 1 < MOST_ATTEMPTS:
+        return_to_queue(transaction, allocation_id, failure.message, now, has_failed=True)
+    else:
+        failed = end_entry(entry, QueueState.FAILED, failure.message, now)
+        transaction.save_waiting(failed)
+        transaction.append_event(request_event("request.failed", failed, now, {"reason": failure.message}))
 
 
 def facts_of(allocation: Allocation) -> dict[str, object]:

@@ -43,5 +43,10 @@ class People:
                 self._known[uid] = self._limits.policy_limits(self._users[uid][0])
         return dict(self._known)
 
+    def admins(self) -> frozenset[int]:
+        """Return the administrators among those who are remembered."""
+        users = [user for user, _ in self._users.values()]
+        return frozenset(user.uid for user in users if self._limits.caller(user).is_admin)
+
     def _is_fresh(self, uid: int, now: datetime) -> bool:
         return timedelta(0) <= now - self._users[uid][1] < REMEMBERED

@@ -1,24 +1,33 @@
 """The scheduler at work: look outside, then decide and write in one transaction. Nothing is granted anywhere else."""
 
-from collections.abc import Callable, Iterable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
+from ds01.domain.allocation import Allocation, AllocationState
 from ds01.domain.gpu import Gpu, all_gpus
+from ds01.domain.limit import EffectiveLimits
 from ds01.domain.placement import Placement
 from ds01.domain.policy import Policy
 from ds01.domain.queue import KEPT_AFTER_END, QueueEntry, QueueState, end_entry, name_waits
-from ds01.domain.quota import Usage, count_containers, require_container_quota
-from ds01.domain.schedule import plan_grant, plan_pass
+from ds01.domain.quota import Usage, require_container_quota
+from ds01.domain.request import format_request
+from ds01.domain.reservation import ReservationState
+from ds01.domain.reservation_life import fits_inside, reservation_not_found
+from ds01.domain.schedule import plan_grant, plan_pass, require_possible
 from ds01.domain.situation import Grant, Pass, Situation
 from ds01.domain.waiting import Waiting
-from ds01.errors import BackendError
-from ds01.service.allocations import Claim, ClaimOrder
-from ds01.service.decisions import name_taken
+from ds01.errors import BackendError, ConflictError
+from ds01.service.allocations import Claim, ClaimOrder, activated, present_grant
+from ds01.service.decisions import grant_anew, name_taken, require_free
 from ds01.service.granting import (
     Granted,
     allocation_of,
+    end_of,
+    event_of,
+    facts_of,
     record_claim,
     record_pass,
     request_event,
@@ -89,6 +98,47 @@ class Scheduling:
 
         return await self._decide(decide, observation, (order.uid,), is_writing=True)
 
+    async def require_startable(
+        self, row: ContainerRow, limits: EffectiveLimits, observation: Observation, *, actor_uid: int | None = None
+    ) -> Allocation:
+        """Make the grant of a container active for a start; exclusivity is checked at every start.
+
+        A held grant, or one that its request has just got, is taken up. A released one is granted anew, the same
+        devices, if they are free and kept for nobody: a start jumps no promise.
+
+        Args:
+            row: The container.
+            limits: The owner's limits.
+            observation: The machine as this container sees it, see `Observation.for_start_of`.
+            actor_uid: Who starts it; None: somebody past us.
+
+        Raises:
+            NoCapacityError: Somebody else has one of its devices now, or it is kept for somebody.
+            QuotaExceededError: A new grant is over the quota.
+            ConflictError: The store has no grant for it.
+        """
+
+        def decide(transaction: StoreTransaction, view: View) -> Allocation:
+            present, current = present_grant(transaction, row)
+            if present is None or current is None:
+                raise ConflictError(
+                    f"The grant of {row.name} is not in the store.", hint="Remove the container and create it again."
+                )
+            others = [other for other in transaction.list_allocations() if other.id != current.id]
+            require_free(row.name, current.gpu_uuids, _not_sharing(others, current), observation)
+            if current.state is AllocationState.ACTIVE:
+                return current
+            if current.is_holding:
+                active = activated(current, view.now)
+            else:
+                active = _granted_anew(transaction, current, others, limits, view)
+            transaction.save_allocation(active)
+            transaction.save_container(replace(present, allocation_id=active.id))
+            transaction.append_event(event_of("allocation.activated", active, view.now, facts_of(active), actor_uid))
+            return active
+
+        return await self._decide(decide, observation, (row.uid,), is_writing=True)
+
     async def preview(self, order: ClaimOrder, observation: Observation) -> Placement:
         """Return the devices that `claim` would grant. Writes nothing.
 
@@ -110,7 +160,7 @@ class Scheduling:
             entry: The request.
             observation: What was seen just before.
             actor_uid: Who asks.
-            check: What else must hold in the transaction; it may complete the request.
+            check: Says what else must hold in the transaction, and returns the request as it is kept.
 
         Raises:
             ConflictError: The user has a container, or a waiting request, of that name.
@@ -119,8 +169,10 @@ class Scheduling:
         """
 
         def decide(transaction: StoreTransaction, view: View) -> Round:
-            present = check(transaction, view, entry) if check is not None else entry
-            require_possible(situation_in(transaction, view)[0], present.waiting)
+            situation, entries = situation_in(transaction, view)
+            require_name_not_waiting(entries.values(), entry.uid, entry.waiting.container_name)
+            present = check(transaction, situation) if check is not None else entry
+            require_may_wait(situation, present.waiting)
             transaction.save_waiting(present)
             details = {"gpus": present.waiting.request.count, "reason": ""}
             transaction.append_event(request_event("request.queued", present, view.now, details, actor_uid=actor_uid))
@@ -185,7 +237,7 @@ class Scheduling:
 
 
 Decide = Callable[[StoreTransaction, View], Result]
-Check = Callable[[StoreTransaction, View, QueueEntry], QueueEntry]
+Check = Callable[[StoreTransaction, Situation], QueueEntry]
 
 
 def _newcomer_grant(transaction: StoreTransaction, order: ClaimOrder, view: View) -> tuple[Grant, Situation]:
@@ -194,13 +246,88 @@ def _newcomer_grant(transaction: StoreTransaction, order: ClaimOrder, view: View
     situation, entries = situation_in(transaction, view)
     require_name_not_waiting(entries.values(), order.uid, order.name)
     newcomer = order.waiting(view.now)
-    person = situation.people[order.uid]
-    if person.limits is not order.limits:
-        # what was asked for one container may be lower than what the policy gives
-        situation = replace(situation, people={**situation.people, order.uid: replace(person, limits=order.limits)})
-    containers = count_containers(order.uid, (), situation.waiting) + person.containers
-    require_container_quota(order.limits, Usage(containers=containers))
+    newcomer = replace(newcomer, reservation=choose_reservation(situation, newcomer, order.reservation))
     return plan_grant(situation, newcomer), situation
+
+
+def _not_sharing(others: Iterable[Allocation], current: Allocation) -> list[Allocation]:
+    """Leave out those with whom it may share a device: how many may is the store's to say."""
+    return [other for other in others if other.shares == 1 or current.shares == 1]
+
+
+def _granted_anew(
+    transaction: StoreTransaction,
+    released: Allocation,
+    others: Sequence[Allocation],
+    limits: EffectiveLimits,
+    view: View,
+) -> Allocation:
+    fresh = grant_anew(released, others, limits, view.observation, view.now)
+    highest = limits.values.time_limit
+    lengths = [length for length in (released.time_limit, highest) if length is not None]
+    time_limit = min(lengths, default=None)
+    fresh = replace(
+        fresh,
+        group=limits.group,
+        time_limit=time_limit,
+        ends_at=end_of(time_limit, None, view.now),
+        reservation=None,
+    )
+    if not fresh.gpu_uuids:
+        return fresh
+    situation, _ = situation_in(transaction, view)
+    if not situation.waiting and not situation.reservations:
+        return fresh  # nothing is kept for anybody
+    newcomer = restart_of(fresh, limits, view.now)
+    reservation = choose_reservation(situation, newcomer, None)
+    grant = plan_grant(situation, replace(newcomer, reservation=reservation))
+    inside = allocation_of(grant, situation)
+    return replace(fresh, reservation=reservation, ends_at=inside.ends_at)
+
+
+def restart_of(released: Allocation, limits: EffectiveLimits, now: datetime) -> Waiting:
+    """Return the request of a container that wants the very devices again that it was made with."""
+    return Waiting(
+        id=secrets.token_hex(8),
+        uid=released.uid,
+        group=limits.group,
+        container_name=released.container_name,
+        request=replace(released.request, count=len(released.gpu_uuids)),
+        priority=limits.values.priority,
+        time_limit=released.time_limit,
+        queued_at=now,
+        gpu_uuids=released.gpu_uuids,
+    )
+
+
+def choose_reservation(situation: Situation, waiting: Waiting, wanted: str | None) -> str | None:
+    """Return the id of the reservation in which a request starts; None: outside of any.
+
+    Args:
+        situation: The scheduler's world.
+        waiting: The request.
+        wanted: Name or id as it was typed; None: the only active one of the user that fits.
+
+    Raises:
+        NotFoundError: The user has none of that name.
+        ConflictError: It is not made for such a request.
+    """
+    mine = [item for item in situation.reservations if item.is_for(waiting.uid, waiting.group)]
+    if wanted is None:
+        fitting = [
+            item.id for item in mine if item.state is ReservationState.ACTIVE and fits_inside(item, waiting.request)
+        ]
+        return fitting[0] if len(fitting) == 1 else None
+    found = next((item for item in mine if wanted in {item.name, item.id}), None)
+    if found is None:
+        raise reservation_not_found(wanted)
+    if not fits_inside(found, waiting.request):
+        raise ConflictError(
+            f"The reservation {found.name} keeps {format_request(found.request)}: "
+            f"it is not made for {format_request(waiting.request)}.",
+            hint=f"Ask for --gpus {found.request.count} --gpu-kind {found.request.kind}, or less.",
+        )
+    return found.id
 
 
 def require_name_not_waiting(entries: Iterable[QueueEntry], uid: int, name: str) -> None:
@@ -213,16 +340,20 @@ def require_name_not_waiting(entries: Iterable[QueueEntry], uid: int, name: str)
         raise name_waits(name)
 
 
-def require_possible(situation: Situation, waiting: Waiting) -> None:
-    """Raise if a request could not even be granted were the machine its own.
+def require_may_wait(situation: Situation, waiting: Waiting) -> None:
+    """Raise if waiting cannot help, or if the user has as many containers and requests as there may be.
 
     Raises:
-        InvalidRequestError: It can never fit.
-        QuotaExceededError: The policy can never allow it.
+        InvalidRequestError: The machine never has it.
+        QuotaExceededError: The quota never allows it, or there are too many containers.
     """
-    empty = replace(situation, allocations=(), foreign=(), waiting=(), reservations=())
-    alone = replace(waiting, reservation=None, not_before=None, promised_at=None)
-    plan_grant(empty, alone)
+    require_possible(situation, waiting)
+    if not waiting.gpu_uuids:
+        person = situation.people[waiting.uid]
+        containers = person.containers + sum(
+            1 for other in situation.waiting if other.uid == waiting.uid and not other.gpu_uuids
+        )
+        require_container_quota(person.limits, Usage(containers=containers))
 
 
 def _serve(transaction: StoreTransaction, view: View) -> Round:
