@@ -43,6 +43,11 @@ class Place:
         """Mask of the memory slices alone."""
         return self.mask & SLICE_MASK
 
+    @property
+    def bits(self) -> int:
+        """What decides which other places it excludes: the mask without its own bit."""
+        return self.mask & (1 << OWN_BITS) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class MigValues:

@@ -259,6 +259,20 @@ class StoreTransaction(Protocol):
         """Return events in order, newest last: the first `limit` after a number, or with `from_end` the last."""
         ...
 
+    def list_dynamic_cards(self) -> list[str]:
+        """Return the cards whose MIG instances are made by grants, by UUID."""
+        ...
+
+    def save_dynamic_card(self, card_uuid: str, places: Mapping[str, int]) -> None:
+        """Remember that instances of a card are made by grants, and where; without places: no more.
+
+        Args:
+            card_uuid: The card.
+            places: `GPU-uuid/profile@start` to the bits it occupies. From then on an allocation cannot be saved with a
+                place that meets another's, or that is not among these.
+        """
+        ...
+
     def get_fact(self, key: str) -> str | None:
         """Return a remembered fact (image checks, the daemon's key)."""
         ...
