@@ -7,11 +7,15 @@ bits, one for a share and all of them for somebody who wants it alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.gpu import GpuKind, GpuState, Inventory, PhysicalGpu, instance_equivalents
+from ds01.domain.gpu import GpuKind, GpuState, Inventory, MigInstance, PhysicalGpu, instance_equivalents
 from ds01.domain.occupancy import ForeignContainer
+
+if TYPE_CHECKING:
+    from ds01.domain.mig import MigTable
 
 UNUSABLE_TEXT: Mapping[GpuState, str] = {
     GpuState.MIG_EMPTY: "MIG is on and it has no instance",
@@ -87,9 +91,14 @@ class Board:
     """Every card of the machine, in the driver's order.
 
     What is taken is kept beside it, as one mask a card in the same order: `tuple[int, ...]`.
+
+    Attributes:
+        cards: The cards.
+        tables: Tables of the cards whose instances are made on demand, by the key that the card names.
     """
 
     cards: tuple[Card, ...]
+    tables: Mapping[str, "MigTable"] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +160,8 @@ def _card(device: PhysicalGpu, on_demand: OnDemand | None, shares: int, drained:
     bare = Card(device.uuid, device.index, device.model, (), unusable)
     if on_demand is not None and device.state in {GpuState.MIG, GpuState.MIG_EMPTY}:
         card = replace(bare, positions=on_demand.positions, table=on_demand.table)
-        # where an instance lies is known from the grant that it was made for; of any other it is not
-        return replace(card, instances=tuple((found.uuid, card.all_bits) for found in device.instances))
+        # an instance that no grant was made for (somebody else's container has it) takes the slices that it lies on
+        return replace(card, instances=tuple((found.uuid, _slices_of(found, card)) for found in device.instances))
     if device.state is GpuState.WHOLE:
         whole = Position(0, GpuKind.FULL, FULL_PROFILE, device.uuid, None, 1.0, device.memory_bytes)
         return replace(bare, positions=tuple(_divided(whole, 0, shares)))
@@ -160,6 +169,13 @@ def _card(device: PhysicalGpu, on_demand: OnDemand | None, shares: int, drained:
         return _cut_card(device, bare, shares, drained)
     fault = device.fault or UNUSABLE_TEXT.get(device.state, device.state.value)
     return replace(bare, unusable=fault)
+
+
+def _slices_of(instance: MigInstance, card: Card) -> int:
+    """Return the bits of an instance; where the driver does not say its place, all of the card."""
+    if instance.start is None or instance.memory_slices <= 0:
+        return card.all_bits
+    return ((1 << instance.memory_slices) - 1) << instance.start
 
 
 def _cut_card(device: PhysicalGpu, bare: Card, shares: int, drained: Mapping[str, str]) -> Card:
