@@ -6,15 +6,28 @@ requests without an end, as they are in this game, and a second time for request
 a card whose instances come and go: that costs a little here and gains more in row 2.
 """
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import permutations
 
 from ds01.config.mig_tables import read_shipped_tables
-from ds01.domain.mig import best_place
+from ds01.domain.allocation import Allocation, AllocationState
+from ds01.domain.board import Board, Card
+from ds01.domain.limit import EffectiveLimits, Limits
+from ds01.domain.mig import dynamic_positions
+from ds01.domain.request import GpuRequest
+from ds01.domain.schedule import plan_grant
+from ds01.domain.situation import Person, Situation
+from ds01.domain.waiting import Waiting
+from ds01.errors import NoCapacityError
 from tests.bench.figure import Figure
-from tests.bench.mig_card import Choose, Counts, MigCard, State
+from tests.bench.mig_card import Choose, Counts, Instance, MigCard, State
 
 MODEL = "A100-40GB"
+MEMORY = 40 * 1024**3
+UID = 1001
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 GATE = 0.8153
 STRETCH = 0.85
 
@@ -44,22 +57,47 @@ def measure() -> list[Figure]:
 
 
 def product(card: MigCard, *, is_endless: bool) -> Choose:
-    """Return the product's placement on this device, with its table of every profile that the device has."""
+    """Return what the scheduler does on one card whose instances are made on demand, with every profile it can have."""
     table = read_shipped_tables()[MODEL]
+    here = Card("GPU-0", 0, "NVIDIA A100-PCIE-40GB", dynamic_positions(table, MEMORY), table=table.key)
+    limits = EffectiveLimits(Limits(), {}, "bench")
+    world = Situation(NOW, Board((here,), {table.key: table}), people={UID: Person(UID, limits)})
+    length = None if is_endless else timedelta(hours=1)
 
     @cache
     def choose(state: State, name: str) -> State | None:
-        taken = 0
-        for placed, start in state:
-            place = table.find_place(placed, start)
-            assert place is not None
-            taken |= place.mask
-        chosen = best_place(table, taken, name, is_endless=is_endless)
-        after = None if chosen is None else state | {(name, chosen.start)}
-        assert after is None or after in card.after(state, name)
+        held = tuple(_grant(number, place, length) for number, place in enumerate(sorted(state)))
+        newcomer = Waiting("f" * 16, UID, "bench", "next", GpuRequest(1, name), 0, length, NOW)
+        try:
+            found = plan_grant(replace(world, allocations=held), newcomer)
+        except NoCapacityError:
+            assert not card.after(state, name), "it fits, and the scheduler refuses it"
+            return None
+        start = found.positions[0].position.start
+        assert start is not None
+        after = state | {(name, start)}
+        assert after in card.after(state, name), "it does not fit there"
         return after
 
     return choose
+
+
+def _grant(number: int, place: Instance, length: timedelta | None) -> Allocation:
+    name, start = place
+    return Allocation(
+        id=f"{number:016x}",
+        uid=UID,
+        container_name=f"c{number}",
+        request=GpuRequest(1, name),
+        gpu_uuids=(),
+        gpu_equivalents=0.0,
+        state=AllocationState.ACTIVE,
+        claimed_at=NOW,
+        changed_at=NOW,
+        time_limit=length,
+        ends_at=None if length is None else NOW + length,
+        slices=(f"GPU-0/{name}@{start}",),
+    )
 
 
 def success(card: MigCard, choose: Choose) -> float:
