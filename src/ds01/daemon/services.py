@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ds01.config.mig_tables import table_of_card
 from ds01.domain.catalogue import CatalogueRow
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
@@ -11,10 +12,12 @@ from ds01.service.bell import Bell
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService, Marks
+from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
+from ds01.service.mig import MigService
 from ds01.service.observation import Observer
 from ds01.service.people import People
 from ds01.service.ports import World
@@ -23,7 +26,7 @@ from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
 from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
-from ds01.service.situation import plain_boards
+from ds01.service.situation import mig_boards
 from ds01.service.starting import Starter
 from ds01.service.takeover import TakeoverService
 from ds01.service.usage import UsageService
@@ -47,6 +50,8 @@ class Services:
     starter: Starter
     allocations: AllocationService
     bell: Bell
+    mig: MigService
+    instances: DynamicInstances
 
 
 def build_services(
@@ -83,7 +88,7 @@ def build_services(
         observer=observer,
         limits=limits,
         people=People(limits, world.clock),
-        boards=plain_boards(policy),
+        boards=mig_boards(policy, OnDemandCards(table_of_card)),
     )
     presence = Presence()
     reconciler = Reconciler(
@@ -95,6 +100,9 @@ def build_services(
         presence=presence,
         adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
     )
+    instances = DynamicInstances(world, observer=observer, tables=table_of_card)
+    mig = MigService(world, observer=observer, instances=instances, tables=table_of_card)
+    reconciler.keep(mig.recover, instances.reconcile)
     images = ImageService(world.engine, helpers, world.store, catalogue)
     containers = ContainerService(
         world,
@@ -107,13 +115,13 @@ def build_services(
     )
     creation = CreationService(
         world,
-        observer=observer,
         limits=limits,
         allocations=allocations,
         scheduling=scheduling,
         images=images,
         presence=presence,
         reconciler=reconciler,
+        instances=instances,
         marks=Marks(seal_key, timezone),
     )
     sessions = SessionService(world.engine, containers, limits, world.accounts)
@@ -155,4 +163,6 @@ def build_services(
         starter=starter,
         allocations=allocations,
         bell=bell,
+        mig=mig,
+        instances=instances,
     )

@@ -86,6 +86,18 @@ EVENTS: Mapping[str, EventKind] = _kinds(
     EventKind(
         "gpu.unmanaged", ("gpu", "holder"), "A device is held by a container that DS01 did not grant.", is_public=True
     ),
+    EventKind(
+        "mig.changed",
+        ("gpu", "layout", "steps", "needs_reset"),
+        "A GPU was cut anew, or its instances are made by grants from now on.",
+        is_public=True,
+    ),
+    EventKind(
+        "mig.failed",
+        ("gpu", "reason", "undone", "problem"),
+        "A change of a GPU's MIG layout failed; `undone` says whether it is as before.",
+        is_public=True,
+    ),
     EventKind("limit.reached", ("limit", "reason"), "A request was refused because of a limit."),
     EventKind("access.denied", ("reason",), "Somebody tried what they may not do."),
     EventKind("policy.changed", ("source",), "A new policy is in force.", is_public=True),

@@ -74,11 +74,13 @@ class User:
 
     Attributes:
         gpu_uuid: The card or the MIG instance.
-        said: Who, in words: `the container job of alice (active)`, `the process 4711`.
+        said: Who, in words: `job of alice (active)`, `the process 4711`.
+        is_made_for: The instance was made for this grant; on the card itself: one is, or will be.
     """
 
     gpu_uuid: str
     said: str
+    is_made_for: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +243,9 @@ def resets(card: PhysicalGpu, table: MigTable | None) -> bool:
 
 def _cut_anew(card: PhysicalGpu, entry: WantedCard, table: MigTable | None, users: Sequence[User]) -> CardPlan:
     used = {user.gpu_uuid for user in users}
+    by_grants = {user.gpu_uuid for user in users if user.is_made_for}
     if entry.layout == DYNAMIC:
-        doomed: Sequence[MigInstance] = card.instances
+        doomed: Sequence[MigInstance] = [one for one in card.instances if one.uuid not in by_grants]
         made: Sequence[Place] = ()
     elif table is None or _has_already(card, entry, table):
         doomed, made = (), ()
@@ -251,7 +254,11 @@ def _cut_anew(card: PhysicalGpu, entry: WantedCard, table: MigTable | None, user
     steps = [_destroyed(instance, _why_doomed(entry)) for instance in doomed]
     steps += [_created(place) for place in made]
     concerned = {instance.uuid for instance in doomed} | ({card.uuid} if steps else set())
-    return CardPlan(card, entry, tuple(steps), _in_the_way(concerned, users))
+    if entry.layout == DYNAMIC:
+        others = [user for user in users if user.gpu_uuid != card.uuid or not user.is_made_for]
+        return CardPlan(card, entry, tuple(steps), _in_the_way(concerned, others))
+    # an instance that was made for a grant goes with it: it cannot become a part of a layout that stays
+    return CardPlan(card, entry, tuple(steps), _in_the_way(concerned | (by_grants & {card.uuid}), users))
 
 
 def _has_already(card: PhysicalGpu, entry: WantedCard, table: MigTable) -> bool:

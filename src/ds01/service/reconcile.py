@@ -30,6 +30,7 @@ REFUSED_START_GRACE = timedelta(seconds=10)
 
 RowHandler = Callable[[Action, ContainerRow], Awaitable[None]]
 Handler = Callable[[Action], Awaitable[None]]
+Keeper = Callable[[], Awaitable[object]]
 
 
 class Reconciler:
@@ -56,6 +57,7 @@ class Reconciler:
         self._presence = presence
         self._adopter = Adopter(world, limits, adoption)
         self._stops_refused = adoption.only_uid is None
+        self._keepers: tuple[Keeper, ...] = ()
         self._row_handlers: dict[ActionKind, RowHandler] = {
             ActionKind.UNDO_CREATION: self._undo_creation,
             ActionKind.COMPLETE_CREATION: self._complete_creation,
@@ -70,6 +72,10 @@ class Reconciler:
             ActionKind.REMOVE_HELPER: self._remove_helper,
         }
 
+    def keep(self, *keepers: Keeper) -> None:
+        """Let others repair what is theirs after every run."""
+        self._keepers += keepers
+
     async def run(self) -> list[Action]:
         """Do everything that is to be done now and return it. One failing object does not stop the others.
 
@@ -82,6 +88,11 @@ class Reconciler:
                 await self._apply(action)
             except Ds01Error as failure:
                 log.warning("reconcile: %s of %s failed: %s", action.kind, action.engine_id or action.nonce, failure)
+        for keeper in self._keepers:
+            try:
+                await keeper()
+            except Ds01Error as failure:
+                log.warning("reconcile: %s", failure)
         return actions
 
     async def plan(self) -> list[Action]:

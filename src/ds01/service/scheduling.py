@@ -75,6 +75,11 @@ class Scheduling:
         """How often the queue was served in this process: what was worked out before a round is out of date."""
 
     @property
+    def observer(self) -> Observer:
+        """Looks at engine and devices."""
+        return self._observer
+
+    @property
     def policy(self) -> Policy:
         """The policy in force."""
         return self._limits.policy
