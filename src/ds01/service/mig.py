@@ -25,7 +25,8 @@ from ds01.domain.mig_layout import (
     plan_return,
     state_of,
 )
-from ds01.errors import BackendError, ConflictError, Ds01Error
+from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError
+from ds01.service.completion import complete
 from ds01.service.dynamic_instances import DynamicInstances, Tables
 from ds01.service.mig_change import read_changes, write_changes
 from ds01.service.observation import Observation, Observer, granted_rows
@@ -68,12 +69,15 @@ class MigService:
         return self._plan(wanted, await self._look())
 
     async def apply(self, wanted: Sequence[WantedCard], *, actor_uid: int) -> tuple[CardPlan, ...]:
-        """Make the cards as they are wanted, and return what was done.
+        """Make the cards as they are wanted, and return what was done. A cancellation waits for the end.
 
         Raises:
             ConflictError: Somebody is in the way; who is said, and nothing was changed.
             BackendError: A step failed; the card is as it was, those before it in the plan are as they are wanted.
         """
+        return await complete(self._apply(wanted, actor_uid))
+
+    async def _apply(self, wanted: Sequence[WantedCard], actor_uid: int) -> tuple[CardPlan, ...]:
         async with self._instances.turn:
             plans = self._plan(wanted, await self._look())
             _require_nobody_in_the_way(plans)
@@ -199,12 +203,16 @@ class MigService:
         if before is None:
             return
         is_back, problem = False, ""
+        lost: list[str] = []
         try:
             look = await self._look()
             card = find_card(look.observation.inventory, card_uuid)
             for step in plan_return(card, before, look.users) if card is not None else ():
-                await self._take(card_uuid, step)
-            is_back = True
+                try:
+                    await self._take(card_uuid, step)
+                except InvalidRequestError as impossible:  # nobody can make it any more: the rest is put back
+                    lost.append(impossible.message)
+            is_back, problem = True, " ".join(lost)
         except Ds01Error as failure:
             problem = failure.message
             log.warning("the layout of %s could not be put back: %s", card_uuid, failure)

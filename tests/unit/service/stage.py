@@ -11,7 +11,7 @@ from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services, build_services
 from ds01.domain import label
 from ds01.domain.access import Caller
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
+from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
 from ds01.domain.limit import Limits
 from ds01.domain.policy import Policy
 from ds01.domain.request import GpuRequest
@@ -185,6 +185,19 @@ class TrappedDevices(FakeDevices):
 
     async def read_processes(self) -> list[GpuProcess]:
         return await self._pass("devices processes", super().read_processes())
+
+    async def set_mig_mode(self, card_uuid: str, *, enabled: bool) -> None:
+        await self._pass("devices mode", super().set_mig_mode(card_uuid, enabled=enabled))
+        self.trap.pass_("devices mode done")
+
+    async def create_instance(self, card_uuid: str, profile: str, start: int) -> MigInstance:
+        made = await self._pass("devices create", super().create_instance(card_uuid, profile, start))
+        self.trap.pass_("devices create done")
+        return made
+
+    async def destroy_instance(self, mig_uuid: str) -> None:
+        await self._pass("devices destroy", super().destroy_instance(mig_uuid))
+        self.trap.pass_("devices destroy done")
 
     async def _pass(self, step: str, reading: Coroutine[Any, Any, Result]) -> Result:
         try:
