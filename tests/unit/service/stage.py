@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -173,7 +173,7 @@ class TrappedStore(MemoryStore):
 
 
 class TrappedDevices(FakeDevices):
-    """Every reading is a step."""
+    """Every call is a step, and its answer another."""
 
     trap: Trap
 
@@ -188,24 +188,20 @@ class TrappedDevices(FakeDevices):
 
     async def set_mig_mode(self, card_uuid: str, *, enabled: bool) -> None:
         await self._pass("devices mode", super().set_mig_mode(card_uuid, enabled=enabled))
-        self.trap.pass_("devices mode done")
 
     async def create_instance(self, card_uuid: str, profile: str, start: int) -> MigInstance:
-        made = await self._pass("devices create", super().create_instance(card_uuid, profile, start))
-        self.trap.pass_("devices create done")
-        return made
+        return await self._pass("devices create", super().create_instance(card_uuid, profile, start))
 
     async def destroy_instance(self, mig_uuid: str) -> None:
         await self._pass("devices destroy", super().destroy_instance(mig_uuid))
-        self.trap.pass_("devices destroy done")
 
     async def _pass(self, step: str, reading: Coroutine[Any, Any, Result]) -> Result:
-        try:
+        with closing(reading):
             self.trap.pass_(step)
             await asyncio.sleep(0)
-            return await reading
-        finally:
-            reading.close()
+            result = await reading
+        self.trap.pass_(f"{step} done")
+        return result
 
 
 class TrappedDirectories(FakeDirectories):
