@@ -22,24 +22,30 @@ class Account:
         gpus: Devices now.
         gpu_equivalents: Compute now.
         items: End, devices and compute of everything that is held.
+        later: What is still held at a moment, as far as somebody asked.
     """
 
     gpus: int = 0
     gpu_equivalents: float = 0.0
     items: list[tuple[int, int, float]] = field(default_factory=list)
+    later: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def add(self, end: int, gpus: int, gpu_equivalents: float) -> None:
         """Count something that is held until `end`."""
         self.gpus += gpus
         self.gpu_equivalents += gpu_equivalents
         self.items.append((end, gpus, gpu_equivalents))
+        self.later.clear()
 
     def at(self, tick: int) -> tuple[int, float]:
         """Return devices and compute that are still held at a moment."""
         if tick <= 0:
             return self.gpus, self.gpu_equivalents
-        left = [(gpus, equivalents) for end, gpus, equivalents in self.items if end > tick]
-        return sum(gpus for gpus, _ in left), sum(equivalents for _, equivalents in left)
+        known = self.later.get(tick)
+        if known is None:
+            left = [(gpus, equivalents) for end, gpus, equivalents in self.items if end > tick]
+            known = self.later[tick] = (sum(gpus for gpus, _ in left), sum(equivalents for _, equivalents in left))
+        return known
 
 
 _NOTHING = Account()

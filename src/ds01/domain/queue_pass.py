@@ -4,11 +4,11 @@ EASY: those who fit start in the order of the queue; the first who does not fit 
 sure; others start before it only if it, every other promise and every reservation can still be kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ds01.domain.board import Hold, holds_of
-from ds01.domain.choice import Chosen, Score, choose, sets
+from ds01.domain.choice import UNLIMITED, Chosen, Score, choose, sets
 from ds01.domain.commitment import Commitments
 from ds01.domain.ledger import ledger_of
 from ds01.domain.option import Grid, Options, Values
@@ -18,6 +18,7 @@ from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
 from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, add, moment, pieces_of, ticks
 from ds01.domain.waiting import Waiting
 
+LATER_THAN_NEVER = NEVER + 1
 MOST_TRIES = 24
 """Sets that are tried for one request beside everything that must be kept."""
 
@@ -42,7 +43,9 @@ class QueuePass:
         self.promises: dict[str, datetime] = {}
         self.order = order_of(situation)
         self._guard: list[int] | None = None
-        self._failed: dict[tuple[int, float], int] = {}
+        self._known: dict[object, dict[tuple[object, ...], Options | None]] = {}
+        self._options: dict[int, dict[tuple[object, ...], Options | None]] = {}
+        self._failed: dict[int, int] = {}
         self._busy: dict[int, list[int]] = {}
         self._granted: set[str] = set()
 
@@ -53,10 +56,7 @@ class QueuePass:
             if waiting.reservation is not None and waiting.request.count:
                 self._start_inside(waiting)
         behind = self._in_order()
-        for waiting in behind:
-            if waiting.promised_at is not None:
-                self._start(waiting)
-        for waiting in passing_order(other for other in behind if other.promised_at is None):
+        for waiting in self._who_may_pass(behind):
             self._start(waiting)
         left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
         promises = {key: found for key, found in self.promises.items() if key not in self._granted}
@@ -93,11 +93,52 @@ class QueuePass:
 
     def options(self, waiting: Waiting) -> Options | None:
         """Return what satisfies a request, or None if the machine has too little of it now."""
+        known = self._options.get(waiting.uid)
+        if known is None:
+            known = self._options[waiting.uid] = self._known_for(waiting.uid)
+        request = waiting.request
+        key: tuple[object, ...] = (request.kind, request.count, request.memory_bytes)
+        if waiting.gpu_uuids or self.shared is not None:
+            key = (*key, waiting.gpu_uuids, waiting.is_exclusive, waiting.priority)
+        if key in known:
+            return known[key]
         person = self.situation.people.get(waiting.uid)
-        if person is None:
-            return None
-        options = self.grid.options(self.grid.wish_of(waiting, person.limits.values))
-        return options if self.grid.most(options) >= options.count else None
+        options = None
+        if person is not None:
+            options = self.grid.options(self.grid.wish_of(waiting, person.limits.values))
+            options = options if self.grid.most(options) >= options.count else None
+        known[key] = options
+        return options
+
+    def _known_for(self, uid: int) -> dict[tuple[object, ...], Options | None]:
+        """Return what is known of requests, which is the same for all users with the same rules about devices."""
+        person = self.situation.people.get(uid)
+        rules = None if person is None else (person.limits.values.allow_full_gpu, person.limits.values.gpu_preference)
+        return self._known.setdefault(rules, {})
+
+    def _who_may_pass(self, behind: Iterable[Waiting]) -> list[Waiting]:
+        """Return those who are worth a try: first those with a promise, then the shortest.
+
+        Where nothing is free for a request, it is the same for all that are equal to it: they are left out at once.
+        """
+        promised, others = [], []
+        taken = self.future.timeline.busy(0, 1)
+        is_worth: dict[int, bool] = {}
+        for waiting in behind:
+            if waiting.promised_at is not None:
+                promised.append(waiting)
+                continue
+            options = self.options(waiting)
+            if options is None:
+                if not waiting.request.count:
+                    others.append(waiting)
+                continue
+            key = id(options)
+            if key not in is_worth:
+                is_worth[key] = choose(self.grid, options, taken, score=self._score(waiting)) is not None
+            if is_worth[key]:
+                others.append(waiting)
+        return promised + passing_order(others)
 
     def _in_order(self) -> list[Waiting]:
         """Start those who fit, up to the first that does not; return those behind it who may try to pass."""
@@ -127,16 +168,16 @@ class QueuePass:
         if waiting.id in self._granted or not self._is_due(waiting):
             return False
         end = add(0, self.length(waiting))
+        options = self.options(waiting)
+        if waiting.request.count and (options is None or self._has_failed(waiting, options, end)):
+            return False
         room = self.ledger.room(waiting, end)
         if room is None:
             return False
-        if not waiting.request.count:
+        if options is None or not waiting.request.count:
             self._record(waiting, (), end)
             return True
-        options = self.options(waiting)
-        if options is None:
-            return False
-        own = self.kept.release(waiting.id)
+        own = self.kept.release(waiting.id) if waiting.id in self.promises else None
         if own is not None:
             self._forget()
         chosen = self._find(waiting, options, end, room)
@@ -148,20 +189,21 @@ class QueuePass:
         self._record(waiting, chosen, end)
         return True
 
+    def _has_failed(self, waiting: Waiting, options: Options, end: int) -> bool:
+        """Tell whether an equal request that is no longer found no place: what is taken since only made it worse."""
+        return self._failed.get(id(options), LATER_THAN_NEVER) <= end and waiting.id not in self.promises
+
     def length(self, waiting: Waiting) -> int:
         """Return how long a grant holds its devices at most, from its start."""
         return NEVER if waiting.time_limit is None else ticks(waiting.time_limit) + self.margin
 
     def _find(self, waiting: Waiting, options: Options, end: int, room: float) -> Chosen | None:
-        key = (id(options), room)
-        if self._failed.get(key, NEVER + 1) <= end:
-            return None
         score = self._score(waiting)
         chosen = choose(self.grid, options, self._busy_until(end), budget=room, score=score)
         if chosen is None and (self.future.commitments or self.soft is not None):
             chosen = self._find_beside(options, end, room, score)
-        if chosen is None:
-            self._failed[key] = end
+        if chosen is None and (room == UNLIMITED or self._find(waiting, options, end, UNLIMITED) is None):
+            self._failed[id(options)] = end
         return chosen
 
     def _busy_until(self, end: int) -> list[int]:
