@@ -18,17 +18,13 @@ class FairShare:
         self._groups = {name: rules.recent_use_s / max(rules.shares, 1e-9) for name, rules in groups.items()}
         self._usual = _mean(self._people.values())
         self._usual_of_groups = _mean(self._groups.values())
-        self._known: dict[tuple[int, str], float] = {}
 
     def of(self, uid: int, group: str) -> float:
         """Return the share of a user, 0 to 1: the user's own part, and the group's where it has rules."""
-        known = self._known.get((uid, group))
-        if known is None:
-            known = _little(self._people.get(uid, 0.0), self._usual)
-            if group in self._groups:
-                known = (known + _little(self._groups[group], self._usual_of_groups)) / 2
-            self._known[uid, group] = known
-        return known
+        share = _little(self._people.get(uid, 0.0), self._usual)
+        if group in self._groups:
+            share = (share + _little(self._groups[group], self._usual_of_groups)) / 2
+        return share
 
 
 def _mean(uses: Iterable[float]) -> float:
@@ -44,16 +40,18 @@ def order_of(situation: Situation) -> list[Waiting]:
     """Return those who wait in the order in which they are served. Who has given up is not among them."""
     now = situation.now
     weights = situation.rules.weights
-    fair = FairShare(situation.people, situation.groups)
+    fair, shares = FairShare(situation.people, situation.groups), dict[tuple[int, str], float]()
     priority, age, share = weights.priority / 100, weights.age_per_hour / HOUR_S, weights.fair_share
     first: list[tuple[int, datetime, float, datetime, str, Waiting]] = []
     keyed: list[tuple[float, datetime, str, Waiting]] = []
     for waiting in situation.waiting:
         if waiting.gives_up_at is not None and waiting.gives_up_at <= now:
             continue
-        queued_at = waiting.queued_at
-        score = priority * waiting.priority + age * (now - queued_at).total_seconds()
-        score += share * fair.of(waiting.uid, waiting.group)
+        queued_at, owner = waiting.queued_at, (waiting.uid, waiting.group)
+        fair_share = shares.get(owner)
+        if fair_share is None:
+            fair_share = shares[owner] = share * fair.of(*owner)
+        score = priority * waiting.priority + age * (now - queued_at).total_seconds() + fair_share
         if waiting.promised_at is not None:
             first.append((PROMISED_PLACE, waiting.promised_at, -score, queued_at, waiting.id, waiting))
         elif waiting.moved_to is not None:
@@ -65,10 +63,6 @@ def order_of(situation: Situation) -> list[Waiting]:
     return [item[5] for item in first] + [item[3] for item in keyed]
 
 
-def passing_order(behind: Iterable[Waiting]) -> list[Waiting]:
-    """Return those behind the first in the order in which they may pass it: the shortest time limit first."""
-    return sorted(behind, key=_shortest)  # who is as long as another keeps its place behind it
-
-
-def _shortest(waiting: Waiting) -> timedelta:
+def passing_rank(waiting: Waiting) -> timedelta:
+    """Return what decides who passes the first: the shortest time limit; who is as long keeps its place behind it."""
     return waiting.time_limit or timedelta.max

@@ -5,20 +5,23 @@ sure; others start before it only if it, every other promise and every reservati
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 
 from ds01.domain.board import Hold, holds_of
 from ds01.domain.choice import UNLIMITED, Chosen, Score, choose, sets
 from ds01.domain.commitment import Commitments
 from ds01.domain.ledger import ledger_of
 from ds01.domain.option import Grid, Options, Values
-from ds01.domain.queue_order import order_of, passing_order
+from ds01.domain.queue_order import order_of, passing_rank
 from ds01.domain.sharing import SharedUse
 from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
 from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, add, moment, pieces_of, ticks
 from ds01.domain.waiting import Waiting
 
 LATER_THAN_NEVER = NEVER + 1
+Crowd = list[tuple[timedelta, int, Waiting]]
+"""Requests that ask for the same, as a heap: time limit, place in the order, request."""
 MOST_TRIES = 24
 """Sets that are tried for one request beside everything that must be kept."""
 
@@ -56,8 +59,7 @@ class QueuePass:
             if waiting.reservation is not None and waiting.request.count:
                 self._start_inside(waiting)
         behind = self._in_order()
-        for waiting in self._who_may_pass(behind):
-            self._start(waiting)
+        self._let_pass(behind)
         left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
         promises = {key: found for key, found in self.promises.items() if key not in self._granted}
         return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
@@ -116,29 +118,52 @@ class QueuePass:
         rules = None if person is None else (person.limits.values.allow_full_gpu, person.limits.values.gpu_preference)
         return self._known.setdefault(rules, {})
 
-    def _who_may_pass(self, behind: Iterable[Waiting]) -> list[Waiting]:
-        """Return those who are worth a try: first those with a promise, then the shortest.
+    def _let_pass(self, behind: Iterable[Waiting]) -> None:
+        """Start whom nothing holds up: first those with a promise, then the shortest, who is as long in the order.
 
-        Where nothing is free for a request, it is the same for all that are equal to it: they are left out at once.
+        Equal requests are together: once nothing is left for one, there is nothing for those that are no shorter.
         """
-        promised, others = [], []
+        promised, crowds = self._crowds(behind)
+        for waiting in promised:
+            self._start(waiting)
+        nearest = [(crowd[0], number) for number, crowd in enumerate(crowds)]
+        heapify(nearest)
+        while nearest:
+            (_, _, waiting), number = heappop(nearest)
+            heappop(crowds[number])
+            is_hopeless = not self._start(waiting) and self._is_hopeless(waiting)
+            if crowds[number] and not is_hopeless:
+                heappush(nearest, (crowds[number][0], number))
+
+    def _crowds(self, behind: Iterable[Waiting]) -> tuple[list[Waiting], list[Crowd]]:
+        """Return those with a promise, and the others by what they ask for; without those for whom nothing is free."""
         taken = self.future.timeline.busy(0, 1)
-        is_worth: dict[int, bool] = {}
-        for waiting in behind:
+        promised: list[Waiting] = []
+        found: dict[int, Crowd | None] = {}
+        for place, waiting in enumerate(behind):
             if waiting.promised_at is not None:
                 promised.append(waiting)
                 continue
             options = self.options(waiting)
-            if options is None:
-                if not waiting.request.count:
-                    others.append(waiting)
-                continue
             key = id(options)
-            if key not in is_worth:
-                is_worth[key] = choose(self.grid, options, taken, score=self._score(waiting)) is not None
-            if is_worth[key]:
-                others.append(waiting)
-        return promised + passing_order(others)
+            if key not in found:
+                found[key] = [] if self._is_free(waiting, options, taken) else None
+            crowd = found[key]
+            if crowd is not None:
+                crowd.append((passing_rank(waiting), place, waiting))
+        crowds = [crowd for crowd in found.values() if crowd]
+        for crowd in crowds:
+            heapify(crowd)
+        return promised, crowds
+
+    def _is_free(self, waiting: Waiting, options: Options | None, taken: Sequence[int]) -> bool:
+        if options is None:
+            return not waiting.request.count
+        return choose(self.grid, options, taken, score=self._score(waiting)) is not None
+
+    def _is_hopeless(self, waiting: Waiting) -> bool:
+        options = self.options(waiting)
+        return options is not None and id(options) in self._failed
 
     def _in_order(self) -> list[Waiting]:
         """Start those who fit, up to the first that does not; return those behind it who may try to pass."""
