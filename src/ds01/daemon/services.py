@@ -11,6 +11,7 @@ from ds01.service.bell import Bell
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService, Marks
+from ds01.service.deadlines import DeadlineService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
@@ -46,6 +47,7 @@ class Services:
     scheduling: Scheduling
     starter: Starter
     allocations: AllocationService
+    deadlines: DeadlineService
     bell: Bell
 
 
@@ -130,6 +132,7 @@ def build_services(
         presence=presence,
         reconciler=reconciler,
     )
+    deadlines = DeadlineService(world, allocations=allocations, limits=limits, presence=presence, bell=bell)
     queue = QueueService(
         world,
         scheduling=scheduling,
@@ -154,5 +157,6 @@ def build_services(
         scheduling=scheduling,
         starter=starter,
         allocations=allocations,
+        deadlines=deadlines,
         bell=bell,
     )
