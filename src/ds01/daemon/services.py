@@ -22,6 +22,7 @@ from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
+from ds01.service.reservations import ReservationService
 from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
 from ds01.service.situation import plain_boards
@@ -48,6 +49,7 @@ class Services:
     starter: Starter
     allocations: AllocationService
     deadlines: DeadlineService
+    reservations: ReservationService
     bell: Bell
 
 
@@ -143,6 +145,9 @@ def build_services(
         observer=observer,
         bell=bell,
     )
+    reservations = ReservationService(
+        world, scheduling=scheduling, starter=starter, limits=limits, observer=observer, bell=bell
+    )
     return Services(
         containers=containers,
         creation=creation,
@@ -158,5 +163,6 @@ def build_services(
         starter=starter,
         allocations=allocations,
         deadlines=deadlines,
+        reservations=reservations,
         bell=bell,
     )
