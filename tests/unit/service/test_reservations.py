@@ -140,8 +140,9 @@ async def test_what_stands_in_the_way_is_listed() -> None:
     await create(stage, "endless", None)
     with pytest.raises(ConflictError, match="endless") as caught:
         await reserve(stage)
-    [conflict] = caught.value.details["conflicts"]  # type: ignore[misc]  # a list of documents
-    assert (conflict["what"], conflict["gpu"], conflict["end_at"]) == ("grant", "GPU-0", None)
+    conflicts = caught.value.details["conflicts"]
+    assert isinstance(conflicts, list)
+    assert [(item["what"], item["gpu"], item["end_at"]) for item in conflicts] == [("grant", "GPU-0", None)]
     await stage.remove("endless", caller=BOB_CALLER, force=True)
     await reserve(stage)
     with pytest.raises(ConflictError, match="demo"):
