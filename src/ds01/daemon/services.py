@@ -12,6 +12,7 @@ from ds01.service.bell import Bell
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService, Marks
+from ds01.service.deadlines import DeadlineService
 from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
@@ -24,6 +25,7 @@ from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
+from ds01.service.reservations import ReservationService
 from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
 from ds01.service.situation import mig_boards
@@ -49,6 +51,8 @@ class Services:
     scheduling: Scheduling
     starter: Starter
     allocations: AllocationService
+    deadlines: DeadlineService
+    reservations: ReservationService
     bell: Bell
     mig: MigService
     instances: DynamicInstances
@@ -138,6 +142,7 @@ def build_services(
         presence=presence,
         reconciler=reconciler,
     )
+    deadlines = DeadlineService(world, allocations=allocations, limits=limits, presence=presence, bell=bell)
     queue = QueueService(
         world,
         scheduling=scheduling,
@@ -147,6 +152,9 @@ def build_services(
         limits=limits,
         observer=observer,
         bell=bell,
+    )
+    reservations = ReservationService(
+        world, scheduling=scheduling, starter=starter, limits=limits, observer=observer, bell=bell
     )
     return Services(
         containers=containers,
@@ -162,6 +170,8 @@ def build_services(
         scheduling=scheduling,
         starter=starter,
         allocations=allocations,
+        deadlines=deadlines,
+        reservations=reservations,
         bell=bell,
         mig=mig,
         instances=instances,
