@@ -14,9 +14,11 @@ from ds01.adapters.linux.directories import LinuxDirectories
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
+from ds01.daemon.boot import read_boot
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
+from ds01.daemon.device_loop import DeviceLoop
 from ds01.daemon.event_documents import names_of
 from ds01.daemon.export import EventExport
 from ds01.daemon.feed import AnnouncingStore, EventFeed
@@ -46,6 +48,7 @@ class Daemon:
         relay: Open streams.
         reconcile: The loop that repairs.
         events: The loop that follows the engine.
+        devices: The loop that follows the devices.
         watch: The loop that looks after the daemon itself.
         export: The loop that appends events to their file.
         feed: Rings when something was recorded.
@@ -57,6 +60,7 @@ class Daemon:
     relay: StreamRelay
     reconcile: ReconcileLoop
     events: EventLoop
+    devices: DeviceLoop
     watch: WatchLoop
     export: EventExport
     feed: EventFeed
@@ -126,6 +130,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         seal_key=key,
         only_uid=only_uid,
         timezone=read_timezone(),
+        boot=read_boot(),
     )
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
@@ -145,7 +150,8 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         leave=leave,
     )
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
-    return Daemon(server, relay, reconcile, events, watch, export, feed, world, policy)
+    devices = DeviceLoop(world.devices, services.upkeep, world.clock, reconcile.wake)
+    return Daemon(server, relay, reconcile, events, devices, watch, export, feed, world, policy)
 
 
 async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:

@@ -17,6 +17,7 @@ from ds01.domain.policy import Policy
 from ds01.domain.queue import QueueEntry, QueueState
 from ds01.domain.reservation_life import in_force, merged, policy_reservations
 from ds01.domain.situation import GroupRules, Person, Situation
+from ds01.domain.topology import near_cards
 from ds01.service.observation import Observation
 from ds01.service.ports import StoreTransaction
 
@@ -57,9 +58,22 @@ class View:
     admins: frozenset[int] = field(default_factory=frozenset)
 
 
-def plain_boards(policy: Callable[[], Policy]) -> Boards:
+Unusable = Callable[[StoreTransaction, Inventory], Mapping[str, str]]
+"""Returns why devices must not be granted now, by UUID, see `UpkeepService.unusable`."""
+
+
+def plain_boards(policy: Callable[[], Policy], unusable: Unusable) -> Boards:
     """Return what makes boards of existing devices only."""
-    return lambda _transaction, inventory: board_of(inventory, shares=policy().site.sharing.max_containers_per_gpu)
+
+    def make(transaction: StoreTransaction, inventory: Inventory) -> Board:
+        return board_of(
+            inventory,
+            unusable=unusable(transaction, inventory),
+            shares=policy().site.sharing.max_containers_per_gpu,
+            near=near_cards(inventory),
+        )
+
+    return make
 
 
 def situation_in(transaction: StoreTransaction, view: View) -> tuple[Situation, dict[str, QueueEntry]]:

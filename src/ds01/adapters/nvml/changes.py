@@ -93,7 +93,7 @@ def destroy_instance(mig_uuid: str) -> bool:
     """
     mig = _handle(mig_uuid, f"There is no MIG device {mig_uuid}.")
     card = ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", mig)
-    pids = [process.pid for process in list_processes(mig)]
+    pids = [process.pid for process, _ in list_processes(mig)]
     if pids:
         raise RefusedError("conflict", f"The MIG device {mig_uuid} is in use by {_named(pids)}.", _hint_for(pids))
     instance = ask("nvmlDeviceGetGpuInstanceById", card, ask("nvmlDeviceGetGpuInstanceId", mig))
@@ -124,7 +124,7 @@ def _require_unused(handle: Handle, index: int, *, is_cut: bool) -> None:
         raise RefusedError(
             "conflict", f"GPU {index} has MIG instances.", f"Destroy them first: `nvidia-smi mig -i {index} -dci`."
         )
-    pids = [process.pid for process in list_processes(handle)]
+    pids = [process.pid for process, _ in list_processes(handle)]
     if pids:
         raise RefusedError("conflict", f"GPU {index} is in use by {_named(pids)}.", _hint_for(pids))
 

@@ -116,16 +116,16 @@ def _processes_on_card(handle: Handle) -> list[ProcessAnswer]:
     for mig_uuid, mig in migs:
         ids = int(ask("nvmlDeviceGetGpuInstanceId", mig)), int(ask("nvmlDeviceGetComputeInstanceId", mig))
         uuid_of_instance[ids] = mig_uuid
-        for process in list_processes(mig):
-            found[process.pid, mig_uuid] = _describe_process(process, mig_uuid)
-    for process in _processes_of_all_instances(handle) if migs else list_processes(handle):
+        for process, is_compute in list_processes(mig):
+            found.setdefault((process.pid, mig_uuid), _describe_process(process, mig_uuid, is_compute=is_compute))
+    for process, is_compute in _processes_of_all_instances(handle) if migs else list_processes(handle):
         ids = (process.gpuInstanceId, process.computeInstanceId)
         place = uuid if ids[0] == _NO_INSTANCE else uuid_of_instance.get(ids, uuid)
-        found.setdefault((process.pid, place), _describe_process(process, place))
+        found.setdefault((process.pid, place), _describe_process(process, place, is_compute=is_compute))
     return list(found.values())
 
 
-def _processes_of_all_instances(handle: Handle) -> list[Any]:
+def _processes_of_all_instances(handle: Handle) -> list[tuple[Any, bool]]:
     """Ask a card in MIG mode for everybody's processes, which drivers grant to root only.
 
     It finds those in instances that exist no more; the others were found at their instances.
@@ -138,15 +138,16 @@ def _processes_of_all_instances(handle: Handle) -> list[Any]:
         raise
 
 
-def list_processes(handle: Handle) -> list[Any]:
-    """Return compute, graphics and MPS processes; a kind that the driver does not know has none."""
+def list_processes(handle: Handle) -> list[tuple[Any, bool]]:
+    """Return every process and whether it computes, those that do first; a kind not known to a driver has none."""
     return [
-        process
-        for kind in ("Compute", "Graphics", "MPSCompute")
+        (process, kind != "Graphics")
+        for kind in ("Compute", "MPSCompute", "Graphics")
         for process in ask_optional(f"nvmlDeviceGet{kind}RunningProcesses", handle) or []
     ]
 
 
-def _describe_process(process: Any, uuid: str) -> ProcessAnswer:  # noqa: ANN401 - a struct of the untyped binding
+def _describe_process(process: Any, uuid: str, *, is_compute: bool) -> ProcessAnswer:  # noqa: ANN401 - a struct
     memory = process.usedGpuMemory
-    return ProcessAnswer(pid=int(process.pid), gpu_uuid=uuid, memory_bytes=None if memory is None else int(memory))
+    memory_bytes = None if memory is None else int(memory)
+    return ProcessAnswer(pid=int(process.pid), gpu_uuid=uuid, memory_bytes=memory_bytes, is_compute=is_compute)

@@ -134,6 +134,7 @@ class ProcessAnswer(TypedDict):
     pid: int
     gpu_uuid: str
     memory_bytes: int | None
+    is_compute: bool
 
 
 class ProcessesAnswer(TypedDict):
