@@ -31,6 +31,7 @@ from ds01.service.sessions import SessionService
 from ds01.service.situation import mig_boards
 from ds01.service.starting import Starter
 from ds01.service.takeover import TakeoverService
+from ds01.service.upkeep import UpkeepService
 from ds01.service.usage import UsageService
 
 
@@ -56,6 +57,7 @@ class Services:
     bell: Bell
     mig: MigService
     instances: DynamicInstances
+    upkeep: UpkeepService
 
 
 def build_services(
@@ -66,6 +68,7 @@ def build_services(
     seal_key: bytes,
     only_uid: int | None,
     timezone: str = "",
+    boot: str = "",
 ) -> Services:
     """Return the use cases for a world. Tests build them with fakes by the same function.
 
@@ -76,11 +79,13 @@ def build_services(
         seal_key: The daemon's secret.
         only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
         timezone: The machine's, for `TZ` inside containers; empty: unknown.
+        boot: The kernel's name of the present boot; empty: unknown.
     """
     observer = Observer(world.engine, world.devices)
     helpers = HelperContainers(world.engine, world.clock)
     limits = LimitService(helpers, policy, world.accounts)
     bell = Bell()
+    upkeep = UpkeepService(world, bell, boot=boot)
     allocations = AllocationService(
         world.store,
         world.clock,
@@ -92,7 +97,7 @@ def build_services(
         observer=observer,
         limits=limits,
         people=People(limits, world.clock),
-        boards=mig_boards(policy, OnDemandCards(table_of_card)),
+        boards=mig_boards(policy, upkeep.unusable, OnDemandCards(table_of_card)),
     )
     presence = Presence()
     reconciler = Reconciler(
@@ -129,7 +134,7 @@ def build_services(
         marks=Marks(seal_key, timezone),
     )
     sessions = SessionService(world.engine, containers, limits, world.accounts)
-    usage = UsageService(world, observer, containers)
+    usage = UsageService(world, observer, containers, upkeep)
     offers = CatalogueService(world.engine, world.devices, images, catalogue)
     takeover = TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid)
     leftovers = LeftoverService(world, containers, presence)
@@ -175,4 +180,5 @@ def build_services(
         bell=bell,
         mig=mig,
         instances=instances,
+        upkeep=upkeep,
     )

@@ -236,11 +236,13 @@ class GpuProcess:
         pid: Process id on the host.
         gpu_uuid: Whole device or MIG instance it runs on.
         memory_bytes: Device memory it uses; None if the driver does not say.
+        is_compute: It computes; False: it only draws.
     """
 
     pid: int
     gpu_uuid: str
     memory_bytes: int | None
+    is_compute: bool = True
 
 
 def schedulable_gpus(inventory: Inventory) -> tuple[Gpu, ...]:

@@ -12,6 +12,8 @@ class DeviceEventKind(StrEnum):
     """An error that the driver writes to the kernel's log."""
     ECC = "ecc"
     """A memory error that could not be corrected."""
+    HEALTH = "health"
+    """What the card says of its own health has changed; the next inventory says how."""
     MIG_CHANGED = "mig_changed"
     """Instances were made or destroyed, or the mode was changed."""
     LOST = "lost"

@@ -17,6 +17,7 @@ from ds01.domain.policy import Policy
 from ds01.domain.queue import QueueEntry, QueueState
 from ds01.domain.reservation_life import in_force, merged, policy_reservations
 from ds01.domain.situation import GroupRules, Person, Situation
+from ds01.domain.topology import near_cards
 from ds01.service.dynamic_instances import OnDemandCards
 from ds01.service.mig_change import changing_cards
 from ds01.service.observation import Observation
@@ -59,21 +60,25 @@ class View:
     admins: frozenset[int] = field(default_factory=frozenset)
 
 
-def plain_boards(policy: Callable[[], Policy]) -> Boards:
-    """Return what makes boards of existing devices only."""
-    return lambda _transaction, inventory: board_of(inventory, shares=policy().site.sharing.max_containers_per_gpu)
+Unusable = Callable[[StoreTransaction, Inventory], Mapping[str, str]]
+"""Returns why devices must not be granted now, by UUID, see `UpkeepService.unusable`."""
 
 
-def mig_boards(policy: Callable[[], Policy], on_demand: OnDemandCards) -> Boards:
+def mig_boards(policy: Callable[[], Policy], unusable: Unusable, on_demand: OnDemandCards) -> Boards:
     """Return what makes boards with the cards whose instances are made by grants, and without those being cut anew."""
 
-    def board(transaction: StoreTransaction, inventory: Inventory) -> Board:
+    def make(transaction: StoreTransaction, inventory: Inventory) -> Board:
         dynamic, tables = on_demand.find(transaction, inventory)
-        shares = policy().site.sharing.max_containers_per_gpu
-        made = board_of(inventory, drained=changing_cards(transaction), dynamic=dynamic, shares=shares)
-        return replace(made, tables=tables)
+        board = board_of(
+            inventory,
+            unusable={**unusable(transaction, inventory), **changing_cards(transaction)},
+            dynamic=dynamic,
+            shares=policy().site.sharing.max_containers_per_gpu,
+            near=near_cards(inventory),
+        )
+        return replace(board, tables=tables)
 
-    return board
+    return make
 
 
 def situation_in(transaction: StoreTransaction, view: View) -> tuple[Situation, dict[str, QueueEntry]]:
