@@ -25,7 +25,7 @@ from ds01.domain.mig_layout import (
     plan_return,
     state_of,
 )
-from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError
+from ds01.errors import ConflictError, Ds01Error, InvalidRequestError
 from ds01.service.completion import complete
 from ds01.service.dynamic_instances import DynamicInstances, Tables
 from ds01.service.mig_change import read_changes, write_changes
@@ -258,8 +258,7 @@ def _require_nobody_in_the_way(plans: Sequence[CardPlan]) -> None:
 
 
 def _failed(card: PhysicalGpu, failure: Ds01Error) -> Ds01Error:
-    kind = type(failure) if isinstance(failure, BackendError | ConflictError) else BackendError
-    return kind(
+    return type(failure)(
         f"GPU {card.index} was not changed: {failure.message}",
         hint=failure.hint or "What is there now: ds01 gpus; what was undone: ds01 events 'mig.*'",
     )
