@@ -23,6 +23,7 @@ from ds01.service.bell import Bell
 from ds01.service.ports import StoreTransaction, World
 from ds01.service.upkeep_record import read_upkeep, write_upkeep
 
+REPARTITIONED = "gpu.repartitioned"
 EVERY_GPU = "all"
 LONGEST_REASON = 200
 
@@ -183,8 +184,10 @@ class UpkeepService:
         def decide(transaction: StoreTransaction) -> list[Change]:
             after, changes = look(read_upkeep(transaction), inventory, self._boot)
             write_upkeep(transaction, after)
+            dynamic = set(transaction.list_dynamic_cards())  # there every grant makes instances: nothing to tell
             for change in changes:
-                transaction.append_event(_event(change, now))
+                if change.event != REPARTITIONED or change.gpu_uuid not in dynamic:
+                    transaction.append_event(_event(change, now))
             for uuid in sorted(came):
                 details = {"gpu": uuid, "holder": _holder(self._unmanaged[uuid])}
                 transaction.append_event(Event("gpu.unmanaged", now, details=details))

@@ -11,6 +11,7 @@ from ds01.domain.occupancy import ForeignContainer, Holder, Occupancy, occupy
 from ds01.domain.upkeep import Condition
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.containers import ContainerService, devices_in
+from ds01.service.mig_change import changing_cards
 from ds01.service.observation import Observer, granted_rows
 from ds01.service.ports import World
 from ds01.service.sessions import require_running
@@ -99,15 +100,28 @@ class UsageService:
         Raises:
             BackendError: The devices or the engine are unknown.
         """
-        granted, allocations = await self._store.read(
-            lambda transaction: (granted_rows(transaction), transaction.list_allocations())
+        granted, allocations, dynamic, changing = await self._store.read(
+            lambda transaction: (
+                granted_rows(transaction),
+                transaction.list_allocations(),
+                transaction.list_dynamic_cards(),
+                changing_cards(transaction),
+            )
         )
         observation = await self._observer.observe(granted)
         samples = await self._samples()
         occupancy = occupy(observation.inventory, allocations, observation.foreign)
         conditions = await self._upkeep.conditions(observation.inventory)
+        closed = {uuid: Condition(GpuState.DRAINED, reason) for uuid, reason in changing.items()}
         views = [
-            _device_view(gpu, card, occupancy, samples.get(gpu.uuid), conditions.get(gpu.uuid))
+            _device_view(
+                gpu,
+                card,
+                occupancy,
+                samples.get(gpu.uuid),
+                conditions.get(gpu.uuid) or closed.get(card.uuid),
+                is_on_demand=card.uuid in dynamic,
+            )
             for card in observation.inventory.devices
             for gpu in _shown(card, observation.inventory)
         ]
@@ -211,13 +225,20 @@ def _shown(card: PhysicalGpu, inventory: Inventory) -> list[Gpu]:
 
 
 def _device_view(
-    gpu: Gpu, card: PhysicalGpu, occupancy: Occupancy, sample: DeviceSample | None, condition: Condition | None
+    gpu: Gpu,
+    card: PhysicalGpu,
+    occupancy: Occupancy,
+    sample: DeviceSample | None,
+    condition: Condition | None,
+    *,
+    is_on_demand: bool,
 ) -> DeviceView:
+    """Describe a device; a card whose instances are made by grants is free while it has none."""
     holders = occupancy.holders.get(gpu.uuid, ())
     state, reason = card.state, ""
     if condition is not None:
         state, reason = condition.state, condition.reason
-    elif card.state not in {GpuState.WHOLE, GpuState.MIG}:
+    elif card.state not in {GpuState.WHOLE, GpuState.MIG} and not (is_on_demand and card.state is GpuState.MIG_EMPTY):
         reason = _STATE_REASONS.get(card.state, card.state.value)
     elif holders:
         note = holders[0].note

@@ -236,3 +236,20 @@ async def test_a_failure_at_any_step_of_a_removal_is_put_right(way: str) -> None
 async def remove_and_reconcile(stage: Stage) -> None:
     await stage.remove(force=True)
     await stage.reconcile()
+
+
+async def test_a_card_with_room_is_shown_as_free_and_its_instances_by_their_holders() -> None:
+    stage = await stage_on_demand()
+    _, (empty,) = await stage.services.usage.devices()
+    assert (empty.gpu.uuid, empty.is_free, empty.reason) == ("GPU-0", True, "")
+    await stage.create(kind="2g.10gb")
+    _, (held,) = await stage.services.usage.devices()
+    assert (held.gpu.profile, held.is_free, held.reason) == ("2g.10gb", False, "held by demo")
+
+
+async def test_instances_that_come_and_go_with_grants_are_no_news_about_the_card() -> None:
+    stage = await stage_on_demand()
+    await stage.services.upkeep.look()
+    await stage.create(kind="2g.10gb")
+    await stage.services.upkeep.look()
+    assert "gpu.repartitioned" not in await stage.events()
