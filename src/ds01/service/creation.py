@@ -196,10 +196,12 @@ class CreationService:
             gpu_uuids=tuple(gpu.uuid for gpu in placement.gpus),
         )
         plain = replace(spec, labels={key: value for key, value in spec.labels.items() if value})
-        warnings = (
-            () if image is not None else (f"The image {plan.choice.reference} is not here yet and would be pulled.",)
+        warnings = [f"The image {plan.choice.reference} is not here yet and would be pulled."] if image is None else []
+        if len(placement.gpus) < order.request.count:
+            warnings.append("Its MIG instance would be made with the grant, so the command does not name it.")
+        return Creation(
+            None, None, docker_create_command(plain), (plan.choice.reason, placement.reason), tuple(warnings)
         )
-        return Creation(None, None, docker_create_command(plain), (plan.choice.reason, placement.reason), warnings)
 
     async def _plan(self, caller: Caller, order: CreateOrder, *, is_claimed: bool = False) -> Prepared:
         name = EngineName(parse_container_name(order.name), caller.uid)

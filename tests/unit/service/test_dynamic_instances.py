@@ -14,7 +14,7 @@ from ds01.errors import ConflictError, NoCapacityError
 from tests.fake_devices import mig_gpu
 from tests.fake_store import MemoryStore
 from tests.fakes import DEFAULT_LIMITS
-from tests.unit.service.stage import BOB_CALLER, Stage, fail_once, only_own_errors, run_to_failure
+from tests.unit.service.stage import BOB_CALLER, Stage, fail_once, only_own_errors, order, run_to_failure
 
 LIMITS = replace(DEFAULT_LIMITS, max_gpus=7, max_gpus_per_container=7, max_containers=20)
 
@@ -253,3 +253,11 @@ async def test_instances_that_come_and_go_with_grants_are_no_news_about_the_card
     await stage.create(kind="2g.10gb")
     await stage.services.upkeep.look()
     assert "gpu.repartitioned" not in await stage.events()
+
+
+async def test_a_dry_run_says_that_the_instance_would_be_made_and_makes_none() -> None:
+    stage = await stage_on_demand()
+    outcome = await stage.services.creation.dry_run(BOB_CALLER, order(kind="2g.10gb"))
+    assert any("would be made with the grant" in warning for warning in outcome.warnings)
+    assert instances(stage) == Counter()
+    assert await grants(stage) == []
