@@ -10,7 +10,7 @@ Never run on hardware by us: the vendor's binding and a simulated driver library
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ds01.domain.allocation import Allocation
 from ds01.domain.board import OnDemand
@@ -53,19 +53,6 @@ class OnDemandCards:
         return self._known[key]
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What grants hold on cards whose instances are made on demand.
-
-    Attributes:
-        uuids: Instances that are recorded.
-        unmade: Places whose instance is not recorded yet.
-    """
-
-    uuids: frozenset[str]
-    unmade: frozenset[str]
-
-
 class DynamicInstances:
     """Makes and destroys the instances of grants. One at a time: the driver has one set of slices for each card."""
 
@@ -91,7 +78,7 @@ class DynamicInstances:
             return allocation
         async with self.turn:
             for slice_ in allocation.slices[len(allocation.gpu_uuids) :]:
-                instance = await self._make_one(allocation, slice_)
+                instance = await self._make_one(slice_)
                 allocation = await self._record(allocation, instance)
         return allocation
 
@@ -134,7 +121,7 @@ class DynamicInstances:
                 for card in observation.inventory.devices
                 if card.uuid in cards and card.uuid not in attached
                 for instance in card.instances
-                if instance.uuid not in held.uuids | attached and _slice_of(card, instance) not in held.unmade
+                if instance.uuid not in held | attached
             ]
             return [instance.uuid for instance in found if await self._destroyed(instance)]
 
@@ -149,12 +136,12 @@ class DynamicInstances:
         log.info("the MIG instance %s that no grant has was destroyed", instance.uuid)
         return True
 
-    async def _make_one(self, allocation: Allocation, slice_: str) -> MigInstance:
+    async def _make_one(self, slice_: str) -> MigInstance:
         card, place = self._place(await self._devices.read_inventory(), slice_)
-        held = await self._held(besides=allocation.id)
+        held = await self._held()
         for instance in _meeting(card, place):
-            if instance.uuid in held.uuids:
-                raise ConflictError(f"The place {slice_} of GPU {card.index} is held by another grant.")
+            if instance.uuid in held:
+                raise ConflictError(f"The place {slice_} of GPU {card.index} is held by a grant.")
             await self._clear(card, instance)
         return await self._devices.create_instance(card.uuid, place.profile.name, place.start)
 
@@ -200,17 +187,10 @@ class DynamicInstances:
             )
         return recorded
 
-    async def _held(self, *, besides: str = "") -> _Held:
+    async def _held(self) -> frozenset[str]:
+        """Return the recorded instances of grants. One that is not recorded yet nobody has: it may go."""
         grants = await self._store.read(lambda transaction: transaction.list_allocations())
-        others = [grant for grant in grants if grant.id != besides]
-        return _Held(
-            uuids=frozenset(uuid for grant in others for uuid in grant.gpu_uuids),
-            unmade=frozenset(slice_ for grant in others for slice_ in grant.slices[len(grant.gpu_uuids) :]),
-        )
-
-
-def _slice_of(card: PhysicalGpu, instance: MigInstance) -> str:
-    return f"{card.uuid}/{instance.profile}@{instance.start}"
+        return frozenset(uuid for grant in grants for uuid in grant.gpu_uuids)
 
 
 def _meeting(card: PhysicalGpu, place: Place) -> Iterable[MigInstance]:

@@ -8,12 +8,14 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain.allocation import Allocation
+from ds01.domain.container import ContainerState
 from ds01.domain.gpu import GpuProcess
 from ds01.domain.mig_layout import DYNAMIC, WantedCard
-from ds01.errors import ConflictError, NoCapacityError
+from ds01.errors import BackendError, ConflictError, NoCapacityError
 from tests.fake_devices import mig_gpu
 from tests.fake_store import MemoryStore
 from tests.fakes import DEFAULT_LIMITS
+from tests.unit.service.docker_made import docker_made
 from tests.unit.service.stage import BOB_CALLER, Stage, fail_once, only_own_errors, order, run_to_failure
 
 LIMITS = replace(DEFAULT_LIMITS, max_gpus=7, max_gpus_per_container=7, max_containers=20)
@@ -165,11 +167,34 @@ async def test_a_grant_on_a_card_that_is_gone_is_refused() -> None:
         await stage.services.instances.make(replace(grant, gpu_uuids=()))
 
 
-async def test_an_instance_that_a_foreign_container_has_is_left_alone() -> None:
+async def test_an_instance_that_nobody_has_goes_and_one_of_a_foreign_container_stays() -> None:
     stage = await stage_on_demand()
-    made = await stage.devices.create_instance("GPU-0", "1g.5gb", 0)
-    assert await stage.services.instances.reconcile() == [made.uuid]
+    theirs = await stage.devices.create_instance("GPU-0", "1g.5gb", 0)
+    nobodys = await stage.devices.create_instance("GPU-0", "1g.5gb", 1)
+    stage.engine.add_container(docker_made("theirs", state=ContainerState.RUNNING, uuid=theirs.uuid))
+    assert await stage.services.instances.reconcile() == [nobodys.uuid]
     assert await stage.services.instances.reconcile() == []
+    for number in range(6):
+        await stage.create(f"c{number}", kind="1g.5gb")
+    assert "GPU-0/1g.5gb@0" not in {slice_ for grant in await grants(stage) for slice_ in grant.slices}
+    with pytest.raises(NoCapacityError):
+        await stage.create("late", kind="1g.5gb", caller=BOB_CALLER)
+
+
+async def test_a_creation_that_fails_takes_its_instance_back_at_once() -> None:
+    stage = await stage_on_demand()
+    await run_to_failure(stage.create(kind="2g.10gb"))
+    await stage.remove(force=True)
+    await stage.reconcile()
+    stage.trap.arm(0, None)
+    stage.trap.steps.clear()
+    await stage.create(kind="2g.10gb")
+    step = stage.trap.steps.index("engine create_container") + 1
+    await stage.remove(force=True)
+    await stage.reconcile()
+    stage.trap.arm(step, fail_once)
+    assert isinstance(await run_to_failure(stage.create(kind="2g.10gb")), BackendError)
+    assert instances(stage) == Counter()
 
 
 async def test_a_failure_at_any_step_of_a_creation_leaves_no_instance_behind() -> None:
