@@ -259,7 +259,7 @@ class GpuExplanation:
     Attributes:
         uuid: The device.
         gpu: As people type it.
-        is_free: It could be granted now.
+        is_free: It could be granted now; of a card that is cut into instances, something of it.
         unusable: Why nothing of its card can be granted; empty: it can.
         blockers: Who holds it, its parent, or a part of it.
         reservations: Kept for these, now or soon.

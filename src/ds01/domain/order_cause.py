@@ -49,9 +49,7 @@ def _before(trial: Trial, joined: Situation) -> list[Waiting]:
     order = order_of(joined)
     place = next((number for number, other in enumerate(order) if other.id == trial.waiting.id), len(order))
     mine = _reach(joined, trial.waiting)
-    return [
-        other for other in order[:place] if any(a & b for a, b in zip(_reach(joined, other), mine, strict=True))
-    ]
+    return [other for other in order[:place] if any(a & b for a, b in zip(_reach(joined, other), mine, strict=True))]
 
 
 def _reach(situation: Situation, waiting: Waiting) -> tuple[int, ...]:

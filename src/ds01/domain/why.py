@@ -239,10 +239,10 @@ def _capacity(trial: Trial) -> tuple[Cause, ...]:
         if not options.levels:
             return ()
     busy = taken_of(situation.board, situation.allocations, situation.foreign)
+    if _most_free(options, busy) >= options.count:
+        return ()  # something else of the quota is against it
     existing = most_at_once(situation.board, options)
-    cause = CapacityCause(
-        options.count, _most_free(options, busy), existing, blockers_of(situation, options.reach)
-    )
+    cause = CapacityCause(options.count, _most_free(options, busy), existing, blockers_of(situation, options.reach))
     return (cause, *_unusable_cards(trial))
 
 
@@ -296,7 +296,7 @@ def _fixed(trial: Trial) -> FixedCause:
 
 
 def _reserved(trial: Trial) -> tuple[Cause, ...]:
-    """Reservations that stand against it: with the machine as it is, or, when that is full anyway, with all of it free."""
+    """Reservations against it: with the machine as it is, or, when that is full anyway, with all of it free."""
     ids = [found.id for found in trial.situation.reservations if found.id != trial.waiting.reservation]
     if not ids:
         return ()

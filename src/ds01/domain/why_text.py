@@ -1,12 +1,12 @@
-"""An explanation in plain words. No clock times are in the words: the moments stand beside them, so that whoever shows
-them can do so in the reader's time zone.
+"""An explanation in plain words.
 
+No clock times are in the words: the moments stand beside them, so that they can be shown in the reader's time zone.
 Who may see the holders of GPUs is the site's choice (`access.show_holders`): their names, their groups, or nothing.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ds01.domain.explanation import (
     Blocker,
@@ -177,7 +177,8 @@ def _reservation_text(reservation: Reservation, viewer: Viewer) -> str:
     else:
         owner = f" for {who(viewer, reservation.uid, reservation.group or '')}" if is_seen else ""
     name = f" {reservation.name}" if is_seen else ""
-    return f"{request_text(reservation.request)} kept by the reservation{name}{owner}"
+    verb = "are" if reservation.request.count > 1 else "is"
+    return f"{request_text(reservation.request)} {verb} kept by the reservation{name}{owner}"
 
 
 _RANKS = {
@@ -219,32 +220,50 @@ def request_text(request: GpuRequest) -> str:
     return f"{text} with {format_size(request.memory_bytes)}" if request.memory_bytes else text
 
 
-def counterfactual_text(found: Counterfactual, viewer: Viewer) -> str:
-    """Return what would help, as one phrase; its moment stands beside it."""
+def counterfactual_text(found: Counterfactual, asked: Waiting, viewer: Viewer) -> str:
+    """Return what would help, as one phrase; its moment stands beside it.
+
+    Args:
+        found: What would help.
+        asked: The request as it was asked.
+        viewer: Who reads it.
+    """
     request = found.waiting.request
-    ended = ", ".join(
-        f"{'your' if uid == viewer.uid else who(viewer, uid, '') + chr(39) + 's'} {name}"
-        if viewer.sees_user(uid)
-        else "somebody's container"
-        for uid, name in found.containers
-    )
     match found.way:
         case Way.FEWER_GPUS:
-            return f"with {request_text(request)}"
+            return f"with {request_text(request)} instead of {asked.request.count}"
         case Way.OTHER_KIND:
-            return f"{request_text(request)} can be had"
+            return f"{request_text(request)} {'is' if request.count == 1 else 'are'} free now"
         case Way.LESS_MEMORY:
-            return f"with {request_text(request)}" if request.memory_bytes else "without --gpu-memory"
+            return f"with {request_text(request)}"
         case Way.SHORTER_TIME:
-            return f"for {format_duration(found.waiting.time_limit)} or less" if found.waiting.time_limit else "shorter"
+            return f"for {format_duration(found.waiting.time_limit or timedelta(0))} or less"
         case Way.SHARED:
             return "with a share of a GPU, without --exclusive"
         case Way.RESERVATION:
             return "in your reservation"
         case Way.GIVE_BACK:
-            return f"once you remove {ended.removeprefix('your ')}"
+            return _given_back(found, viewer)
         case Way.WAIT:
-            return f"when the time of {ended} ends" if ended else "when its time comes"
+            ended = _containers(found, viewer)
+            return f"when the time of {ended} ends" if ended else "at its promised start"
+
+
+def _given_back(found: Counterfactual, viewer: Viewer) -> str:
+    if found.waiting.uid == viewer.uid:
+        return f"once you remove {' and '.join(name for _, name in found.containers)}"
+    verb = "is" if len(found.containers) == 1 else "are"
+    return f"once {_containers(found, viewer)} {verb} removed"
+
+
+def _containers(found: Counterfactual, viewer: Viewer) -> str:
+    shown = []
+    for uid, name in found.containers:
+        if uid == viewer.uid:
+            shown.append(f"your {name}")
+        else:
+            shown.append(f"{who(viewer, uid, '')}'s {name}" if viewer.sees_user(uid) else "somebody's container")
+    return " and ".join(dict.fromkeys(shown))
 
 
 def counterfactual_options(found: Counterfactual, reservation: str = "") -> list[str]:

@@ -16,7 +16,7 @@ from ds01.domain.reservation import Reservation
 from ds01.domain.schedule import plan_pass
 from ds01.domain.situation import Grant, GroupRules, Person, Situation
 from ds01.domain.waiting import Waiting
-from tests.unit.domain.machines import ALICE, BOB, CAROL, START, a100, a30, inventories, machine
+from tests.unit.domain.machines import ALICE, BOB, CAROL, START, a30, a100, inventories, machine
 
 USERS = (ALICE, BOB, CAROL)
 GROUPS: Mapping[int, str] = {ALICE: "student", BOB: "student", CAROL: "researcher"}
@@ -35,15 +35,13 @@ def person(uid: int, *, containers: int = 0, **values: object) -> Person:
 def waits(id_: str, uid: int = ALICE, request: GpuRequest | None = None, **more: object) -> Waiting:
     """Return a request that waits."""
     values: dict[str, object] = {"priority": 1, "time_limit": None, "queued_at": START, **more}
-    made = Waiting(id_, uid, GROUPS[uid], f"c{id_}", request or GpuRequest(), **values)  # type: ignore[arg-type]  # as above
-    return made
+    return Waiting(id_, uid, GROUPS[uid], f"c{id_}", request or GpuRequest(), **values)  # type: ignore[arg-type]  # as above
 
 
-def allocation_of(grant: Grant, id_: str, now: datetime, *, board: Board | None = None) -> Allocation:
+def allocation_of(grant: Grant, id_: str, now: datetime) -> Allocation:
     """Return the grant as the store keeps it: a claim."""
     waiting = grant.waiting
     positions = grant.positions
-    del board
     return Allocation(
         id=id_,
         uid=waiting.uid,
@@ -67,14 +65,16 @@ def allocation_of(grant: Grant, id_: str, now: datetime, *, board: Board | None 
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> GpuRequest:
-    count = draw(st.sampled_from([1, 1, 1, 2, 3]))
-    memory = draw(st.sampled_from([None, None, None, 6 * GIB, 20 * GIB]))
-    return GpuRequest(count, draw(st.sampled_from(("any", "any", "full", *KINDS))), memory)
+def requests(draw: st.DrawFn, board: Board) -> GpuRequest:
+    """Return a request that the board can mostly serve, and sometimes not."""
+    known = [position.profile for card in board.cards for position in card.positions if not card.unusable]
+    kind = draw(st.sampled_from([*KINDS, *["any"] * 9, *known, *known, *known]))
+    count = draw(st.sampled_from([1, 1, 1, 1, 2, 2, 3]))
+    return GpuRequest(count, kind, draw(st.sampled_from([None] * 5 + [6 * GIB, 20 * GIB])))
 
 
 @st.composite
-def waitings(draw: st.DrawFn, ids: Sequence[str], now: datetime) -> list[Waiting]:
+def waitings(draw: st.DrawFn, board: Board, ids: Sequence[str], now: datetime) -> list[Waiting]:
     found = []
     for id_ in ids:
         uid = draw(st.sampled_from(USERS))
@@ -82,7 +82,7 @@ def waitings(draw: st.DrawFn, ids: Sequence[str], now: datetime) -> list[Waiting
             waits(
                 id_,
                 uid,
-                draw(requests()),
+                draw(requests(board)),
                 priority=draw(st.sampled_from([1, 1, 10, 50])),
                 time_limit=draw(st.none() | HOURS),
                 queued_at=now - timedelta(minutes=draw(st.integers(0, 300))),
@@ -99,11 +99,11 @@ def quotas(draw: st.DrawFn) -> dict[int, Person]:
         uid: person(
             uid,
             containers=draw(st.integers(0, 2)),
-            max_gpus=draw(st.sampled_from([None, None, 0, 1, 2, 4])),
-            max_gpu_equivalents=draw(st.sampled_from([None, None, 0.0, 2 / 7, 1.0, 2.0])),
-            max_containers=draw(st.sampled_from([None, None, 2, 4])),
-            max_gpus_per_container=draw(st.sampled_from([None, None, 1, 2])),
-            allow_full_gpu=draw(st.sampled_from([True, True, False])),
+            max_gpus=draw(st.sampled_from([None] * 6 + [0, 1, 2, 4])),
+            max_gpu_equivalents=draw(st.sampled_from([None] * 6 + [0.0, 2 / 7, 1.0, 2.0])),
+            max_containers=draw(st.sampled_from([None] * 4 + [2, 4])),
+            max_gpus_per_container=draw(st.sampled_from([None] * 4 + [1, 2])),
+            allow_full_gpu=draw(st.sampled_from([True] * 5 + [False])),
         )
         for uid in USERS
     }
@@ -111,8 +111,8 @@ def quotas(draw: st.DrawFn) -> dict[int, Person]:
 
 @st.composite
 def group_quotas(draw: st.DrawFn) -> dict[str, GroupRules]:
-    gpus = st.sampled_from([None, None, 1, 2, 4])
-    equivalents = st.sampled_from([None, None, 1.0, 3.0])
+    gpus = st.sampled_from([None, None, None, 1, 2, 4])
+    equivalents = st.sampled_from([None, None, None, 1.0, 3.0])
     return {
         name: GroupRules(draw(gpus), draw(equivalents)) for name in ("student", "researcher") if draw(st.booleans())
     }
@@ -143,7 +143,8 @@ def reservations(draw: st.DrawFn, now: datetime) -> tuple[Reservation, ...]:
 
 @st.composite
 def boards(draw: st.DrawFn) -> tuple[Inventory, Board]:
-    inventory = draw(inventories() | st.just(machine(a100(0), a100(1))) | st.just(machine(a100(0, "1g.5gb"), a30(1))))
+    cut = machine(a100(0, "1g.5gb", "1g.5gb", "2g.10gb"), a30(1))
+    inventory = draw(st.just(machine(a100(0), a100(1), a100(2))) | st.just(cut) | inventories())
     drained = {}
     if draw(st.sampled_from([False, False, True])):
         drained = {draw(st.sampled_from([gpu.uuid for gpu in all_gpus(inventory)])): "a fan is broken"}
@@ -154,7 +155,7 @@ def boards(draw: st.DrawFn) -> tuple[Inventory, Board]:
 def holding(draw: st.DrawFn, board: Board, now: datetime) -> tuple[Allocation, ...]:
     """What was granted before now, by the planner, to users without quotas."""
     before = now - timedelta(hours=2)
-    asked = draw(waitings([f"a{number}" for number in range(draw(st.integers(0, 6)))], before))
+    asked = draw(waitings(board, [f"a{number}" for number in range(draw(st.integers(0, 8)))], before))
     asked = [replace(found, not_before=None) for found in asked]
     empty = Situation(before, board, waiting=tuple(asked), people={uid: person(uid) for uid in USERS})
     found = []
@@ -190,7 +191,7 @@ def situations(draw: st.DrawFn, most: int = 4) -> Situation:
     inventory, board = draw(boards())
     allocations = draw(holding(board, now))
     foreign = draw(strangers(inventory, allocations, now))
-    waiting = draw(waitings([f"w{number}" for number in range(draw(st.integers(1, most)))], now))
+    waiting = draw(waitings(board, [f"w{number}" for number in range(draw(st.integers(1, most)))], now))
     found = Situation(
         now,
         board,
