@@ -1,13 +1,13 @@
 """The scheduler at work: look outside, then decide and write in one transaction. Nothing is granted anywhere else."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.gpu import Gpu, all_gpus
+from ds01.domain.gpu import all_gpus
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.placement import Placement
 from ds01.domain.policy import Policy
