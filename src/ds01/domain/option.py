@@ -130,8 +130,14 @@ class Grid:
         places = {card.index: number for number, card in enumerate(board.cards)}
         self.neighbours = [[places[index] for index in card.near if index in places] for card in board.cards]
         self._options: dict[Wish, Options] = {}
+        self._possible: dict[Wish, Options] = {}
         self._families: tuple[Family, ...] | None = None
-        self._most: dict[int, int] = {}
+        self._all_families: tuple[Family, ...] | None = None
+        self._most: dict[int, tuple[Options, int]] = {}
+
+    def is_of(self, board: Board, values: Values | None) -> bool:
+        """Tell whether it was made of this very board and these values."""
+        return self.board is board and (self._values is values or (not self._values and not values))
 
     def worth(self, card: int, taken: int) -> float:
         """Return what a card is worth in a state: by the table of its profiles, else what can still be placed on it."""
@@ -165,6 +171,20 @@ class Grid:
             found = self._options[wish] = options_of(self.board, wish, self._families)
         return found
 
+    def possible(self, wish: Wish) -> Options:
+        """Return what satisfies a wish when also the drained cards are back."""
+        found = self._possible.get(wish)
+        if found is None:
+            if self._all_families is None:
+                self._all_families = families_of(self.board, also_unusable=True)
+            found = self._possible[wish] = options_of(self.board, wish, self._all_families)
+        return found
+
+    @property
+    def questions(self) -> int:
+        """How many wishes it remembers."""
+        return len(self._options) + len(self._possible)
+
     def profile_at(self, card: int, mask: int) -> str:
         """Return the profile of the position with these bits, else of one that they take."""
         positions = self.board.cards[card].positions
@@ -174,9 +194,9 @@ class Grid:
     def most(self, options: Options) -> int:
         """Return how many devices of one profile an empty board has for a wish."""
         found = self._most.get(id(options))
-        if found is None:
-            found = self._most[id(options)] = most_at_once(self.board, options)
-        return found
+        if found is None or found[0] is not options:
+            found = self._most[id(options)] = (options, most_at_once(self.board, options))
+        return found[1]
 
     def wish_of(self, waiting: Waiting, limits: Limits, inside: GpuRequest | None = None) -> Wish:
         """Return what decides about a waiting request."""
@@ -192,6 +212,23 @@ class Grid:
             waiting.priority if may_share else 0,
             waiting.time_limit is None and bool(self.board.tables),
         )
+
+
+_last_grid: list[Grid] = []
+MOST_QUESTIONS = 4096
+
+
+def grid_of(board: Board, values: Values | None = None) -> Grid:
+    """Return the grid of a board: the same as before for the very same board, with everything it has worked out.
+
+    Decisions follow each other on one board; a grid holds nothing but what follows from the board.
+    """
+    for grid in _last_grid[:1]:
+        if grid.is_of(board, values) and grid.questions < MOST_QUESTIONS:
+            return grid
+    made = Grid(board, values)
+    _last_grid[:] = [made]
+    return made
 
 
 def families_of(board: Board, *, also_unusable: bool = False) -> tuple[Family, ...]:

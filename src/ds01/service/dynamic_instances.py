@@ -9,7 +9,7 @@ Never run on hardware by us: the vendor's binding and a simulated driver library
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from ds01.domain.allocation import Allocation
@@ -32,11 +32,8 @@ class OnDemandCards:
         self._tables = tables
         self._known: dict[tuple[MigTable, int], OnDemand] = {}
 
-    def find(
-        self, transaction: StoreTransaction, inventory: Inventory
-    ) -> tuple[dict[str, OnDemand], dict[str, MigTable]]:
+    def find(self, dynamic: Collection[str], inventory: Inventory) -> tuple[dict[str, OnDemand], dict[str, MigTable]]:
         """Return the ways to take these cards by UUID, and their tables by key."""
-        dynamic = set(transaction.list_dynamic_cards())
         cards: dict[str, OnDemand] = {}
         tables: dict[str, MigTable] = {}
         for card in inventory.devices:

@@ -1,13 +1,13 @@
 """The scheduler at work: look outside, then decide and write in one transaction. Nothing is granted anywhere else."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.gpu import Gpu, all_gpus
+from ds01.domain.gpu import all_gpus
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.placement import Placement
 from ds01.domain.policy import Policy
@@ -389,6 +389,7 @@ def _expire(transaction: StoreTransaction, now: datetime) -> None:
 
 
 def _placement(grant: Grant, observation: Observation) -> Placement:
-    gpus: Mapping[str, Gpu] = {gpu.uuid: gpu for gpu in all_gpus(observation.inventory)}
-    uuids = (taken.position.gpu_uuid for taken in grant.positions)
-    return Placement(tuple(gpus[uuid] for uuid in uuids if uuid is not None and uuid in gpus), grant.reason)
+    wanted = {taken.position.gpu_uuid for taken in grant.positions}
+    if not wanted:
+        return Placement((), grant.reason)
+    return Placement(tuple(gpu for gpu in all_gpus(observation.inventory) if gpu.uuid in wanted), grant.reason)
