@@ -7,7 +7,11 @@ from pathlib import Path
 
 from tests.bench.figure import Figure
 
-ROWS = {5: "tests.bench.row05_list"}
+ROWS = {
+    3: "tests.bench.row03_jobs",
+    4: "tests.bench.row04_promises",
+    5: "tests.bench.row05_list",
+}
 
 
 def main() -> int:
