@@ -24,6 +24,7 @@ class Wish(NamedTuple):
         may_share: A share of a device is enough.
         gpu_uuids: The very devices; empty: any.
         inside: What the reservation in which it starts keeps; None: it starts outside of any.
+        profile: The only profile that is wanted; None: any.
         priority: The policy's where devices are shared; else 0, so that it divides nothing.
     """
 
@@ -33,6 +34,7 @@ class Wish(NamedTuple):
     may_share: bool = False
     gpu_uuids: tuple[str, ...] = ()
     inside: GpuRequest | None = None
+    profile: str | None = None
     priority: int = 0
 
 
@@ -134,6 +136,12 @@ class Grid:
             found = self._options[wish] = options_of(self.board, wish)
         return found
 
+    def profile_at(self, card: int, mask: int) -> str:
+        """Return the profile of the position with these bits, else of one that they take."""
+        positions = self.board.cards[card].positions
+        same = [position.profile for position in positions if position.mask == mask]
+        return (same or [position.profile for position in positions if position.mask & mask] or [""])[0]
+
     def most(self, options: Options) -> int:
         """Return how many devices of one profile an empty board has for a wish."""
         found = self._most.get(id(options))
@@ -151,6 +159,7 @@ class Grid:
             may_share,
             waiting.gpu_uuids,
             inside,
+            None,
             waiting.priority if may_share else 0,
         )
 
@@ -198,6 +207,8 @@ def _is_way(position: Position, wish: Wish, shared: set[str | None]) -> bool:
 def satisfies(position: Position, model: str, wish: Wish) -> bool:
     """Tell whether a position is what is wished for."""
     if not wish.allow_full and position.kind is GpuKind.FULL:
+        return False
+    if wish.profile is not None and position.profile != wish.profile:
         return False
     if wish.gpu_uuids and position.gpu_uuid not in wish.gpu_uuids:
         return False

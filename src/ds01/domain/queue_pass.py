@@ -10,12 +10,12 @@ from datetime import datetime
 from ds01.domain.board import Hold, holds_of
 from ds01.domain.choice import Chosen, Score, choose, sets
 from ds01.domain.commitment import Commitments
-from ds01.domain.ledger import Ledger
+from ds01.domain.ledger import ledger_of
 from ds01.domain.option import Grid, Options, Values
 from ds01.domain.queue_order import order_of, passing_order
 from ds01.domain.sharing import SharedUse
 from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
-from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, add, moment, pieces_of, ticks
+from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, add, moment, pieces_of, ticks
 from ds01.domain.waiting import Waiting
 
 MOST_TRIES = 24
@@ -32,8 +32,8 @@ class QueuePass:
         self.grid = Grid(situation.board, values)
         self.margin = ticks(situation.release_margin)
         self.holds: Sequence[Hold] = holds_of(situation.board, situation.allocations, situation.foreign)
-        self.ledger = Ledger(situation, self.holds)
         self.kept = Commitments(situation, self.grid, self.holds)
+        self.ledger = ledger_of(situation, self.holds, [self.kept.end_of(hold) for hold in self.holds])
         self.future: Future = self.kept.future
         self.soft: Future | None = None
         self.head: Waiting | None = None
@@ -70,20 +70,26 @@ class QueuePass:
         for waiting in self.order:
             if waiting.promised_at is None or waiting.reservation is not None or not waiting.request.count:
                 continue
-            budget = self.ledger.room(waiting, NEVER)
-            options = self.options(waiting)
+            options, room = self.options(waiting), self.room_of(waiting)
+            latest = max(ticks(waiting.promised_at - situation.now), 1)
             if options is None:
-                self.kept.broken[waiting.id] = "no device that it could have is left on this machine"
-            elif budget is None:
+                self.kept.broken[waiting.id] = "too few devices that it could have are left on this machine"
+            elif room(latest) is None:
                 self.kept.broken[waiting.id] = "its quota does not allow it any more"
             else:
-                promised.append((waiting, options, budget))
+                promised.append((waiting, options, room))
+                self.ledger.keep(waiting, options.levels[0].equivalents * options.count, latest)
         self.kept.keep_promises(promised)
         for waiting, _, _ in promised:
             commitment = self.kept.of(waiting.id)
             if commitment is not None and waiting.promised_at is not None:
                 self.promises[waiting.id] = min(waiting.promised_at, moment(situation.now, commitment.start))
                 self.ledger.keep(waiting, commitment.budget, commitment.start)
+
+    def room_of(self, waiting: Waiting) -> Room:
+        """Return what a request may weigh from a start on."""
+        length = self.length(waiting)
+        return lambda start: self.ledger.room(waiting, add(start, length), start)
 
     def options(self, waiting: Waiting) -> Options | None:
         """Return what satisfies a request, or None if the machine has too little of it now."""
@@ -198,7 +204,7 @@ class QueuePass:
         self.grants.append(grant)
         self._granted.add(waiting.id)
         self.ledger.forget(waiting)
-        self.ledger.add(waiting.uid, waiting.group, len(chosen), grant.equivalents)
+        self.ledger.add(waiting.uid, waiting.group, len(chosen), grant.equivalents, end=self.end_of(grant))
         if not waiting.gpu_uuids:
             self.ledger.add_container(waiting.uid)
         if self.shared is not None:
@@ -214,10 +220,9 @@ class QueuePass:
         """Keep the earliest start for the first that does not fit; False: nobody can say one."""
         if waiting.id in self.promises:
             return True
-        options, room = self.options(waiting), self.ledger.room(waiting, NEVER)
-        if options is None or room is None:
+        options, room, length = self.options(waiting), self.room_of(waiting), self.length(waiting)
+        if options is None:
             return False
-        length = self.length(waiting)
         commitment = self.kept.promise(waiting.id, options, length, room)
         self._forget()
         if commitment is not None:
@@ -227,14 +232,14 @@ class QueuePass:
         self.soft = self.kept.soft_future(
             [(grant_pieces(self.grid, grant), self.end_of(grant)) for grant in self.grants]
         )
-        start = self.soft.earliest(options, length, budget=room)
+        start = self.soft.earliest(options, length, room)
         if start is None:
             self.soft = None
             return False
-        place = choose(self.grid, options, self.soft.busy(start, add(start, length)), budget=room)
-        end = add(start, length)
+        end, budget = add(start, length), room(start) or 0.0
+        place = choose(self.grid, options, self.soft.busy(start, end), budget=budget)
         self.soft.commitments.append(
-            Commitment(waiting.id, options, start, end, end, False, room, pieces_of(place or ()))
+            Commitment(waiting.id, options, start, end, end, False, budget, pieces_of(place or ()))
         )
         return True
 
@@ -264,6 +269,7 @@ class QueuePass:
         if room is None:
             return
         wish = self.grid.wish_of(waiting, person.limits.values, reservation.request)
+        wish = wish._replace(profile=self.kept.profile_of(reservation))
         chosen = self.kept.start_inside(reservation, self.grid.options(wish), room)
         if chosen is not None:
             self._forget()

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from ds01.domain.allocation import Allocation
 from ds01.domain.board import Board, Card, Hold, Position, holds_of
 from ds01.domain.gpu import Gpu, GpuKind
-from ds01.domain.ledger import Ledger
+from ds01.domain.ledger import Ledger, ledger_of
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import FOREIGN_STATE
 from ds01.domain.option import Grid, Level, Option, Options, Wish, is_kind, most_at_once, options_of
@@ -62,9 +62,8 @@ def require_within_quota(situation: Situation, waiting: Waiting) -> None:
     cheapest = _cheapest(situation.board, possible_options(situation, waiting))
     excess = find_quota_excess(limits, usage, cheapest)
     if excess is None:
-        ours = ledger.group_usage(waiting.group)
-        rules = situation.groups.get(waiting.group)
-        excess = _group_excess(rules, waiting, ours.gpus, ours.gpu_equivalents, cheapest)
+        gpus, equivalents = ledger.group_usage(waiting.group)
+        excess = _group_excess(situation.groups.get(waiting.group), waiting, gpus, equivalents, cheapest)
     if excess is not None:
         raise _quota_exceeded(excess, usage, limits, waiting.request)
 
@@ -82,7 +81,7 @@ def limits_of(situation: Situation, waiting: Waiting) -> EffectiveLimits:
 
 
 def _ledger(situation: Situation) -> Ledger:
-    return Ledger(situation, holds_of(situation.board, situation.allocations, situation.foreign))
+    return ledger_of(situation, holds_of(situation.board, situation.allocations, situation.foreign))
 
 
 def possible_options(situation: Situation, waiting: Waiting) -> Options:
