@@ -8,6 +8,7 @@ from ds01.domain.waiting import Waiting
 
 HOUR_S = 3600.0
 LAST_PLACE = 1 << 62
+UNLIMITED = float("inf")
 
 
 class FairShare:
@@ -42,21 +43,38 @@ def _little(use: float, usual: float) -> float:
 
 def order_of(situation: Situation) -> list[Waiting]:
     """Return those who wait in the order in which they are served. Who has given up is not among them."""
+    return order_with_leads(situation)[0]
+
+
+def order_with_leads(situation: Situation) -> tuple[list[Waiting], Mapping[str, float]]:
+    """Return the order of those who wait, and how far each is before a newcomer of the least standing.
+
+    A lead is in seconds of waiting: where all have the same priority and fair share it is the time waited. Without
+    weight of the age, and for places that an administrator gave, it is without end.
+    """
     now = situation.now
     weights = situation.rules.weights
     fair = FairShare(situation.people, situation.groups)
     priority, age, share = weights.priority / 100, weights.age_per_hour / HOUR_S, weights.fair_share
     keyed = []
+    standings = []
     for waiting in situation.waiting:
         if waiting.gives_up_at is not None and waiting.gives_up_at <= now:
             continue
         waited = (now - waiting.queued_at).total_seconds()
-        score = priority * waiting.priority + age * waited + share * fair.of(waiting.uid, waiting.group)
+        standing = priority * waiting.priority + share * fair.of(waiting.uid, waiting.group)
+        score = standing + age * waited
+        standings.append(standing)
         promised, moved = waiting.promised_at, waiting.moved_to
         rank = (0, 0) if promised is not None else (1, LAST_PLACE if moved is None else moved)
         keyed.append((rank, promised or now, -score, waiting.queued_at, waiting.id, waiting))
     keyed.sort(key=_sort_key)
-    return [item[-1] for item in keyed]
+    least = min(standings, default=0.0)
+    leads = {
+        item[-1].id: UNLIMITED if age <= 0 or item[-1].moved_to is not None else (-item[2] - least) / age
+        for item in keyed
+    }
+    return [item[-1] for item in keyed], leads
 
 
 def _sort_key(item: tuple[tuple[int, int], datetime, float, datetime, str, Waiting]) -> tuple[object, ...]:

@@ -1,18 +1,21 @@
 """One pass over the queue: who starts now, and what is promised to the first who cannot.
 
 EASY: those who fit start in the order of the queue; the first who does not fit is promised the earliest time that is
-sure; others start before it only if it, every other promise and every reservation can still be kept.
+sure; others start before it only if it, every other promise and every reservation can still be kept. While the queue is
+long, those who are due come first, and the others are served by their size: see `patience`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from ds01.domain.allocation import Allocation
 from ds01.domain.board import Hold, holds_of
 from ds01.domain.choice import Chosen, Score, choose, sets
 from ds01.domain.commitment import Commitments
 from ds01.domain.ledger import ledger_of
 from ds01.domain.option import Grid, Options, Values
-from ds01.domain.queue_order import order_of, passing_order
+from ds01.domain.patience import Demand, due_times, size_of
+from ds01.domain.queue_order import order_with_leads, passing_order
 from ds01.domain.sharing import SharedUse
 from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
 from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, add, moment, pieces_of, ticks
@@ -40,7 +43,9 @@ class QueuePass:
         self.shared = SharedUse(situation, self.holds, memory_used or {}) if self.grid.is_shared else None
         self.grants: list[Grant] = []
         self.promises: dict[str, datetime] = {}
-        self.order = order_of(situation)
+        self.order, self._leads = order_with_leads(situation)
+        self._demands = {demand.waiting.id: demand for demand in self._demanded()}
+        self._due = self._due_times()
         self._guard: list[int] | None = None
         self._failed: dict[tuple[int, float], int] = {}
         self._busy: dict[int, list[int]] = {}
@@ -52,15 +57,89 @@ class QueuePass:
         for waiting in self.order:
             if waiting.reservation is not None and waiting.request.count:
                 self._start_inside(waiting)
+        if self._due is None:
+            self._serve()
+        else:
+            self._serve_when_due(self._due)
+        left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
+        promises = {key: found for key, found in self.promises.items() if key not in self._granted}
+        return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
+
+    def _demanded(self) -> Iterator[Demand]:
+        """Yield what those ask for who wait for the machine."""
+        usual = max(ticks(self.situation.rules.assumed_duration), 1)
+        for waiting in self.order:
+            options = self.options(waiting) if self._can_be_head(waiting) else None
+            if options is not None and waiting.reservation is None:
+                length = self.length(waiting)
+                weight = options.levels[0].equivalents * options.count
+                yield Demand(waiting, weight, length if length < NEVER else usual, self._leads[waiting.id])
+
+    def _due_times(self) -> Mapping[str, int] | None:
+        capacity = sum(1 for card in self.situation.board.cards if card.positions and not card.unusable)
+        if not self._demands or not capacity:
+            return None
+        usual = ticks(self.situation.rules.assumed_duration)
+        ends = [self.kept.end_of(hold) for hold in self.holds]
+        running = sum(
+            hold.owner.gpu_equivalents * (end if end < NEVER else usual)
+            for hold, end in zip(self.holds, ends, strict=True)
+            if isinstance(hold.owner, Allocation)
+        )
+        return due_times(self._demands.values(), capacity=capacity, running=running)
+
+    def _serve(self) -> None:
+        """Serve a short queue: in its order, then those who may pass."""
         behind = self._in_order()
         for waiting in behind:
             if waiting.promised_at is not None:
                 self._start(waiting)
         for waiting in passing_order(other for other in behind if other.promised_at is None):
             self._start(waiting)
-        left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
-        promises = {key: found for key, found in self.promises.items() if key not in self._granted}
-        return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
+
+    def _serve_when_due(self, due: Mapping[str, int]) -> None:
+        """Serve a long queue: those who are due, then the others by their size.
+
+        One start is promised at a time: to the one that is due first of those that do not fit.
+        """
+        outside = [other for other in self.order if other.reservation is None or not other.request.count]
+        place = {waiting.id: number for number, waiting in enumerate(outside)}
+
+        def urgency(waiting: Waiting) -> tuple[object, ...]:
+            is_promised = waiting.promised_at is not None
+            return (not is_promised, 0 if is_promised else due.get(waiting.id, 0), place[waiting.id])
+
+        late = sorted((other for other in outside if due.get(other.id, 0) <= 0), key=urgency)
+        early = sorted((other for other in outside if due.get(other.id, 0) > 0), key=urgency)
+        for waiting in late:
+            if not self._start(waiting) and not self._has_head():
+                self._lead(waiting)
+        self._lead_first(other for other in early if not self._fits_now(other))
+        for waiting in sorted(early, key=lambda other: (size_of(self._demands[other.id]), place[other.id])):
+            self._start(waiting)
+        self._lead_first(other for other in (*late, *early) if other.id not in self._granted)
+
+    def _has_head(self) -> bool:
+        """Somebody's start is kept."""
+        return self.soft is not None or not self.promises.keys() <= self._granted
+
+    def _lead_first(self, candidates: Iterable[Waiting]) -> None:
+        """Make the first of them that can be the first, if nobody is."""
+        if not self._has_head():
+            any(self._lead(waiting) for waiting in candidates)
+
+    def _lead(self, waiting: Waiting) -> bool:
+        """Make a request the first, whose start is kept."""
+        if not self._can_be_head(waiting) or not self._promise(waiting):
+            return False
+        self.head = waiting
+        self._set_guard(waiting)
+        return True
+
+    def _fits_now(self, waiting: Waiting) -> bool:
+        options, end = self.options(waiting), add(0, self.length(waiting))
+        room = self.ledger.room(waiting, end)
+        return options is not None and room is not None and self._find(waiting, options, end, room) is not None
 
     def _settle(self) -> None:
         """Give a place to every reservation and to every promise."""
@@ -77,14 +156,17 @@ class QueuePass:
             elif room(latest) is None:
                 self.kept.broken[waiting.id] = "its quota does not allow it any more"
             else:
-                promised.append((waiting, options, room))
+                promised.append((waiting, options, room, self._due_of(waiting)))
                 self.ledger.keep(waiting, options.levels[0].equivalents * options.count, latest)
         self.kept.keep_promises(promised)
-        for waiting, _, _ in promised:
+        for waiting, _, _, _ in promised:
             commitment = self.kept.of(waiting.id)
             if commitment is not None and waiting.promised_at is not None:
                 self.promises[waiting.id] = min(waiting.promised_at, moment(situation.now, commitment.start))
                 self.ledger.keep(waiting, commitment.budget, commitment.start)
+
+    def _due_of(self, waiting: Waiting) -> int:
+        return 0 if self._due is None else self._due.get(waiting.id, 0)
 
     def room_of(self, waiting: Waiting) -> Room:
         """Return what a request may weigh from a start on."""
@@ -106,9 +188,7 @@ class QueuePass:
                 continue
             if self._start(waiting) or not self._can_be_head(waiting):
                 continue
-            if self._promise(waiting):
-                self.head = waiting
-                self._set_guard(waiting)
+            if self._lead(waiting):
                 rest = self.order[place + 1 :]
                 return [other for other in rest if other.reservation is None or not other.request.count]
         return []
@@ -223,7 +303,7 @@ class QueuePass:
         options, room, length = self.options(waiting), self.room_of(waiting), self.length(waiting)
         if options is None:
             return False
-        commitment = self.kept.promise(waiting.id, options, length, room)
+        commitment = self.kept.promise(waiting.id, options, length, room, self._due_of(waiting))
         self._forget()
         if commitment is not None:
             self.promises[waiting.id] = moment(self.situation.now, commitment.start)
@@ -251,9 +331,12 @@ class QueuePass:
         return add(0, self.length(grant.waiting))
 
     def _set_guard(self, head: Waiting) -> None:
-        """Who waited too long is not passed by anybody who takes something that it could use."""
+        """Who waited too long is not passed by anybody who takes something that it could use.
+
+        A start that is promised is safe from others; who has none is not.
+        """
         options = self.options(head)
-        if options is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
+        if head.id not in self.promises and options is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
             self._guard = list(options.reach)
         self._forget()
 
