@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.bench.figure import Figure
 
 ROWS = {
+    3: "tests.bench.row03_jobs",
+    4: "tests.bench.row04_promises",
     5: "tests.bench.row05_list",
     8: "tests.bench.row08_pass",
 }

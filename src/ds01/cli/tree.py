@@ -77,6 +77,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
     Entry("admin config check", "config:CHECK", "Look at a policy file without its taking effect."),
     Entry("admin config show", "config:SHOW", "Show the policy in force, and what set each value."),
+    Entry("admin simulate", "simulation:SIMULATE", "Play a list of jobs on a machine that need not exist."),
     Entry("status", "status:STATUS", "Show the machine at a glance.", daily="status"),
     Entry("events", "events:EVENTS", "Show what happened, who did it and why.", daily="events"),
     Entry("version", "status:VERSION_SPEC", "Show the versions of ds01 and ds01d.", daily="version"),
