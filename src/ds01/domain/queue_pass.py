@@ -51,15 +51,16 @@ class QueuePass(Admission):
         """Return what those ask for who wait for the machine, not for their quota or their time."""
         found: list[Demand] = []
         known: dict[tuple[object, ...], tuple[Options, float] | None] = {}
+        has_room: dict[tuple[int, str, int, bool], bool] = {}
         now, usual = self.situation.now, max(ticks(self.situation.rules.assumed_duration), 1)
         for waiting in self.order:
             request = waiting.request
-            key = (waiting.uid, waiting.group, request.kind, request.count, request.memory_bytes, waiting.gpu_uuids)
-            if self.shared is not None:
-                key = (*key, waiting.is_exclusive, waiting.priority)
+            key: tuple[object, ...] = (waiting.uid, request.kind, request.count, request.memory_bytes)
+            if self.shared is not None or waiting.gpu_uuids:
+                key = (*key, waiting.gpu_uuids, waiting.is_exclusive, waiting.priority)
             asked = known.get(key, _UNKNOWN)
             if asked is _UNKNOWN:
-                asked = known[key] = self._asked(waiting)
+                asked = known[key] = self._asked(waiting, has_room)
             if asked is None or waiting.reservation is not None:
                 continue
             if waiting.not_before is None or waiting.not_before <= now:
@@ -67,10 +68,17 @@ class QueuePass(Admission):
                 found.append(Demand(waiting, asked[0], asked[1], length if length < NEVER else usual))
         return found
 
-    def _asked(self, waiting: Waiting) -> tuple[Options, float] | None:
+    def _asked(
+        self, waiting: Waiting, has_room: dict[tuple[int, str, int, bool], bool]
+    ) -> tuple[Options, float] | None:
         """Return what satisfies a request and what it weighs at least; None: it does not wait for the machine."""
         options, count = self.options(waiting), waiting.request.count
-        if options is None or not count or self.ledger.room(waiting, NEVER) is None:
+        if options is None or not count:
+            return None
+        key = (waiting.uid, waiting.group, count, bool(waiting.gpu_uuids))
+        if key not in has_room:
+            has_room[key] = self.ledger.room(waiting, NEVER) is not None
+        if not has_room[key]:
             return None
         return options, options.levels[0].equivalents * count
 
