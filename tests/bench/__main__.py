@@ -7,7 +7,14 @@ from pathlib import Path
 
 from tests.bench.figure import Figure
 
-ROWS = {5: "tests.bench.row05_list"}
+ROWS = {
+    1: "tests.bench.row01_mig_orders",
+    2: "tests.bench.row02_mig_churn",
+    3: "tests.bench.row03_jobs",
+    4: "tests.bench.row04_promises",
+    5: "tests.bench.row05_list",
+    8: "tests.bench.row08_pass",
+}
 
 
 def main() -> int:

@@ -46,6 +46,7 @@ from ds01.api.machine_schema import (
     EngineStatus as EngineStatus,
     GpuDocument as GpuDocument,
     GpuList as GpuList,
+    GroupUsageDocument as GroupUsageDocument,
     HolderDocument as HolderDocument,
     LimitsDocument as LimitsDocument,
     LimitValue as LimitValue,
@@ -54,6 +55,12 @@ from ds01.api.machine_schema import (
     ShutdownDocument as ShutdownDocument,
     StatusDocument as StatusDocument,
     UsageDocument as UsageDocument,
+)
+from ds01.api.mig_schema import (
+    MigCardDocument as MigCardDocument,
+    MigLayoutBody as MigLayoutBody,
+    MigPlanDocument as MigPlanDocument,
+    MigStepDocument as MigStepDocument,
 )
 
 SCHEMA_VERSION = 1

@@ -14,6 +14,7 @@ from ds01.daemon.handlers.files import FileHandlers
 from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
+from ds01.daemon.handlers.mig import MigHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import ApiServer
@@ -79,6 +80,8 @@ def build_server(
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
     changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
-    tables = (containers, changes, FileHandlers(services.copying), foreign, sessions, machine, images, config, events)
+    mig = MigHandlers(services.mig, only_uid=only_uid)
+    file_routes = FileHandlers(services.copying)
+    tables = (containers, changes, file_routes, mig, foreign, sessions, machine, images, config, events)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

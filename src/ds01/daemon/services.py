@@ -1,106 +1,263 @@
 """The use cases, wired to one world: the daemon's with adapters, the tests' with fakes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
+from ds01.config.mig_tables import table_of_card
 from ds01.domain.catalogue import CatalogueRow
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
+from ds01.service.bell import Bell
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.copying import CopyService
-from ds01.service.creation import CreationService
+from ds01.service.creation import CreationService, Marks
+from ds01.service.deadlines import DeadlineService
+from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
 from ds01.service.listening import ListeningService
+from ds01.service.mig import MigService
 from ds01.service.observation import Observer
 from ds01.service.pausing import PauseService
+from ds01.service.people import People
 from ds01.service.ports import World
 from ds01.service.presence import Presence
+from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
 from ds01.service.renaming import RenameService
+from ds01.service.reservations import ReservationService
+from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
+from ds01.service.situation import mig_boards
+from ds01.service.starting import Starter
 from ds01.service.takeover import TakeoverService
+from ds01.service.upkeep import UpkeepService
 from ds01.service.usage import UsageService
 
 
-@dataclass(frozen=True, slots=True)
 class Services:
-    """The use cases, wired to one world."""
+    """The use cases, each made when it is first asked for; whatever needs another names it here and nowhere else."""
 
-    containers: ContainerService
-    creation: CreationService
-    sessions: SessionService
-    usage: UsageService
-    limits: LimitService
-    reconciler: Reconciler
-    catalogue: CatalogueService
-    takeover: TakeoverService
-    leftovers: LeftoverService
-    copying: CopyService
-    listening: ListeningService
-    pausing: PauseService
-    renaming: RenameService
+    def __init__(
+        self,
+        world: World,
+        policy: Callable[[], Policy],
+        catalogue: Callable[[], Sequence[CatalogueRow]],
+        *,
+        seal_key: bytes,
+        only_uid: int | None,
+        timezone: str = "",
+        boot: str = "",
+    ) -> None:
+        """Wire the use cases to a world.
 
+        Args:
+            world: Everything outside.
+            policy: Returns the policy in force.
+            catalogue: Returns the rows of framework images in force.
+            seal_key: The daemon's secret.
+            only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
+            timezone: The machine's, for `TZ` inside containers; empty: unknown.
+            boot: The kernel's name of the present boot; empty: unknown.
+        """
+        self._world = world
+        self._policy = policy
+        self._rows = catalogue
+        self._seal_key = seal_key
+        self._only_uid = only_uid
+        self._timezone = timezone
+        self._boot = boot
+        self._observer = Observer(world.engine, world.devices)
+        self._helpers = HelperContainers(world.engine, world.clock)
+        self._presence = Presence()
+        self.bell = Bell()
 
-def build_services(
-    world: World,
-    policy: Callable[[], Policy],
-    catalogue: Callable[[], Sequence[CatalogueRow]],
-    *,
-    seal_key: bytes,
-    only_uid: int | None,
-    timezone: str = "",
-) -> Services:
-    """Return the use cases for a world. Tests build them with fakes by the same function.
+    @cached_property
+    def limits(self) -> LimitService:
+        """What applies to whom."""
+        return LimitService(self._helpers, self._policy, self._world.accounts)
 
-    Args:
-        world: Everything outside.
-        policy: Returns the policy in force.
-        catalogue: Returns the rows of framework images in force.
-        seal_key: The daemon's secret.
-        only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
-        timezone: The machine's, for `TZ` inside containers; empty: unknown.
-    """
-    observer = Observer(world.engine, world.devices)
-    helpers = HelperContainers(world.engine, world.clock)
-    limits = LimitService(helpers, policy, world.accounts)
-    allocations = AllocationService(world.store, world.clock)
-    presence = Presence()
-    adoption = AdoptionRules(only_uid, seal_key if only_uid is None else None)
-    reconciler = Reconciler(
-        world, observer=observer, limits=limits, allocations=allocations, presence=presence, adoption=adoption
-    )
-    images = ImageService(world.engine, helpers, world.store, catalogue)
-    containers = ContainerService(
-        world, observer=observer, limits=limits, allocations=allocations, presence=presence, reconciler=reconciler
-    )
-    creation = CreationService(
-        world,
-        observer=observer,
-        limits=limits,
-        allocations=allocations,
-        images=images,
-        presence=presence,
-        reconciler=reconciler,
-        seal_key=seal_key,
-        timezone=timezone,
-    )
-    return Services(
-        containers=containers,
-        creation=creation,
-        sessions=SessionService(world.engine, containers, limits, world.accounts),
-        usage=UsageService(world, observer, containers),
-        limits=limits,
-        reconciler=reconciler,
-        catalogue=CatalogueService(world.engine, world.devices, images, catalogue),
-        takeover=TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid),
-        leftovers=LeftoverService(world, containers, presence),
-        copying=CopyService(world.engine, containers, limits),
-        listening=ListeningService(world.engine, containers),
-        pausing=PauseService(world, containers, presence),
-        renaming=RenameService(world, containers, presence),
-    )
+    @cached_property
+    def upkeep(self) -> UpkeepService:
+        """Drained and unhealthy devices."""
+        return UpkeepService(self._world, self.bell, boot=self._boot)
+
+    @cached_property
+    def allocations(self) -> AllocationService:
+        """Every change of a grant."""
+        return AllocationService(
+            self._world.store,
+            self._world.clock,
+            bell=self.bell,
+            half_life=lambda: self._policy().site.scheduling.fair_share_half_life,
+        )
+
+    @cached_property
+    def scheduling(self) -> Scheduling:
+        """Who gets which device, and when."""
+        return Scheduling(
+            self._world,
+            observer=self._observer,
+            limits=self.limits,
+            people=People(self.limits, self._world.clock),
+            boards=mig_boards(self._policy, self.upkeep.unusable, OnDemandCards(table_of_card)),
+        )
+
+    @cached_property
+    def instances(self) -> DynamicInstances:
+        """MIG instances that are made for a grant and go with it."""
+        return DynamicInstances(self._world, observer=self._observer, tables=table_of_card)
+
+    @cached_property
+    def mig(self) -> MigService:
+        """Layouts of cards."""
+        return MigService(self._world, observer=self._observer, instances=self.instances, tables=table_of_card)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """Makes rows, grants, containers and instances agree."""
+        reconciler = Reconciler(
+            self._world,
+            observer=self._observer,
+            limits=self.limits,
+            allocations=self.allocations,
+            scheduling=self.scheduling,
+            presence=self._presence,
+            adoption=AdoptionRules(self._only_uid, self._seal_key if self._only_uid is None else None),
+        )
+        reconciler.keep(self.mig.recover, self.instances.reconcile)
+        return reconciler
+
+    @cached_property
+    def images(self) -> ImageService:
+        """Finds, pulls and looks into images."""
+        return ImageService(self._world.engine, self._helpers, self._world.store, self._rows)
+
+    @cached_property
+    def containers(self) -> ContainerService:
+        """Containers that exist."""
+        return ContainerService(
+            self._world,
+            observer=self._observer,
+            limits=self.limits,
+            allocations=self.allocations,
+            scheduling=self.scheduling,
+            presence=self._presence,
+            reconciler=self.reconciler,
+        )
+
+    @cached_property
+    def creation(self) -> CreationService:
+        """Makes containers."""
+        return CreationService(
+            self._world,
+            limits=self.limits,
+            allocations=self.allocations,
+            scheduling=self.scheduling,
+            images=self.images,
+            presence=self._presence,
+            reconciler=self.reconciler,
+            instances=self.instances,
+            marks=Marks(self._seal_key, self._timezone),
+        )
+
+    @cached_property
+    def sessions(self) -> SessionService:
+        """Programs in containers."""
+        return SessionService(self._world.engine, self.containers, self.limits, self._world.accounts)
+
+    @cached_property
+    def usage(self) -> UsageService:
+        """What is used now."""
+        return UsageService(self._world, self._observer, self.containers, self.upkeep)
+
+    @cached_property
+    def catalogue(self) -> CatalogueService:
+        """Framework images that this machine can run."""
+        return CatalogueService(self._world.engine, self._world.devices, self.images, self._rows)
+
+    @cached_property
+    def takeover(self) -> TakeoverService:
+        """Containers that others made, taken under management."""
+        return TakeoverService(
+            self._world,
+            observer=self._observer,
+            limits=self.limits,
+            presence=self._presence,
+            only_uid=self._only_uid,
+        )
+
+    @cached_property
+    def leftovers(self) -> LeftoverService:
+        """What lies about."""
+        return LeftoverService(self._world, self.containers, self._presence)
+
+    @cached_property
+    def starter(self) -> Starter:
+        """Carries out what the scheduler has granted."""
+        return Starter(
+            self._world,
+            creation=self.creation,
+            containers=self.containers,
+            allocations=self.allocations,
+            limits=self.limits,
+            presence=self._presence,
+            reconciler=self.reconciler,
+        )
+
+    @cached_property
+    def deadlines(self) -> DeadlineService:
+        """What falls due."""
+        return DeadlineService(
+            self._world, allocations=self.allocations, limits=self.limits, presence=self._presence, bell=self.bell
+        )
+
+    @cached_property
+    def queue(self) -> QueueService:
+        """Who waits."""
+        return QueueService(
+            self._world,
+            scheduling=self.scheduling,
+            creation=self.creation,
+            containers=self.containers,
+            starter=self.starter,
+            limits=self.limits,
+            observer=self._observer,
+            bell=self.bell,
+        )
+
+    @cached_property
+    def reservations(self) -> ReservationService:
+        """GPUs kept for a time."""
+        return ReservationService(
+            self._world,
+            scheduling=self.scheduling,
+            starter=self.starter,
+            limits=self.limits,
+            observer=self._observer,
+            bell=self.bell,
+        )
+
+    @cached_property
+    def copying(self) -> CopyService:
+        """Files into containers and out of them."""
+        return CopyService(self._world.engine, self.containers, self.limits)
+
+    @cached_property
+    def listening(self) -> ListeningService:
+        """Ports of containers."""
+        return ListeningService(self._world.engine, self.containers)
+
+    @cached_property
+    def pausing(self) -> PauseService:
+        """Containers that are frozen for a while."""
+        return PauseService(self._world, self.containers, self._presence)
+
+    @cached_property
+    def renaming(self) -> RenameService:
+        """Other names for containers."""
+        return RenameService(self._world, self.containers, self._presence)

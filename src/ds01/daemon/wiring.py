@@ -14,9 +14,12 @@ from ds01.adapters.linux.directories import LinuxDirectories
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
+from ds01.daemon.boot import read_boot
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
+from ds01.daemon.deadline_loop import DeadlineLoop
+from ds01.daemon.device_loop import DeviceLoop
 from ds01.daemon.event_documents import names_of
 from ds01.daemon.export import EventExport
 from ds01.daemon.feed import AnnouncingStore, EventFeed
@@ -25,8 +28,9 @@ from ds01.daemon.identity import Identities
 from ds01.daemon.key import read_or_make_key
 from ds01.daemon.loops import EventLoop, ReconcileLoop, WatchLoop
 from ds01.daemon.policy_file import PolicyFile
+from ds01.daemon.scheduler_loop import SchedulerLoop
 from ds01.daemon.server import ApiServer
-from ds01.daemon.services import build_services
+from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.timezone import read_timezone
@@ -46,26 +50,36 @@ class Daemon:
         relay: Open streams.
         reconcile: The loop that repairs.
         events: The loop that follows the engine.
+        scheduler: The loop that serves the queue.
+        deadlines: The loop that does what falls due.
+        devices: The loop that follows the devices.
         watch: The loop that looks after the daemon itself.
         export: The loop that appends events to their file.
         feed: Rings when something was recorded.
         world: Engine, devices, store.
         policy: The policy in force.
+        services: The use cases.
     """
 
     server: ApiServer
     relay: StreamRelay
     reconcile: ReconcileLoop
     events: EventLoop
+    scheduler: SchedulerLoop
+    deadlines: DeadlineLoop
+    devices: DeviceLoop
     watch: WatchLoop
     export: EventExport
     feed: EventFeed
     world: World
     policy: PolicyFile
+    services: Services
 
     async def close(self) -> None:
-        """End the streams, then let go of everything."""
+        """End the streams and what is carried out by itself, then let go of everything."""
         await self.relay.close()
+        await self.services.starter.close()
+        await self.services.deadlines.close()
         await self.world.devices.close()
         await self.world.engine.close()
         await self.world.store.close()
@@ -119,13 +133,14 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     feed, store = EventFeed(), world.store
     world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
-    services = build_services(
+    services = Services(
         world,
         lambda: policy.current,
         lambda: catalogue.current,
         seal_key=key,
         only_uid=only_uid,
         timezone=read_timezone(),
+        boot=read_boot(),
     )
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
@@ -133,7 +148,9 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     server = build_server(
         world, services, SiteFiles(policy, catalogue), Trail(feed, export), relay, only_uid=only_uid, leave=leave
     )
-    reconcile = ReconcileLoop(services.reconciler)
+    reconcile = ReconcileLoop(services.reconciler, services.bell)
+    scheduler = SchedulerLoop(services.scheduling, services.starter, services.bell, world.clock)
+    deadlines = DeadlineLoop(services.deadlines, services.bell, world.clock, wake_reconcile=reconcile.wake)
     watch = WatchLoop(
         policy,
         world,
@@ -144,8 +161,24 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         is_personal=personal,
         leave=leave,
     )
+    watch.attend(changed=services.bell.ring, is_needed=lambda: scheduler.is_needed or deadlines.next_at is not None)
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
-    return Daemon(server, relay, reconcile, events, watch, export, feed, world, policy)
+    devices = DeviceLoop(world.devices, services.upkeep, world.clock, reconcile.wake)
+    return Daemon(
+        server=server,
+        relay=relay,
+        reconcile=reconcile,
+        events=events,
+        scheduler=scheduler,
+        deadlines=deadlines,
+        devices=devices,
+        watch=watch,
+        export=export,
+        feed=feed,
+        world=world,
+        policy=policy,
+        services=services,
+    )
 
 
 async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:

@@ -6,42 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from ds01.domain.allocation import Allocation, AllocationState
+from ds01.domain.board import Board
 from ds01.domain.gpu import GpuKind, Inventory, all_gpus, schedulable_gpus
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import Holder, occupy
-from ds01.domain.placement import Placement, place
-from ds01.domain.quota import quota_refusal, require_container_quota, require_request_allowed, usage_of
-from ds01.domain.request import FULL_KIND, GpuRequest
+from ds01.domain.quota import quota_refusal, require_request_allowed, usage_of
+from ds01.domain.request import FULL_KIND
 from ds01.errors import ConflictError, NoCapacityError, QuotaExceededError
 from ds01.service.observation import Observation
-from ds01.service.ports import StoreTransaction
-
-
-def plan_claim(
-    transaction: StoreTransaction,
-    *,
-    uid: int,
-    name: str,
-    request: GpuRequest,
-    limits: EffectiveLimits,
-    observation: Observation,
-) -> Placement:
-    """Return the devices that a claim would get.
-
-    Raises:
-        ConflictError: The user has a container of that name.
-        QuotaExceededError: A quota is reached.
-        NoCapacityError: It would fit later.
-        InvalidRequestError: It can never fit.
-    """
-    if transaction.find_container(uid, name) is not None:
-        raise name_taken(name)
-    allocations = transaction.list_allocations()
-    containers = sum(1 for row in transaction.list_containers() if row.uid == uid)
-    usage = usage_of(uid, allocations, containers)
-    require_container_quota(limits, usage)
-    occupancy = occupy(observation.inventory, allocations, observation.foreign)
-    return place(observation.inventory, occupancy, request, limits, usage)
 
 
 def name_taken(name: str) -> ConflictError:
@@ -87,6 +59,24 @@ def require_free(name: str, gpu_uuids: Iterable[str], others: Iterable[Allocatio
             raise NoCapacityError(
                 f"The GPU {uuid} of {name} is in use: {held}.",
                 hint="`ds01 gpus` shows who holds what; start it when that one is stopped.",
+                details={"gpu": uuid},
+            )
+
+
+def require_in_service(name: str, gpu_uuids: Iterable[str], board: Board) -> None:
+    """Raise if a device gets no new grants: drained, unhealthy, used past us.
+
+    Raises:
+        NoCapacityError: The message names the device and the reason.
+    """
+    wanted = set(gpu_uuids)
+    for card in board.cards:
+        uuids = {card.uuid} | {uuid for uuid, _ in card.instances}
+        offered = set() if card.unusable else {position.gpu_uuid for position in card.positions}
+        for uuid in sorted((wanted & uuids) - offered):
+            raise NoCapacityError(
+                f"The GPU {uuid} of {name} gets no new grants now: {card.unusable or 'it is out of service'}.",
+                hint="`ds01 gpus` shows every device. A new container gets another one; your workspace stays.",
                 details={"gpu": uuid},
             )
 

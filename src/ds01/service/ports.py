@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from ds01.domain.allocation import Allocation
+from ds01.domain.consumption import Consumption
 from ds01.domain.engine import (
     BuildProgress as BuildProgress,
     BuildSpec as BuildSpec,
@@ -20,7 +21,10 @@ from ds01.domain.engine import (
     PullProgress as PullProgress,
 )
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
+from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
+from ds01.domain.gpu_event import DeviceEvent
+from ds01.domain.queue import QueueEntry
+from ds01.domain.reservation import Reservation
 from ds01.domain.user import User
 from ds01.service.engine_port import Engine as Engine, RawStream as RawStream
 
@@ -70,6 +74,58 @@ class Devices(Protocol):
 
     async def read_processes(self) -> list[GpuProcess]:
         """Return the processes that use devices."""
+        ...
+
+    async def set_mig_mode(self, card_uuid: str, *, enabled: bool) -> None:
+        """Turn MIG on or off; the mode that is on already is fine.
+
+        Cards that need a reset for it are `pending` afterwards. On a failure both modes are as before.
+
+        Raises:
+            NotFoundError: There is no such card.
+            ConflictError: It is in use, has instances, or knows no MIG.
+            ForbiddenError: The daemon may not.
+            BackendError: The driver failed: the state is unknown.
+        """
+        ...
+
+    async def create_instance(self, card_uuid: str, profile: str, start: int) -> MigInstance:
+        """Make a GPU instance with one compute instance that covers it, and return the MIG device.
+
+        Args:
+            card_uuid: A card in MIG mode.
+            profile: The driver's name, such as `1g.5gb`.
+            start: First memory slice.
+
+        Raises:
+            NotFoundError: There is no such card.
+            InvalidRequestError: The card has no such profile, or it cannot begin there.
+            ConflictError: MIG is off, or the place is taken.
+            ForbiddenError: The daemon may not.
+            BackendError: The driver failed: the state is unknown.
+        """
+        ...
+
+    async def destroy_instance(self, mig_uuid: str) -> None:
+        """Destroy a MIG device, and its GPU instance when that was the last one in it.
+
+        Raises:
+            NotFoundError: There is no such MIG device.
+            ConflictError: Processes use it.
+            ForbiddenError: The daemon may not.
+            BackendError: The driver failed: the state is unknown.
+        """
+        ...
+
+    async def wait_for_event(self, timeout: timedelta) -> DeviceEvent | None:  # noqa: ASYNC109 - a part of the question
+        """Wait for the next report of the driver; None when none came in time.
+
+        What was reported between two calls is kept. After a failure or a MIG change reports may be missing: compare
+        inventories.
+
+        Raises:
+            BackendError: The devices are unknown, or report nothing.
+        """
         ...
 
     async def close(self) -> None:
@@ -124,6 +180,10 @@ class StoreTransaction(Protocol):
         """Return every row, oldest first."""
         ...
 
+    def count_containers(self) -> Mapping[int, int]:
+        """Return how many rows every user has who has any."""
+        ...
+
     def find_container(self, uid: int, name: str) -> ContainerRow | None:
         """Return the row of a user's container."""
         ...
@@ -144,6 +204,54 @@ class StoreTransaction(Protocol):
         """Delete; none is fine."""
         ...
 
+    def list_waiting(self) -> list[QueueEntry]:
+        """Return every open request (it waits, or its container is being made), oldest first, then by id."""
+        ...
+
+    def list_ended(self) -> list[QueueEntry]:
+        """Return the requests that are not open any more and still kept, newest end first."""
+        ...
+
+    def find_waiting(self, request_id: str) -> QueueEntry | None:
+        """Return one request in whatever state."""
+        ...
+
+    def find_granted(self, allocation_id: str) -> QueueEntry | None:
+        """Return the request whose container is being made with this grant."""
+        ...
+
+    def save_waiting(self, entry: QueueEntry) -> None:
+        """Insert or update; ConflictError when the user has another open request for a container of that name."""
+        ...
+
+    def delete_ended(self, before: datetime) -> int:
+        """Delete the requests that ended before a moment; return how many."""
+        ...
+
+    def list_reservations(self, *, with_over: bool = False) -> list[Reservation]:
+        """Return the reservations that are not over, or all, by their begin, then by id."""
+        ...
+
+    def save_reservation(self, reservation: Reservation) -> None:
+        """Insert or update; ConflictError when another one that is not over has the name."""
+        ...
+
+    def has_grant_in(self, reservation_id: str) -> bool:
+        """Tell whether anything was ever granted in a reservation."""
+        ...
+
+    def list_consumption(self) -> list[Consumption]:
+        """Return what everybody used of grants that are released, by uid, then by group."""
+        ...
+
+    def find_consumption(self, uid: int, group: str) -> Consumption | None:
+        """Return what a user used in a group."""
+        ...
+
+    def save_consumption(self, consumption: Consumption) -> None:
+        """Insert or update by uid and group."""
+        ...
+
     def append_event(self, event: Event) -> int:
         """Append and return its number."""
         ...
@@ -152,6 +260,20 @@ class StoreTransaction(Protocol):
         self, wanted: EventFilter = EVERY_EVENT, *, after_id: int = 0, limit: int = 1000, from_end: bool = False
     ) -> list[Event]:
         """Return events in order, newest last: the first `limit` after a number, or with `from_end` the last."""
+        ...
+
+    def list_dynamic_cards(self) -> list[str]:
+        """Return the cards whose MIG instances are made by grants, by UUID."""
+        ...
+
+    def save_dynamic_card(self, card_uuid: str, places: Mapping[str, int]) -> None:
+        """Remember that instances of a card are made by grants, and where; without places: no more.
+
+        Args:
+            card_uuid: The card.
+            places: `GPU-uuid/profile@start` to the bits it occupies. From then on an allocation cannot be saved with a
+                place that meets another's, or that is not among these.
+        """
         ...
 
     def get_fact(self, key: str) -> str | None:
