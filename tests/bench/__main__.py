@@ -11,6 +11,7 @@ ROWS = {
     3: "tests.bench.row03_jobs",
     4: "tests.bench.row04_promises",
     5: "tests.bench.row05_list",
+    8: "tests.bench.row08_pass",
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.board import Board, Hold
+from ds01.domain.board import Hold
 from ds01.domain.limit import Limits
 from ds01.domain.quota import TOLERANCE, Usage
 from ds01.domain.situation import GroupRules, Person, Situation
@@ -22,24 +22,30 @@ class Account:
         gpus: Devices now.
         gpu_equivalents: Compute now.
         items: End, devices and compute of everything that is held.
+        later: What is still held at a moment, as far as somebody asked.
     """
 
     gpus: int = 0
     gpu_equivalents: float = 0.0
     items: list[tuple[int, int, float]] = field(default_factory=list)
+    later: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def add(self, end: int, gpus: int, gpu_equivalents: float) -> None:
         """Count something that is held until `end`."""
         self.gpus += gpus
         self.gpu_equivalents += gpu_equivalents
         self.items.append((end, gpus, gpu_equivalents))
+        self.later.clear()
 
     def at(self, tick: int) -> tuple[int, float]:
         """Return devices and compute that are still held at a moment."""
         if tick <= 0:
             return self.gpus, self.gpu_equivalents
-        left = [(gpus, equivalents) for end, gpus, equivalents in self.items if end > tick]
-        return sum(gpus for gpus, _ in left), sum(equivalents for _, equivalents in left)
+        known = self.later.get(tick)
+        if known is None:
+            left = [(gpus, equivalents) for end, gpus, equivalents in self.items if end > tick]
+            known = self.later[tick] = (sum(gpus for gpus, _ in left), sum(equivalents for _, equivalents in left))
+        return known
 
 
 _NOTHING = Account()
@@ -166,25 +172,12 @@ def ledger_of(situation: Situation, holds: Iterable[Hold], ends: Iterable[int] |
     """
     ledger = Ledger(situation.people, situation.groups)
     holds = tuple(holds)
-    weights: dict[str, float] | None = None
     for hold, end in zip(holds, [NEVER] * len(holds) if ends is None else ends, strict=True):
         owner = hold.owner
         if isinstance(owner, Allocation):
             devices = max(len(owner.gpu_uuids), len(owner.slices))
             ledger.add(owner.uid, owner.group or ledger.group_of(owner.uid), devices, owner.gpu_equivalents, end=end)
         elif owner.uid is not None:
-            weights = weights or _weights(situation.board)
-            asked = sum(weights.get(uuid, 0.0) for uuid in owner.gpu_uuids)
-            ledger.add(owner.uid, ledger.group_of(owner.uid), len(owner.gpu_uuids), asked, end=end)
+            counted = owner.counted
+            ledger.add(owner.uid, ledger.group_of(owner.uid), counted.gpus, counted.equivalents, end=end)
     return ledger
-
-
-def _weights(board: Board) -> dict[str, float]:
-    weights: dict[str, float] = {}
-    for card in board.cards:
-        weights.update((uuid, 1.0) for uuid, _ in card.instances)
-        for position in card.positions:
-            if position.gpu_uuid is not None and position.shares == 1:
-                weights[position.gpu_uuid] = position.equivalents
-        weights[card.uuid] = 1.0
-    return weights

@@ -8,7 +8,7 @@ is never later than that, or the earliest that is possible. Priority and fair sh
 bring a request forward in the order. While few wait, everybody is due at once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,9 +16,12 @@ from ds01.domain.timeline import ticks
 from ds01.domain.waiting import Waiting
 
 LONG_QUEUE = 2.0
-"""The queue is long when it asks for more than so many times the machine."""
+"""The queue is long when it asks for more than so many times the machine, ..."""
+MANY_GPUS = 16.0
+"""... and for more gpu-equivalents than this: on a small machine a few requests are no long queue."""
 OWN_LENGTHS = 6
 """A request is passed for at most so many times its own time limit."""
+MOST_LEAD_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,40 +32,51 @@ class Demand:
         waiting: The request.
         equivalents: Gpu-equivalents, at least.
         length: Ticks that it runs, or is thought to run.
-        lead_s: How far it is before a newcomer of the least standing, in seconds of waiting.
     """
 
     waiting: Waiting
     equivalents: float
     length: int
-    lead_s: float
 
 
-def due_times(demands: Iterable[Demand], *, capacity: float, running: float) -> Mapping[str, int] | None:
-    """Return when each request is due, in ticks from now, negative for the past; None: few wait, all are due.
+def is_long(demands: Sequence[Demand], capacity: float) -> bool:
+    """Tell whether more waits than the machine takes at a few times.
 
     Args:
         demands: Those who wait for the machine and not for their quota.
         capacity: Gpu-equivalents of the machine.
+    """
+    return sum(demand.equivalents for demand in demands) > max(LONG_QUEUE * capacity, MANY_GPUS)
+
+
+def due_times(
+    demands: Sequence[Demand], leads: Mapping[str, float], *, capacity: float, running: float
+) -> Mapping[str, int]:
+    """Return when each request is due, in ticks from now, negative for the past.
+
+    Args:
+        demands: Those who wait for the machine and not for their quota.
+        leads: How far each is before a newcomer of the least standing, in seconds of waiting.
+        capacity: Gpu-equivalents of the machine.
         running: Work of what runs: gpu-equivalents times ticks.
     """
-    demands = list(demands)
-    if sum(demand.equivalents for demand in demands) <= LONG_QUEUE * capacity:
-        return None
     work = running + sum(demand.equivalents * demand.length for demand in demands)
     backlog = int(work / capacity)
     return {
-        demand.waiting.id: min(backlog, OWN_LENGTHS * demand.length) - _ticks(demand.lead_s) for demand in demands
+        demand.waiting.id: min(backlog, OWN_LENGTHS * demand.length) - _ticks(leads[demand.waiting.id])
+        for demand in demands
     }
 
 
 def _ticks(seconds: float) -> int:
-    return ticks(timedelta(seconds=min(seconds, 1e9)))
+    return ticks(timedelta(seconds=min(seconds, MOST_LEAD_S)))
 
 
-def size_of(demand: Demand) -> float:
-    """Return what decides among those who are not due: the shortest first, and of equal ones those that need more.
+def size_of(waiting: Waiting) -> timedelta:
+    """Return what decides among those who are not due: the shortest first, and sooner who needs several devices.
 
     Several devices at once are seldom free together: the moment is used by who needs them all.
     """
-    return demand.length / max(demand.waiting.request.count, 1)
+    if waiting.time_limit is None:
+        return timedelta.max
+    return waiting.time_limit / max(waiting.request.count, 1)

@@ -5,22 +5,26 @@ sure; others start before it only if it, every other promise and every reservati
 long, those who are due come first, and the others are served by their size: see `patience`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 
 from ds01.domain.allocation import Allocation
 from ds01.domain.board import Hold, holds_of
-from ds01.domain.choice import Chosen, Score, choose, sets
+from ds01.domain.choice import UNLIMITED, Chosen, Score, choose, sets
 from ds01.domain.commitment import Commitments
 from ds01.domain.ledger import ledger_of
 from ds01.domain.option import Grid, Options, Values
-from ds01.domain.patience import Demand, due_times, size_of
-from ds01.domain.queue_order import order_with_leads, passing_order
+from ds01.domain.patience import Demand, due_times, is_long, size_of
+from ds01.domain.queue_order import leads_of, order_of, passing_rank
 from ds01.domain.sharing import SharedUse
 from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
 from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, add, moment, pieces_of, ticks
 from ds01.domain.waiting import Waiting
 
+LATER_THAN_NEVER = NEVER + 1
+Crowd = list[tuple[timedelta, int, Waiting]]
+"""Requests that ask for the same, as a heap: rank, place in the order, request."""
 MOST_TRIES = 24
 """Sets that are tried for one request beside everything that must be kept."""
 
@@ -43,13 +47,14 @@ class QueuePass:
         self.shared = SharedUse(situation, self.holds, memory_used or {}) if self.grid.is_shared else None
         self.grants: list[Grant] = []
         self.promises: dict[str, datetime] = {}
-        self.order, self._leads = order_with_leads(situation)
-        self._demands = {demand.waiting.id: demand for demand in self._demanded()}
-        self._due = self._due_times()
+        self.order = order_of(situation)
         self._guard: list[int] | None = None
-        self._failed: dict[tuple[int, float], int] = {}
+        self._known: dict[object, dict[tuple[object, ...], Options | None]] = {}
+        self._options: dict[int, dict[tuple[object, ...], Options | None]] = {}
+        self._failed: dict[int, int] = {}
         self._busy: dict[int, list[int]] = {}
         self._granted: set[str] = set()
+        self._due = self._due_times()
 
     def run(self) -> Pass:
         """Decide everything."""
@@ -58,44 +63,44 @@ class QueuePass:
             if waiting.reservation is not None and waiting.request.count:
                 self._start_inside(waiting)
         if self._due is None:
-            self._serve()
+            self._let_pass(self._in_order(), passing_rank)
         else:
             self._serve_when_due(self._due)
         left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
         promises = {key: found for key, found in self.promises.items() if key not in self._granted}
         return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
 
-    def _demanded(self) -> Iterator[Demand]:
-        """Yield what those ask for who wait for the machine."""
-        usual = max(ticks(self.situation.rules.assumed_duration), 1)
-        for waiting in self.order:
-            options = self.options(waiting) if self._can_be_head(waiting) else None
-            if options is not None and waiting.reservation is None:
-                length = self.length(waiting)
-                weight = options.levels[0].equivalents * options.count
-                yield Demand(waiting, weight, length if length < NEVER else usual, self._leads[waiting.id])
-
     def _due_times(self) -> Mapping[str, int] | None:
+        """Return when each is due; None: the queue is short, everybody is."""
         capacity = sum(1 for card in self.situation.board.cards if card.positions and not card.unusable)
-        if not self._demands or not capacity:
+        demands = list(self._demands())
+        if not is_long(demands, capacity) or not capacity:
             return None
         usual = ticks(self.situation.rules.assumed_duration)
-        ends = [self.kept.end_of(hold) for hold in self.holds]
+        ends = ((hold.owner, self.kept.end_of(hold)) for hold in self.holds)
         running = sum(
-            hold.owner.gpu_equivalents * (end if end < NEVER else usual)
-            for hold, end in zip(self.holds, ends, strict=True)
-            if isinstance(hold.owner, Allocation)
+            owner.gpu_equivalents * (end if end < NEVER else usual)
+            for owner, end in ends
+            if isinstance(owner, Allocation)
         )
-        return due_times(self._demands.values(), capacity=capacity, running=running)
+        return due_times(demands, leads_of(self.situation, self.order), capacity=capacity, running=running)
 
-    def _serve(self) -> None:
-        """Serve a short queue: in its order, then those who may pass."""
-        behind = self._in_order()
-        for waiting in behind:
-            if waiting.promised_at is not None:
-                self._start(waiting)
-        for waiting in passing_order(other for other in behind if other.promised_at is None):
-            self._start(waiting)
+    def _demands(self) -> Iterator[Demand]:
+        """Yield what those ask for who wait for the machine, and not for their quota."""
+        usual = max(ticks(self.situation.rules.assumed_duration), 1)
+        known: dict[tuple[int, str, int], bool] = {}
+        for waiting in self.order:
+            options = self.options(waiting) if waiting.request.count and waiting.reservation is None else None
+            if options is None or not self._is_due(waiting):
+                continue
+            key = (waiting.uid, waiting.group, id(options))
+            may = known.get(key)
+            if may is None:
+                may = known[key] = self.ledger.room(waiting, NEVER) is not None
+            if may:
+                length = self.length(waiting)
+                weight = options.levels[0].equivalents * options.count
+                yield Demand(waiting, weight, length if length < NEVER else usual)
 
     def _serve_when_due(self, due: Mapping[str, int]) -> None:
         """Serve a long queue: those who are due, then the others by their size.
@@ -103,21 +108,23 @@ class QueuePass:
         One start is promised at a time: to the one that is due first of those that do not fit.
         """
         outside = [other for other in self.order if other.reservation is None or not other.request.count]
-        place = {waiting.id: number for number, waiting in enumerate(outside)}
-
-        def urgency(waiting: Waiting) -> tuple[object, ...]:
-            is_promised = waiting.promised_at is not None
-            return (not is_promised, 0 if is_promised else due.get(waiting.id, 0), place[waiting.id])
-
-        late = sorted((other for other in outside if due.get(other.id, 0) <= 0), key=urgency)
-        early = sorted((other for other in outside if due.get(other.id, 0) > 0), key=urgency)
+        promised = [other for other in outside if other.promised_at is not None]
+        others = sorted(
+            (other for other in outside if other.promised_at is None), key=lambda other: due.get(other.id, 0)
+        )
+        late = [other for other in (*promised, *others) if self._has_come(other)]
+        early = [other for other in (*promised, *others) if not self._has_come(other)]
         for waiting in late:
             if not self._start(waiting) and not self._has_head():
                 self._lead(waiting)
         self._lead_first(other for other in early if not self._fits_now(other))
-        for waiting in sorted(early, key=lambda other: (size_of(self._demands[other.id]), place[other.id])):
-            self._start(waiting)
+        self._let_pass(early, size_of)
         self._lead_first(other for other in (*late, *early) if other.id not in self._granted)
+
+    def _has_come(self, waiting: Waiting) -> bool:
+        """Its time has come: it is due, or was promised to start by now."""
+        promised_at = waiting.promised_at
+        return self._due_of(waiting) <= 0 or (promised_at is not None and promised_at <= self.situation.now)
 
     def _has_head(self) -> bool:
         """Somebody's start is kept."""
@@ -138,8 +145,10 @@ class QueuePass:
 
     def _fits_now(self, waiting: Waiting) -> bool:
         options, end = self.options(waiting), add(0, self.length(waiting))
+        if options is None or self._has_failed(waiting, options, end):
+            return False
         room = self.ledger.room(waiting, end)
-        return options is not None and room is not None and self._find(waiting, options, end, room) is not None
+        return room is not None and self._find(waiting, options, end, room) is not None
 
     def _settle(self) -> None:
         """Give a place to every reservation and to every promise."""
@@ -175,20 +184,87 @@ class QueuePass:
 
     def options(self, waiting: Waiting) -> Options | None:
         """Return what satisfies a request, or None if the machine has too little of it now."""
+        known = self._options.get(waiting.uid)
+        if known is None:
+            known = self._options[waiting.uid] = self._known_for(waiting.uid)
+        request = waiting.request
+        key: tuple[object, ...] = (request.kind, request.count, request.memory_bytes)
+        if waiting.gpu_uuids or self.shared is not None:
+            key = (*key, waiting.gpu_uuids, waiting.is_exclusive, waiting.priority)
+        if key in known:
+            return known[key]
         person = self.situation.people.get(waiting.uid)
-        if person is None:
-            return None
-        options = self.grid.options(self.grid.wish_of(waiting, person.limits.values))
-        return options if self.grid.most(options) >= options.count else None
+        options = None
+        if person is not None:
+            options = self.grid.options(self.grid.wish_of(waiting, person.limits.values))
+            options = options if self.grid.most(options) >= options.count else None
+        known[key] = options
+        return options
+
+    def _known_for(self, uid: int) -> dict[tuple[object, ...], Options | None]:
+        """Return what is known of requests, which is the same for all users with the same rules about devices."""
+        person = self.situation.people.get(uid)
+        rules = None if person is None else (person.limits.values.allow_full_gpu, person.limits.values.gpu_preference)
+        return self._known.setdefault(rules, {})
+
+    def _let_pass(self, behind: Iterable[Waiting], rank: Callable[[Waiting], timedelta]) -> None:
+        """Start whom nothing holds up: the lowest rank first, who has the same in the order.
+
+        A promise that is due comes before all ranks.
+
+        Equal requests are together: once nothing is left for one, there is nothing for those that are no shorter.
+        """
+        promised, crowds = self._crowds(behind, rank)
+        for waiting in promised:
+            self._start(waiting)
+        nearest = [(crowd[0], number) for number, crowd in enumerate(crowds)]
+        heapify(nearest)
+        while nearest:
+            (_, _, waiting), number = heappop(nearest)
+            heappop(crowds[number])
+            is_hopeless = not self._start(waiting) and self._is_hopeless(waiting)
+            if crowds[number] and not is_hopeless:
+                heappush(nearest, (crowds[number][0], number))
+
+    def _crowds(
+        self, behind: Iterable[Waiting], rank: Callable[[Waiting], timedelta]
+    ) -> tuple[list[Waiting], list[Crowd]]:
+        """Return those with a promise, and the others by what they ask for; without those for whom nothing is free."""
+        taken = self.future.timeline.busy(0, 1)
+        promised: list[Waiting] = []
+        found: dict[object, Crowd | None] = {}
+        for place, waiting in enumerate(behind):
+            if waiting.promised_at is not None and self._has_come(waiting):
+                promised.append(waiting)
+                continue
+            options = self.options(waiting)
+            # who has a place kept finds one where equal requests find none
+            key: object = id(options) if waiting.promised_at is None else waiting.id
+            if key not in found:
+                found[key] = [] if self._is_free(waiting, options, taken) else None
+            crowd = found[key]
+            if crowd is not None:
+                crowd.append((rank(waiting), place, waiting))
+        crowds = [crowd for crowd in found.values() if crowd]
+        for crowd in crowds:
+            heapify(crowd)
+        return promised, crowds
+
+    def _is_free(self, waiting: Waiting, options: Options | None, taken: Sequence[int]) -> bool:
+        if options is None:
+            return not waiting.request.count
+        return choose(self.grid, options, taken, score=self._score(waiting)) is not None
+
+    def _is_hopeless(self, waiting: Waiting) -> bool:
+        options = self.options(waiting)
+        return options is not None and id(options) in self._failed
 
     def _in_order(self) -> list[Waiting]:
         """Start those who fit, up to the first that does not; return those behind it who may try to pass."""
         for place, waiting in enumerate(self.order):
             if waiting.id in self._granted or (waiting.reservation is not None and waiting.request.count):
                 continue
-            if self._start(waiting) or not self._can_be_head(waiting):
-                continue
-            if self._lead(waiting):
+            if not self._start(waiting) and self._lead(waiting):
                 rest = self.order[place + 1 :]
                 return [other for other in rest if other.reservation is None or not other.request.count]
         return []
@@ -207,16 +283,16 @@ class QueuePass:
         if waiting.id in self._granted or not self._is_due(waiting):
             return False
         end = add(0, self.length(waiting))
+        options = self.options(waiting)
+        if waiting.request.count and (options is None or self._has_failed(waiting, options, end)):
+            return False
         room = self.ledger.room(waiting, end)
         if room is None:
             return False
-        if not waiting.request.count:
+        if options is None or not waiting.request.count:
             self._record(waiting, (), end)
             return True
-        options = self.options(waiting)
-        if options is None:
-            return False
-        own = self.kept.release(waiting.id)
+        own = self.kept.release(waiting.id) if waiting.id in self.promises else None
         if own is not None:
             self._forget()
         chosen = self._find(waiting, options, end, room)
@@ -228,20 +304,21 @@ class QueuePass:
         self._record(waiting, chosen, end)
         return True
 
+    def _has_failed(self, waiting: Waiting, options: Options, end: int) -> bool:
+        """Tell whether an equal request that is no longer found no place: what is taken since only made it worse."""
+        return self._failed.get(id(options), LATER_THAN_NEVER) <= end and waiting.id not in self.promises
+
     def length(self, waiting: Waiting) -> int:
         """Return how long a grant holds its devices at most, from its start."""
         return NEVER if waiting.time_limit is None else ticks(waiting.time_limit) + self.margin
 
     def _find(self, waiting: Waiting, options: Options, end: int, room: float) -> Chosen | None:
-        key = (id(options), room)
-        if self._failed.get(key, NEVER + 1) <= end:
-            return None
         score = self._score(waiting)
         chosen = choose(self.grid, options, self._busy_until(end), budget=room, score=score)
         if chosen is None and (self.future.commitments or self.soft is not None):
             chosen = self._find_beside(options, end, room, score)
-        if chosen is None:
-            self._failed[key] = end
+        if chosen is None and (room == UNLIMITED or self._find(waiting, options, end, UNLIMITED) is None):
+            self._failed[id(options)] = end
         return chosen
 
     def _busy_until(self, end: int) -> list[int]:
@@ -333,10 +410,11 @@ class QueuePass:
     def _set_guard(self, head: Waiting) -> None:
         """Who waited too long is not passed by anybody who takes something that it could use.
 
-        A start that is promised is safe from others; who has none is not.
+        While the queue is long nearly everybody waited too long: there a start that is promised is enough.
         """
-        options = self.options(head)
-        if head.id not in self.promises and options is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
+        options, waited = self.options(head), self.situation.now - head.queued_at
+        is_safe = self._due is not None and head.id in self.promises
+        if not is_safe and options is not None and waited > self.situation.rules.age_guard:
             self._guard = list(options.reach)
         self._forget()
 
