@@ -85,9 +85,7 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
             if any(field.strip() for field in row):
                 yield reader.line_num, row
     except csv.Error as failure:
-        raise InvalidRequestError(
-            f"{name}:{reader.line_num}: this is not CSV: {failure}.", hint=EXAMPLE
-        ) from failure
+        raise InvalidRequestError(f"{name}:{reader.line_num}: this is not CSV: {failure}.", hint=EXAMPLE) from failure
 
 
 def _columns(header: Sequence[str], *, name: str, cluster: str | None) -> Mapping[str, int]:

@@ -5,17 +5,17 @@ sure; others start before it only if it, every other promise and every reservati
 long, those who are due come first, and the others are served by their size: see `patience`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from ds01.domain.allocation import Allocation
 from ds01.domain.board import Hold, holds_of
-from ds01.domain.choice import UNLIMITED, Chosen, Score, choose, sets
+from ds01.domain.choice import UNLIMITED, Chosen, Score, choose, reason_of, sets
 from ds01.domain.commitment import Commitments
 from ds01.domain.ledger import ledger_of
 from ds01.domain.option import Grid, Options, Values
-from ds01.domain.patience import Demand, due_times, is_long, size_of
+from ds01.domain.passing import let_pass, serve_when_due
+from ds01.domain.patience import Demand, due_times, is_long
 from ds01.domain.queue_order import leads_of, order_of, passing_rank
 from ds01.domain.sharing import SharedUse
 from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
@@ -23,8 +23,6 @@ from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, add, m
 from ds01.domain.waiting import Waiting
 
 LATER_THAN_NEVER = NEVER + 1
-Crowd = list[tuple[timedelta, int, Waiting]]
-"""Requests that ask for the same, as a heap: rank, place in the order, request."""
 MOST_TRIES = 24
 """Sets that are tried for one request beside everything that must be kept."""
 
@@ -63,9 +61,9 @@ class QueuePass:
             if waiting.reservation is not None and waiting.request.count:
                 self._start_inside(waiting)
         if self._due is None:
-            self._let_pass(self._in_order(), passing_rank)
+            let_pass(self, self._in_order(), passing_rank)
         else:
-            self._serve_when_due(self._due)
+            serve_when_due(self, self._outside(), self._due)
         left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
         promises = {key: found for key, found in self.promises.items() if key not in self._granted}
         return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
@@ -102,40 +100,20 @@ class QueuePass:
                 weight = options.levels[0].equivalents * options.count
                 yield Demand(waiting, weight, length if length < NEVER else usual)
 
-    def _serve_when_due(self, due: Mapping[str, int]) -> None:
-        """Serve a long queue: those who are due, then the others by their size.
+    def _outside(self) -> list[Waiting]:
+        """Return those who do not start in a reservation, in the order."""
+        return [other for other in self.order if other.reservation is None or not other.request.count]
 
-        One start is promised at a time: to the one that is due first of those that do not fit.
-        """
-        outside = [other for other in self.order if other.reservation is None or not other.request.count]
-        promised = [other for other in outside if other.promised_at is not None]
-        others = sorted(
-            (other for other in outside if other.promised_at is None), key=lambda other: due.get(other.id, 0)
-        )
-        late = [other for other in (*promised, *others) if self._has_come(other)]
-        early = [other for other in (*promised, *others) if not self._has_come(other)]
-        for waiting in late:
-            if not self._start(waiting) and not self._has_head():
-                self._lead(waiting)
-        self._lead_first(other for other in early if not self._fits_now(other))
-        self._let_pass(early, size_of)
-        self._lead_first(other for other in (*late, *early) if other.id not in self._granted)
-
-    def _has_come(self, waiting: Waiting) -> bool:
+    def has_come(self, waiting: Waiting) -> bool:
         """Its time has come: it is due, or was promised to start by now."""
         promised_at = waiting.promised_at
         return self._due_of(waiting) <= 0 or (promised_at is not None and promised_at <= self.situation.now)
 
-    def _has_head(self) -> bool:
+    def has_head(self) -> bool:
         """Somebody's start is kept."""
         return self.soft is not None or not self.promises.keys() <= self._granted
 
-    def _lead_first(self, candidates: Iterable[Waiting]) -> None:
-        """Make the first of them that can be the first, if nobody is."""
-        if not self._has_head():
-            any(self._lead(waiting) for waiting in candidates)
-
-    def _lead(self, waiting: Waiting) -> bool:
+    def lead(self, waiting: Waiting) -> bool:
         """Make a request the first, whose start is kept."""
         if not self._can_be_head(waiting) or not self._promise(waiting):
             return False
@@ -143,7 +121,8 @@ class QueuePass:
         self._set_guard(waiting)
         return True
 
-    def _fits_now(self, waiting: Waiting) -> bool:
+    def fits_now(self, waiting: Waiting) -> bool:
+        """Tell whether it could start now."""
         options, end = self.options(waiting), add(0, self.length(waiting))
         if options is None or self._has_failed(waiting, options, end):
             return False
@@ -207,64 +186,28 @@ class QueuePass:
         rules = None if person is None else (person.limits.values.allow_full_gpu, person.limits.values.gpu_preference)
         return self._known.setdefault(rules, {})
 
-    def _let_pass(self, behind: Iterable[Waiting], rank: Callable[[Waiting], timedelta]) -> None:
-        """Start whom nothing holds up: the lowest rank first, who has the same in the order.
-
-        A promise that is due comes before all ranks.
-
-        Equal requests are together: once nothing is left for one, there is nothing for those that are no shorter.
-        """
-        promised, crowds = self._crowds(behind, rank)
-        for waiting in promised:
-            self._start(waiting)
-        nearest = [(crowd[0], number) for number, crowd in enumerate(crowds)]
-        heapify(nearest)
-        while nearest:
-            (_, _, waiting), number = heappop(nearest)
-            heappop(crowds[number])
-            is_hopeless = not self._start(waiting) and self._is_hopeless(waiting)
-            if crowds[number] and not is_hopeless:
-                heappush(nearest, (crowds[number][0], number))
-
-    def _crowds(
-        self, behind: Iterable[Waiting], rank: Callable[[Waiting], timedelta]
-    ) -> tuple[list[Waiting], list[Crowd]]:
-        """Return those with a promise, and the others by what they ask for; without those for whom nothing is free."""
-        taken = self.future.timeline.busy(0, 1)
-        promised: list[Waiting] = []
-        found: dict[object, Crowd | None] = {}
-        for place, waiting in enumerate(behind):
-            if waiting.promised_at is not None and self._has_come(waiting):
-                promised.append(waiting)
-                continue
-            options = self.options(waiting)
-            # who has a place kept finds one where equal requests find none
-            key: object = id(options) if waiting.promised_at is None else waiting.id
-            if key not in found:
-                found[key] = [] if self._is_free(waiting, options, taken) else None
-            crowd = found[key]
-            if crowd is not None:
-                crowd.append((rank(waiting), place, waiting))
-        crowds = [crowd for crowd in found.values() if crowd]
-        for crowd in crowds:
-            heapify(crowd)
-        return promised, crowds
-
-    def _is_free(self, waiting: Waiting, options: Options | None, taken: Sequence[int]) -> bool:
+    def is_free(self, waiting: Waiting) -> bool:
+        """Tell whether anything is free for a request, if nothing had to be kept."""
+        options, taken = self.options(waiting), self.future.timeline.busy(0, 1)
         if options is None:
             return not waiting.request.count
         return choose(self.grid, options, taken, score=self._score(waiting)) is not None
 
-    def _is_hopeless(self, waiting: Waiting) -> bool:
+    def is_hopeless(self, waiting: Waiting) -> bool:
+        """Tell whether there is no place for it, nor for equal requests that are no shorter."""
         options = self.options(waiting)
         return options is not None and id(options) in self._failed
+
+    def is_waiting(self, waiting: Waiting) -> bool:
+        """Tell whether it did not start in this pass."""
+        return waiting.id not in self._granted
 
     def _in_order(self) -> list[Waiting]:
         """Start those who fit, up to the first that does not; return those behind it who may try to pass."""
         for place, waiting in enumerate(self.order):
             if waiting.id in self._granted or (waiting.reservation is not None and waiting.request.count):
                 continue
-            if not self._start(waiting) and self._lead(waiting):
+            if not self.start(waiting) and self.lead(waiting):
                 rest = self.order[place + 1 :]
                 return [other for other in rest if other.reservation is None or not other.request.count]
         return []
@@ -278,7 +221,7 @@ class QueuePass:
             return False
         return self.ledger.room(waiting, NEVER) is not None
 
-    def _start(self, waiting: Waiting) -> bool:
+    def start(self, waiting: Waiting) -> bool:
         """Start a request now if nothing that must be kept is against it."""
         if waiting.id in self._granted or not self._is_due(waiting):
             return False
@@ -357,7 +300,7 @@ class QueuePass:
                     future.take(pieces, 0, end)
         cards = self.situation.board.cards
         positions = tuple(TakenPosition(cards[option.card].uuid, option.position) for option in chosen)
-        grant = Grant(waiting, positions, _reason(waiting, chosen))
+        grant = Grant(waiting, positions, reason_of(waiting, chosen))
         self.grants.append(grant)
         self._granted.add(waiting.id)
         self.ledger.forget(waiting)
@@ -451,17 +394,3 @@ def grant_pieces(grid: Grid, grant: Grant) -> Pieces:
     """Return the bits that a grant takes."""
     places = {card.uuid: number for number, card in enumerate(grid.board.cards)}
     return tuple((places[taken.card_uuid], taken.position.mask) for taken in grant.positions)
-
-
-def _reason(waiting: Waiting, chosen: Chosen) -> str:
-    if not chosen:
-        return "no GPU asked for"
-    first = chosen[0].position
-    what = "whole GPU" if first.kind.value == "full" else f"MIG instance {first.profile}"
-    if first.shares > 1:
-        return f"a share of the device that suits best ({what}, 1 of {first.shares})"
-    if waiting.gpu_uuids:
-        return f"the devices that its container has ({what})"
-    if len(chosen) > 1:
-        return f"{len(chosen)} free devices of one kind ({what})"
-    return f"the smallest free device that fits ({what})"

@@ -9,9 +9,9 @@ from ds01.domain.gpu import GpuKind
 from ds01.domain.machine import MAX_CARDS, DeviceFacts, parse_machine
 from ds01.errors import InvalidRequestError
 
-FACTS: dict[str, DeviceFacts] = json.loads(
-    (files("ds01") / "data" / "mig_profiles.json").read_text(encoding="utf-8")
-)["devices"]
+FACTS: dict[str, DeviceFacts] = json.loads((files("ds01") / "data" / "mig_profiles.json").read_text(encoding="utf-8"))[
+    "devices"
+]
 
 
 def test_several_models_are_one_machine() -> None:
