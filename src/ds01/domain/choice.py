@@ -10,7 +10,6 @@ from itertools import combinations
 
 from ds01.domain.option import Grid, Level, Option, Options, is_whole
 from ds01.domain.quota import TOLERANCE
-from ds01.domain.waiting import Waiting
 
 UNLIMITED = float("inf")
 FAR = 1000
@@ -178,18 +177,3 @@ def _looseness(
         broken += sum(1 for other in neighbours if other in by_card and other not in chosen)
     loss = sum(_loss(grid, by_card[card], busy) for card in cards)
     return (apart, loss, broken, distance)
-
-
-def reason_of(waiting: Waiting, chosen: Chosen) -> str:
-    """Say in one phrase why a request gets these devices."""
-    if not chosen:
-        return "no GPU asked for"
-    first = chosen[0].position
-    what = "whole GPU" if first.kind.value == "full" else f"MIG instance {first.profile}"
-    if first.shares > 1:
-        return f"a share of the device that suits best ({what}, 1 of {first.shares})"
-    if waiting.gpu_uuids:
-        return f"the devices that its container has ({what})"
-    if len(chosen) > 1:
-        return f"{len(chosen)} free devices of one kind ({what})"
-    return f"the smallest free device that fits ({what})"

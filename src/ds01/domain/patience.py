@@ -8,75 +8,64 @@ is never later than that, or the earliest that is possible. Priority and fair sh
 bring a request forward in the order. While few wait, everybody is due at once.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from ds01.domain.timeline import ticks
+from ds01.domain.option import Options
 from ds01.domain.waiting import Waiting
 
+LEAST_LONG = 16
+"""Fewer requests than this are never a long queue."""
 LONG_QUEUE = 2.0
-"""The queue is long when it asks for more than so many times the machine, ..."""
-MANY_GPUS = 16.0
-"""... and for more gpu-equivalents than this: on a small machine a few requests are no long queue."""
+"""The queue is long when it asks for more than so many times the machine."""
 OWN_LENGTHS = 6
 """A request is passed for at most so many times its own time limit."""
-MOST_LEAD_S = 1e9
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+TICKS_PER_S = 1_000_000
+
+
+class Demand(NamedTuple):
     """What a request that waits asks for.
 
     Attributes:
         waiting: The request.
+        options: What satisfies it.
         equivalents: Gpu-equivalents, at least.
         length: Ticks that it runs, or is thought to run.
+        lead_s: How far it is before a newcomer of the least standing, in seconds of waiting.
     """
 
     waiting: Waiting
+    options: Options
     equivalents: float
     length: int
+    lead_s: float
 
 
 def is_long(demands: Sequence[Demand], capacity: float) -> bool:
-    """Tell whether more waits than the machine takes at a few times.
+    """Tell whether those who wait ask for more than the machine takes at a few times; else all are due."""
+    return len(demands) >= LEAST_LONG and sum([demand.equivalents for demand in demands]) > LONG_QUEUE * capacity
+
+
+def due_times(demands: Sequence[Demand], *, capacity: float, running: float) -> list[float]:
+    """Return when each request is due, in their order, in ticks from now, negative for the past.
 
     Args:
         demands: Those who wait for the machine and not for their quota.
-        capacity: Gpu-equivalents of the machine.
-    """
-    return sum(demand.equivalents for demand in demands) > max(LONG_QUEUE * capacity, MANY_GPUS)
-
-
-def due_times(
-    demands: Sequence[Demand], leads: Mapping[str, float], *, capacity: float, running: float
-) -> Mapping[str, int]:
-    """Return when each request is due, in ticks from now, negative for the past.
-
-    Args:
-        demands: Those who wait for the machine and not for their quota.
-        leads: How far each is before a newcomer of the least standing, in seconds of waiting.
         capacity: Gpu-equivalents of the machine.
         running: Work of what runs: gpu-equivalents times ticks.
     """
-    work = running + sum(demand.equivalents * demand.length for demand in demands)
-    backlog = int(work / capacity)
-    return {
-        demand.waiting.id: min(backlog, OWN_LENGTHS * demand.length) - _ticks(leads[demand.waiting.id])
-        for demand in demands
-    }
+    backlog = (running + sum([demand.equivalents * demand.length for demand in demands])) / capacity
+    return [
+        (OWN_LENGTHS * length if OWN_LENGTHS * length < backlog else backlog) - lead_s * TICKS_PER_S
+        for _, _, _, length, lead_s in demands
+    ]
 
 
-def _ticks(seconds: float) -> int:
-    return ticks(timedelta(seconds=min(seconds, MOST_LEAD_S)))
-
-
-def size_of(waiting: Waiting) -> timedelta:
-    """Return what decides among those who are not due: the shortest first, and sooner who needs several devices.
+def size_of(demand: Demand) -> float:
+    """Return what decides among those who are not due: the shortest first, and of equal ones those that need more.
 
     Several devices at once are seldom free together: the moment is used by who needs them all.
     """
-    if waiting.time_limit is None:
-        return timedelta.max
-    return waiting.time_limit / max(waiting.request.count, 1)
+    return demand.length / max(demand.waiting.request.count, 1)

@@ -89,8 +89,7 @@ def possible_options(situation: Situation, waiting: Waiting) -> Options:
     """
     board, limits = situation.board, limits_of(situation, waiting)
     wish = Grid(board).wish_of(waiting, limits.values)
-    families = families_of(board, also_unusable=True)
-    options = options_of(board, wish, families)
+    options = options_of(board, wish, families_of(board, also_unusable=True))
     if most_at_once(board, options) >= waiting.request.count:
         return options
     raise _impossible(board, wish, limits, options)
