@@ -7,18 +7,26 @@ from ds01.domain.catalogue import CatalogueRow
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
+from ds01.service.bell import Bell
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
-from ds01.service.creation import CreationService
+from ds01.service.creation import CreationService, Marks
+from ds01.service.deadlines import DeadlineService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observer
+from ds01.service.people import People
 from ds01.service.ports import World
 from ds01.service.presence import Presence
+from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
+from ds01.service.reservations import ReservationService
+from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
+from ds01.service.situation import plain_boards
+from ds01.service.starting import Starter
 from ds01.service.takeover import TakeoverService
 from ds01.service.usage import UsageService
 
@@ -36,6 +44,13 @@ class Services:
     catalogue: CatalogueService
     takeover: TakeoverService
     leftovers: LeftoverService
+    queue: QueueService
+    scheduling: Scheduling
+    starter: Starter
+    allocations: AllocationService
+    deadlines: DeadlineService
+    reservations: ReservationService
+    bell: Bell
 
 
 def build_services(
@@ -60,34 +75,94 @@ def build_services(
     observer = Observer(world.engine, world.devices)
     helpers = HelperContainers(world.engine, world.clock)
     limits = LimitService(helpers, policy, world.accounts)
-    allocations = AllocationService(world.store, world.clock)
+    bell = Bell()
+    allocations = AllocationService(
+        world.store,
+        world.clock,
+        bell=bell,
+        half_life=lambda: policy().site.scheduling.fair_share_half_life,
+    )
+    scheduling = Scheduling(
+        world,
+        observer=observer,
+        limits=limits,
+        people=People(limits, world.clock),
+        boards=plain_boards(policy),
+    )
     presence = Presence()
     reconciler = Reconciler(
         world,
         observer=observer,
         limits=limits,
         allocations=allocations,
+        scheduling=scheduling,
         presence=presence,
         adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
     )
     images = ImageService(world.engine, helpers, world.store, catalogue)
     containers = ContainerService(
-        world, observer=observer, limits=limits, allocations=allocations, presence=presence, reconciler=reconciler
+        world,
+        observer=observer,
+        limits=limits,
+        allocations=allocations,
+        scheduling=scheduling,
+        presence=presence,
+        reconciler=reconciler,
     )
     creation = CreationService(
         world,
         observer=observer,
         limits=limits,
         allocations=allocations,
+        scheduling=scheduling,
         images=images,
         presence=presence,
         reconciler=reconciler,
-        seal_key=seal_key,
-        timezone=timezone,
+        marks=Marks(seal_key, timezone),
     )
     sessions = SessionService(world.engine, containers, limits, world.accounts)
     usage = UsageService(world, observer, containers)
     offers = CatalogueService(world.engine, world.devices, images, catalogue)
     takeover = TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid)
     leftovers = LeftoverService(world, containers, presence)
-    return Services(containers, creation, sessions, usage, limits, reconciler, offers, takeover, leftovers)
+    starter = Starter(
+        world,
+        creation=creation,
+        containers=containers,
+        allocations=allocations,
+        limits=limits,
+        presence=presence,
+        reconciler=reconciler,
+    )
+    deadlines = DeadlineService(world, allocations=allocations, limits=limits, presence=presence, bell=bell)
+    queue = QueueService(
+        world,
+        scheduling=scheduling,
+        creation=creation,
+        containers=containers,
+        starter=starter,
+        limits=limits,
+        observer=observer,
+        bell=bell,
+    )
+    reservations = ReservationService(
+        world, scheduling=scheduling, starter=starter, limits=limits, observer=observer, bell=bell
+    )
+    return Services(
+        containers=containers,
+        creation=creation,
+        sessions=sessions,
+        usage=usage,
+        limits=limits,
+        reconciler=reconciler,
+        catalogue=offers,
+        takeover=takeover,
+        leftovers=leftovers,
+        queue=queue,
+        scheduling=scheduling,
+        starter=starter,
+        allocations=allocations,
+        deadlines=deadlines,
+        reservations=reservations,
+        bell=bell,
+    )
