@@ -71,6 +71,8 @@ class Allocator(RuleBasedStateMachine):
     @initialize(data=st.data(), number=st.integers(0, len(MACHINES) - 1), shares=st.sampled_from([1, 1, 1, 2, 3]))
     def machine_is_busy(self, data: st.DataObject, number: int, shares: int) -> None:
         self.machine, self.shares = MACHINES[number], shares
+        quota = data.draw(st.sampled_from([None, None, 1, 2]))
+        self.people |= {uid: person(uid, max_gpus=quota) for uid in USERS[:2]}
         self.ask(data, may_wait=True)
         self.ask(data, may_wait=True)
 
@@ -483,7 +485,7 @@ class Allocator(RuleBasedStateMachine):
 
 TestAllocator = Allocator.TestCase
 TestAllocator.settings = settings(
-    max_examples=2000 if IS_LONG else 200,
+    max_examples=2000 if IS_LONG else 100,
     stateful_step_count=80 if IS_LONG else 30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
