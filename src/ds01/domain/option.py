@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ds01.domain.board import FULL_PROFILE, Board, Position
 from ds01.domain.gpu import GpuKind
 from ds01.domain.limit import Limits
+from ds01.domain.mig import state_value
 from ds01.domain.request import ANY_KIND, FULL_KIND, MIG_KIND, GpuRequest
 from ds01.domain.waiting import Waiting
 
@@ -26,6 +27,7 @@ class Wish(NamedTuple):
         inside: What the reservation in which it starts keeps; None: it starts outside of any.
         profile: The only profile that is wanted; None: any.
         priority: The policy's where devices are shared; else 0, so that it divides nothing.
+        is_endless: The grant will have no end, where instances are made on demand; else False, as above.
     """
 
     request: GpuRequest
@@ -36,6 +38,7 @@ class Wish(NamedTuple):
     inside: GpuRequest | None = None
     profile: str | None = None
     priority: int = 0
+    is_endless: bool = False
 
 
 class Option(NamedTuple):
@@ -145,10 +148,19 @@ class Grid:
         return found
 
     def _work_out(self, card: int, taken: int) -> float:
-        table = self._values.get(self.board.cards[card].table or "")
+        key = self.board.cards[card].table or ""
+        values = self._values.get(key)
+        if values is not None and taken in values:
+            return values[taken]
+        table = self.board.tables.get(key)
         if table is not None:
-            return table.get(taken, 0.0)
+            return state_value(table, taken)
         return sum(weight for mask, weight in self._weights[card] if not mask & taken)
+
+    def filling_worth(self, option: Option, taken: int) -> float:
+        """Return what the card of an option is worth after it, if nothing ends there any more."""
+        table = self.board.tables.get(self.board.cards[option.card].table or "")
+        return 0.0 if table is None else state_value(table, taken | option.mask, is_filling=True)
 
     def options(self, wish: Wish) -> Options:
         """Return what satisfies a wish when nobody holds anything. Cards that cannot be used have none."""
@@ -198,6 +210,7 @@ class Grid:
             inside,
             None,
             waiting.priority if may_share else 0,
+            waiting.time_limit is None and bool(self.board.tables),
         )
 
 
