@@ -19,6 +19,7 @@ from ds01.domain.request import GpuRequest
 from ds01.domain.schedule import plan_pass
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
+from ds01.service.ports import ContainerRow, StoreTransaction
 from tests.bench.figure import Figure
 from tests.bench.row07_store import PlainCommits
 from tests.bench.store_site import StoreSite, own_folder, remove_folder, store_site
@@ -104,8 +105,7 @@ async def _take_turns(site: StoreSite, engine: WatchedEngine, commits: PlainComm
         anchor_ms.append((time.perf_counter() - began) * 1000)
         await asyncio.sleep(0.002)
         engine.started.clear()
-        row = await site.store.read(lambda transaction, name=runs: transaction.find_container(1001, name))
-        assert row is not None
+        [row] = [row for row in await site.store.read(_containers) if row.name == runs]
         assert row.engine_id is not None
         await engine.stop_container(row.engine_id, grace=timedelta(0))
         await site.services.allocations.settle_stopped(row, timedelta(0), 0)
@@ -118,3 +118,7 @@ async def _take_turns(site: StoreSite, engine: WatchedEngine, commits: PlainComm
 
 async def _ignore(_message: object) -> None:
     """Nobody wants to hear of it."""
+
+
+def _containers(transaction: StoreTransaction) -> list[ContainerRow]:
+    return transaction.list_containers()
