@@ -47,6 +47,12 @@ from ds01.api.machine_schema import (
     StatusDocument as StatusDocument,
     UsageDocument as UsageDocument,
 )
+from ds01.api.mig_schema import (
+    MigCardDocument as MigCardDocument,
+    MigLayoutBody as MigLayoutBody,
+    MigPlanDocument as MigPlanDocument,
+    MigStepDocument as MigStepDocument,
+)
 
 SCHEMA_VERSION = 1
 

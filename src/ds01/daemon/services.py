@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ds01.config.mig_tables import table_of_card
 from ds01.domain.catalogue import CatalogueRow
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
@@ -12,10 +13,12 @@ from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService, Marks
 from ds01.service.deadlines import DeadlineService
+from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
+from ds01.service.mig import MigService
 from ds01.service.observation import Observer
 from ds01.service.people import People
 from ds01.service.ports import World
@@ -25,9 +28,10 @@ from ds01.service.reconcile import Reconciler
 from ds01.service.reservations import ReservationService
 from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
-from ds01.service.situation import plain_boards
+from ds01.service.situation import mig_boards
 from ds01.service.starting import Starter
 from ds01.service.takeover import TakeoverService
+from ds01.service.upkeep import UpkeepService
 from ds01.service.usage import UsageService
 
 
@@ -51,6 +55,9 @@ class Services:
     deadlines: DeadlineService
     reservations: ReservationService
     bell: Bell
+    mig: MigService
+    instances: DynamicInstances
+    upkeep: UpkeepService
 
 
 def build_services(
@@ -61,6 +68,7 @@ def build_services(
     seal_key: bytes,
     only_uid: int | None,
     timezone: str = "",
+    boot: str = "",
 ) -> Services:
     """Return the use cases for a world. Tests build them with fakes by the same function.
 
@@ -71,11 +79,13 @@ def build_services(
         seal_key: The daemon's secret.
         only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
         timezone: The machine's, for `TZ` inside containers; empty: unknown.
+        boot: The kernel's name of the present boot; empty: unknown.
     """
     observer = Observer(world.engine, world.devices)
     helpers = HelperContainers(world.engine, world.clock)
     limits = LimitService(helpers, policy, world.accounts)
     bell = Bell()
+    upkeep = UpkeepService(world, bell, boot=boot)
     allocations = AllocationService(
         world.store,
         world.clock,
@@ -87,7 +97,7 @@ def build_services(
         observer=observer,
         limits=limits,
         people=People(limits, world.clock),
-        boards=plain_boards(policy),
+        boards=mig_boards(policy, upkeep.unusable, OnDemandCards(table_of_card)),
     )
     presence = Presence()
     reconciler = Reconciler(
@@ -99,6 +109,9 @@ def build_services(
         presence=presence,
         adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
     )
+    instances = DynamicInstances(world, observer=observer, tables=table_of_card)
+    mig = MigService(world, observer=observer, instances=instances, tables=table_of_card)
+    reconciler.keep(mig.recover, instances.reconcile)
     images = ImageService(world.engine, helpers, world.store, catalogue)
     containers = ContainerService(
         world,
@@ -111,17 +124,17 @@ def build_services(
     )
     creation = CreationService(
         world,
-        observer=observer,
         limits=limits,
         allocations=allocations,
         scheduling=scheduling,
         images=images,
         presence=presence,
         reconciler=reconciler,
+        instances=instances,
         marks=Marks(seal_key, timezone),
     )
     sessions = SessionService(world.engine, containers, limits, world.accounts)
-    usage = UsageService(world, observer, containers)
+    usage = UsageService(world, observer, containers, upkeep)
     offers = CatalogueService(world.engine, world.devices, images, catalogue)
     takeover = TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid)
     leftovers = LeftoverService(world, containers, presence)
@@ -165,4 +178,7 @@ def build_services(
         deadlines=deadlines,
         reservations=reservations,
         bell=bell,
+        mig=mig,
+        instances=instances,
+        upkeep=upkeep,
     )

@@ -14,10 +14,12 @@ from ds01.adapters.linux.directories import LinuxDirectories
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
+from ds01.daemon.boot import read_boot
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
 from ds01.daemon.deadline_loop import DeadlineLoop
+from ds01.daemon.device_loop import DeviceLoop
 from ds01.daemon.event_documents import names_of
 from ds01.daemon.export import EventExport
 from ds01.daemon.feed import AnnouncingStore, EventFeed
@@ -50,6 +52,7 @@ class Daemon:
         events: The loop that follows the engine.
         scheduler: The loop that serves the queue.
         deadlines: The loop that does what falls due.
+        devices: The loop that follows the devices.
         watch: The loop that looks after the daemon itself.
         export: The loop that appends events to their file.
         feed: Rings when something was recorded.
@@ -64,6 +67,7 @@ class Daemon:
     events: EventLoop
     scheduler: SchedulerLoop
     deadlines: DeadlineLoop
+    devices: DeviceLoop
     watch: WatchLoop
     export: EventExport
     feed: EventFeed
@@ -136,6 +140,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         seal_key=key,
         only_uid=only_uid,
         timezone=read_timezone(),
+        boot=read_boot(),
     )
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
@@ -158,6 +163,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     )
     watch.attend(changed=services.bell.ring, is_needed=lambda: scheduler.is_needed or deadlines.next_at is not None)
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
+    devices = DeviceLoop(world.devices, services.upkeep, world.clock, reconcile.wake)
     return Daemon(
         server=server,
         relay=relay,
@@ -165,6 +171,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         events=events,
         scheduler=scheduler,
         deadlines=deadlines,
+        devices=devices,
         watch=watch,
         export=export,
         feed=feed,

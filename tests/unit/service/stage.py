@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services, build_services
 from ds01.domain import label
 from ds01.domain.access import Caller
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
+from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
 from ds01.domain.limit import Limits
 from ds01.domain.policy import Policy
 from ds01.domain.request import GpuRequest
@@ -173,7 +173,7 @@ class TrappedStore(MemoryStore):
 
 
 class TrappedDevices(FakeDevices):
-    """Every reading is a step."""
+    """Every call is a step, and its answer another."""
 
     trap: Trap
 
@@ -186,13 +186,22 @@ class TrappedDevices(FakeDevices):
     async def read_processes(self) -> list[GpuProcess]:
         return await self._pass("devices processes", super().read_processes())
 
+    async def set_mig_mode(self, card_uuid: str, *, enabled: bool) -> None:
+        await self._pass("devices mode", super().set_mig_mode(card_uuid, enabled=enabled))
+
+    async def create_instance(self, card_uuid: str, profile: str, start: int) -> MigInstance:
+        return await self._pass("devices create", super().create_instance(card_uuid, profile, start))
+
+    async def destroy_instance(self, mig_uuid: str) -> None:
+        await self._pass("devices destroy", super().destroy_instance(mig_uuid))
+
     async def _pass(self, step: str, reading: Coroutine[Any, Any, Result]) -> Result:
-        try:
+        with closing(reading):
             self.trap.pass_(step)
             await asyncio.sleep(0)
-            return await reading
-        finally:
-            reading.close()
+            result = await reading
+        self.trap.pass_(f"{step} done")
+        return result
 
 
 class TrappedDirectories(FakeDirectories):
@@ -264,12 +273,20 @@ class Stage:
         )
 
     def add_image(self, reference: str = IMAGE, *, has_shell: bool = True, has_sudo: bool = True) -> str:
+        return self.add_image_to(self.engine, reference, has_shell=has_shell, has_sudo=has_sudo)
+
+    @staticmethod
+    def add_image_to(
+        engine: FakeEngine, reference: str = IMAGE, *, has_shell: bool = True, has_sudo: bool = True
+    ) -> str:
+        """Give an engine an image with a user's usual things in it."""
         files: dict[str, bytes | None] = {"/etc/passwd": PASSWD, "/etc/group": b"root:x:0:\n"}
         if has_shell:
             files |= {"/bin/sh": b"", "/bin/bash": b"", "/usr/bin/git": b""}
         if has_sudo:
             files["/etc/sudoers.d"] = None
-        return self.engine.add_image(reference, tree=FileTree(files))
+        engine.programs[QUESTION] = answer_as_owner
+        return engine.add_image(reference, tree=FileTree(files))
 
     async def notify(self, message: "object") -> None:
         assert isinstance(message, dict)
