@@ -109,9 +109,9 @@ class _MemoryTransaction:
                 if other.id != entry.id and (other.uid, other.waiting.container_name) == key:
                     raise name_waits(entry.waiting.container_name)
         is_granted = entry.state is QueueState.GRANTED
-        if is_granted or entry.state is QueueState.WAITING:
-            if is_granted != (entry.allocation_id is not None):
-                raise ConflictError(f"The request {entry.id} is {entry.state} and has the grant {entry.allocation_id}.")
+        has_grant = entry.allocation_id is not None
+        if entry.state.is_open and is_granted != has_grant:
+            raise ConflictError(f"The request {entry.id} is {entry.state} and has the grant {entry.allocation_id}.")
         if entry.allocation_id is not None and entry.allocation_id not in self._tables.allocations:
             raise ConflictError(f"The request {entry.id} is not possible: there is no {entry.allocation_id}.")
         granted = self.find_granted(entry.allocation_id) if is_granted and entry.allocation_id else None

@@ -277,12 +277,20 @@ class Stage:
         )
 
     def add_image(self, reference: str = IMAGE, *, has_shell: bool = True, has_sudo: bool = True) -> str:
+        return self.add_image_to(self.engine, reference, has_shell=has_shell, has_sudo=has_sudo)
+
+    @staticmethod
+    def add_image_to(
+        engine: FakeEngine, reference: str = IMAGE, *, has_shell: bool = True, has_sudo: bool = True
+    ) -> str:
+        """Give an engine an image with a user's usual things in it."""
         files: dict[str, bytes | None] = {"/etc/passwd": PASSWD, "/etc/group": b"root:x:0:\n"}
         if has_shell:
             files |= {"/bin/sh": b"", "/bin/bash": b"", "/usr/bin/git": b""}
         if has_sudo:
             files |= {"/etc/sudoers.d": None, "/usr/bin/sudo": b""}
-        return self.engine.add_image(reference, tree=FileTree(files))
+        engine.programs[QUESTION] = answer_as_owner
+        return engine.add_image(reference, tree=FileTree(files))
 
     async def notify(self, message: "object") -> None:
         assert isinstance(message, dict)
