@@ -60,6 +60,60 @@ class Services:
     upkeep: UpkeepService
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every use case stands on."""
+
+    observer: Observer
+    helpers: HelperContainers
+    limits: LimitService
+    bell: Bell
+    upkeep: UpkeepService
+    allocations: AllocationService
+    scheduling: Scheduling
+    presence: Presence
+    instances: DynamicInstances
+
+
+def lay_ground(world: World, policy: Callable[[], Policy], *, boot: str = "") -> Ground:
+    """Return what grants, limits and observations need.
+
+    Args:
+        world: Everything outside.
+        policy: Returns the policy in force.
+        boot: The kernel's name of the present boot; empty: unknown.
+    """
+    observer = Observer(world.engine, world.devices)
+    helpers = HelperContainers(world.engine, world.clock)
+    limits = LimitService(helpers, policy, world.accounts)
+    bell = Bell()
+    upkeep = UpkeepService(world, bell, boot=boot)
+    allocations = AllocationService(
+        world.store,
+        world.clock,
+        bell=bell,
+        half_life=lambda: policy().site.scheduling.fair_share_half_life,
+    )
+    scheduling = Scheduling(
+        world,
+        observer=observer,
+        limits=limits,
+        people=People(limits, world.clock),
+        boards=mig_boards(policy, upkeep.unusable, OnDemandCards(table_of_card)),
+    )
+    return Ground(
+        observer=observer,
+        helpers=helpers,
+        limits=limits,
+        bell=bell,
+        upkeep=upkeep,
+        allocations=allocations,
+        scheduling=scheduling,
+        presence=Presence(),
+        instances=DynamicInstances(world, observer=observer, tables=table_of_card),
+    )
+
+
 def build_services(
     world: World,
     policy: Callable[[], Policy],
@@ -81,104 +135,125 @@ def build_services(
         timezone: The machine's, for `TZ` inside containers; empty: unknown.
         boot: The kernel's name of the present boot; empty: unknown.
     """
-    observer = Observer(world.engine, world.devices)
-    helpers = HelperContainers(world.engine, world.clock)
-    limits = LimitService(helpers, policy, world.accounts)
-    bell = Bell()
-    upkeep = UpkeepService(world, bell, boot=boot)
-    allocations = AllocationService(
-        world.store,
-        world.clock,
-        bell=bell,
-        half_life=lambda: policy().site.scheduling.fair_share_half_life,
-    )
-    scheduling = Scheduling(
-        world,
-        observer=observer,
-        limits=limits,
-        people=People(limits, world.clock),
-        boards=mig_boards(policy, upkeep.unusable, OnDemandCards(table_of_card)),
-    )
-    presence = Presence()
-    reconciler = Reconciler(
-        world,
-        observer=observer,
-        limits=limits,
-        allocations=allocations,
-        scheduling=scheduling,
-        presence=presence,
-        adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
-    )
-    instances = DynamicInstances(world, observer=observer, tables=table_of_card)
-    mig = MigService(world, observer=observer, instances=instances, tables=table_of_card)
-    reconciler.keep(mig.recover, instances.reconcile)
-    images = ImageService(world.engine, helpers, world.store, catalogue)
-    containers = ContainerService(
-        world,
-        observer=observer,
-        limits=limits,
-        allocations=allocations,
-        scheduling=scheduling,
-        presence=presence,
-        reconciler=reconciler,
-    )
-    creation = CreationService(
-        world,
-        limits=limits,
-        allocations=allocations,
-        scheduling=scheduling,
-        images=images,
-        presence=presence,
-        reconciler=reconciler,
-        instances=instances,
-        marks=Marks(seal_key, timezone),
-    )
-    sessions = SessionService(world.engine, containers, limits, world.accounts)
-    usage = UsageService(world, observer, containers, upkeep)
-    offers = CatalogueService(world.engine, world.devices, images, catalogue)
-    takeover = TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid)
-    leftovers = LeftoverService(world, containers, presence)
-    starter = Starter(
-        world,
-        creation=creation,
-        containers=containers,
-        allocations=allocations,
-        limits=limits,
-        presence=presence,
-        reconciler=reconciler,
-    )
-    deadlines = DeadlineService(world, allocations=allocations, limits=limits, presence=presence, bell=bell)
-    queue = QueueService(
-        world,
-        scheduling=scheduling,
-        creation=creation,
-        containers=containers,
-        starter=starter,
-        limits=limits,
-        observer=observer,
-        bell=bell,
-    )
-    reservations = ReservationService(
-        world, scheduling=scheduling, starter=starter, limits=limits, observer=observer, bell=bell
-    )
+    ground = lay_ground(world, policy, boot=boot)
+    limits, observer = ground.limits, ground.observer
+    reconciler = _reconciler(world, ground, AdoptionRules(only_uid, seal_key if only_uid is None else None))
+    mig = MigService(world, observer=observer, instances=ground.instances, tables=table_of_card)
+    reconciler.keep(mig.recover, ground.instances.reconcile)
+    images = ImageService(world.engine, ground.helpers, world.store, catalogue)
+    containers = _containers(world, ground, reconciler)
+    creation = _creation(world, ground, reconciler, images, Marks(seal_key, timezone))
+    starter = _starter(world, ground, reconciler, containers, creation)
     return Services(
         containers=containers,
         creation=creation,
-        sessions=sessions,
-        usage=usage,
+        sessions=SessionService(world.engine, containers, limits, world.accounts),
+        usage=UsageService(world, observer, containers, ground.upkeep),
         limits=limits,
         reconciler=reconciler,
-        catalogue=offers,
-        takeover=takeover,
-        leftovers=leftovers,
-        queue=queue,
-        scheduling=scheduling,
+        catalogue=CatalogueService(world.engine, world.devices, images, catalogue),
+        takeover=_takeover(world, ground, only_uid),
+        leftovers=LeftoverService(world, containers, ground.presence),
+        queue=_queue(world, ground, containers, creation, starter),
+        scheduling=ground.scheduling,
         starter=starter,
-        allocations=allocations,
-        deadlines=deadlines,
-        reservations=reservations,
-        bell=bell,
+        allocations=ground.allocations,
+        deadlines=_deadlines(world, ground),
+        reservations=_reservations(world, ground, starter),
+        bell=ground.bell,
         mig=mig,
-        instances=instances,
-        upkeep=upkeep,
+        instances=ground.instances,
+        upkeep=ground.upkeep,
+    )
+
+
+def _reconciler(world: World, ground: Ground, adoption: AdoptionRules) -> Reconciler:
+    return Reconciler(
+        world,
+        observer=ground.observer,
+        limits=ground.limits,
+        allocations=ground.allocations,
+        scheduling=ground.scheduling,
+        presence=ground.presence,
+        adoption=adoption,
+    )
+
+
+def _containers(world: World, ground: Ground, reconciler: Reconciler) -> ContainerService:
+    return ContainerService(
+        world,
+        observer=ground.observer,
+        limits=ground.limits,
+        allocations=ground.allocations,
+        scheduling=ground.scheduling,
+        presence=ground.presence,
+        reconciler=reconciler,
+    )
+
+
+def _creation(
+    world: World, ground: Ground, reconciler: Reconciler, images: ImageService, marks: Marks
+) -> CreationService:
+    return CreationService(
+        world,
+        limits=ground.limits,
+        allocations=ground.allocations,
+        scheduling=ground.scheduling,
+        images=images,
+        presence=ground.presence,
+        reconciler=reconciler,
+        instances=ground.instances,
+        marks=marks,
+    )
+
+
+def _takeover(world: World, ground: Ground, only_uid: int | None) -> TakeoverService:
+    return TakeoverService(
+        world, observer=ground.observer, limits=ground.limits, presence=ground.presence, only_uid=only_uid
+    )
+
+
+def _starter(
+    world: World, ground: Ground, reconciler: Reconciler, containers: ContainerService, creation: CreationService
+) -> Starter:
+    return Starter(
+        world,
+        creation=creation,
+        containers=containers,
+        allocations=ground.allocations,
+        limits=ground.limits,
+        presence=ground.presence,
+        reconciler=reconciler,
+    )
+
+
+def _queue(
+    world: World, ground: Ground, containers: ContainerService, creation: CreationService, starter: Starter
+) -> QueueService:
+    return QueueService(
+        world,
+        scheduling=ground.scheduling,
+        creation=creation,
+        containers=containers,
+        starter=starter,
+        limits=ground.limits,
+        observer=ground.observer,
+        bell=ground.bell,
+    )
+
+
+def _deadlines(world: World, ground: Ground) -> DeadlineService:
+    return DeadlineService(
+        world, allocations=ground.allocations, limits=ground.limits, presence=ground.presence, bell=ground.bell
+    )
+
+
+def _reservations(world: World, ground: Ground, starter: Starter) -> ReservationService:
+    return ReservationService(
+        world,
+        scheduling=ground.scheduling,
+        starter=starter,
+        limits=ground.limits,
+        observer=ground.observer,
+        bell=ground.bell,
     )
