@@ -133,15 +133,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     feed, store = EventFeed(), world.store
     world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
-    services = build_services(
-        world,
-        lambda: policy.current,
-        lambda: catalogue.current,
-        seal_key=key,
-        only_uid=only_uid,
-        timezone=read_timezone(),
-        boot=read_boot(),
-    )
+    services = _services(world, policy, catalogue, key, only_uid)
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
     relay = StreamRelay()
@@ -174,6 +166,20 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         world=world,
         policy=policy,
         services=services,
+    )
+
+
+def _services(
+    world: World, policy: PolicyFile, catalogue: CatalogueFiles, key: bytes, only_uid: int | None
+) -> Services:
+    return build_services(
+        world,
+        lambda: policy.current,
+        lambda: catalogue.current,
+        seal_key=key,
+        only_uid=only_uid,
+        timezone=read_timezone(),
+        boot=read_boot(),
     )
 
 
