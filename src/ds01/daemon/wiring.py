@@ -133,24 +133,14 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     feed, store = EventFeed(), world.store
     world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
-    services = Services(
-        world,
-        lambda: policy.current,
-        lambda: catalogue.current,
-        seal_key=key,
-        only_uid=only_uid,
-        timezone=read_timezone(),
-        boot=read_boot(),
-    )
+    services = _services(world, policy, catalogue, key, only_uid)
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
     relay = StreamRelay()
     server = build_server(
         world, services, SiteFiles(policy, catalogue), Trail(feed, export), relay, only_uid=only_uid, leave=leave
     )
-    reconcile = ReconcileLoop(services.reconciler, services.bell)
-    scheduler = SchedulerLoop(services.scheduling, services.starter, services.bell, world.clock)
-    deadlines = DeadlineLoop(services.deadlines, services.bell, world.clock, wake_reconcile=reconcile.wake)
+    loops = _loops(world, services)
     watch = WatchLoop(
         policy,
         world,
@@ -161,17 +151,15 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         is_personal=personal,
         leave=leave,
     )
-    watch.attend(changed=services.bell.ring, is_needed=lambda: scheduler.is_needed or deadlines.next_at is not None)
-    events = EventLoop(world.engine, services.limits, reconcile, world.clock)
-    devices = DeviceLoop(world.devices, services.upkeep, world.clock, reconcile.wake)
+    watch.attend(changed=services.bell.ring, is_needed=loops.is_needed)
     return Daemon(
         server=server,
         relay=relay,
-        reconcile=reconcile,
-        events=events,
-        scheduler=scheduler,
-        deadlines=deadlines,
-        devices=devices,
+        reconcile=loops.reconcile,
+        events=EventLoop(world.engine, services.limits, loops.reconcile, world.clock),
+        scheduler=loops.scheduler,
+        deadlines=loops.deadlines,
+        devices=DeviceLoop(world.devices, services.upkeep, world.clock, loops.reconcile.wake),
         watch=watch,
         export=export,
         feed=feed,
@@ -179,6 +167,41 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         policy=policy,
         services=services,
     )
+
+
+def _services(
+    world: World, policy: PolicyFile, catalogue: CatalogueFiles, key: bytes, only_uid: int | None
+) -> Services:
+    return Services(
+        world,
+        lambda: policy.current,
+        lambda: catalogue.current,
+        seal_key=key,
+        only_uid=only_uid,
+        timezone=read_timezone(),
+        boot=read_boot(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Loops:
+    """The loops that grant, and take back what was granted."""
+
+    reconcile: ReconcileLoop
+    scheduler: SchedulerLoop
+    deadlines: DeadlineLoop
+
+    def is_needed(self) -> bool:
+        """Somebody waits, or something falls due: a personal daemon stays."""
+        return self.scheduler.is_needed or self.deadlines.next_at is not None
+
+
+def _loops(world: World, services: Services) -> _Loops:
+    bell, clock = services.bell, world.clock
+    reconcile = ReconcileLoop(services.reconciler, bell)
+    scheduler = SchedulerLoop(services.scheduling, services.starter, bell, clock)
+    deadlines = DeadlineLoop(services.deadlines, bell, clock, wake_reconcile=reconcile.wake)
+    return _Loops(reconcile, scheduler, deadlines)
 
 
 async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:

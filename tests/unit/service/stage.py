@@ -35,6 +35,9 @@ from tests.fakes import (
     FakeDevices,
     FakeDirectories,
 )
+from tests.unit.service.trap import ProcessDeathError, Trap
+
+__all__ = ["ProcessDeathError", "Trap"]  # what tests take from here beside the stage
 
 Result = TypeVar("Result")
 IMAGE = "registry.example/pytorch"
@@ -44,42 +47,6 @@ ADMIN_CALLER = Caller(ROOT, is_admin=True)
 PASSWD = b"root:x:0:0:root:/root:/bin/bash\n"
 LATE_TURNS = 60
 LOST = BackendError("The answer was lost.")
-
-
-class ProcessDeathError(BaseException):
-    """What kill -9 looks like from inside a test: nothing catches it, and nothing works after it."""
-
-
-class Trap:
-    """Counts the steps of a program through the ports, and springs at one of them."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-        self._at = 0
-        self._spring: Callable[[], object] | None = None
-        self.is_dead = False
-
-    def arm(self, step: int, spring: Callable[[], object] | None) -> None:
-        """Spring at the n-th step from now on; 0: never."""
-        self.steps.clear()
-        self._at, self._spring = step, spring
-
-    def die(self) -> None:
-        """As a spring: the process ends here."""
-        self.is_dead = True
-        raise ProcessDeathError
-
-    def revive(self) -> None:
-        """The next process."""
-        self.is_dead = False
-        self.arm(0, None)
-
-    def pass_(self, step: str) -> None:
-        if self.is_dead:
-            raise ProcessDeathError
-        self.steps.append(step)
-        if len(self.steps) == self._at and self._spring is not None:
-            self._spring()
 
 
 class TrappedEngine(FakeEngine):
