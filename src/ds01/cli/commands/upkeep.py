@@ -33,7 +33,7 @@ def _tell(call: Call, outcome: DrainedGpus, changed: str, unchanged: str) -> int
         call.screen.document(outcome)
         return EXIT_OK
     for gpu in outcome["gpus"]:
-        call.screen.success(f"GPU {gpu['address']} {changed if gpu['changed'] else unchanged}.")
+        call.done(f"GPU {gpu['address']} {changed if gpu['changed'] else unchanged}.", gpu["uuid"])
     if not outcome["gpus"]:
         call.screen.tell("No GPU is concerned.")
     call.screen.suggest("ds01 gpus")
