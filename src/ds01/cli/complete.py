@@ -98,6 +98,8 @@ def _from_daemon(process: Process, kind: str) -> list[str]:
         return [container["name"] for container in client.list_containers()["containers"]]
     if kind == "framework":
         return [choice["framework"].lower() for choice in client.get_catalogue()["choices"]]
+    if kind == "gpu":
+        return [gpu["address"] for gpu in client.list_gpus()["gpus"]]
     if kind == "profile":
         return sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]})
     return []

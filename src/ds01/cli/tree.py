@@ -82,6 +82,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("gpu list", "gpu:LIST", "List the GPUs and who holds them.", aliases="ls", daily="gpus"),
     Entry("gpu release", "gpu:RELEASE", "Give back the GPUs of a stopped container."),
     Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
+    Entry("admin drain", "upkeep:DRAIN", "Give no new grants on a GPU; what runs on it goes on."),
+    Entry("admin resume", "upkeep:RESUME", "Let a drained GPU be granted again."),
     Entry("admin config check", "config:CHECK", "Look at a policy file without its taking effect."),
     Entry("admin config show", "config:SHOW", "Show the policy in force, and what set each value."),
     Entry("admin mig plan", "mig:PLAN", "Show what a file of MIG layouts would change, and who is in the way."),

@@ -16,6 +16,7 @@ from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.mig import MigHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
+from ds01.daemon.handlers.upkeep import UpkeepHandlers
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import ApiServer
 from ds01.daemon.services import Services
@@ -79,9 +80,10 @@ def build_server(
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
+    upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
     changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
     mig = MigHandlers(services.mig, only_uid=only_uid)
     file_routes = FileHandlers(services.copying)
-    tables = (containers, changes, file_routes, mig, foreign, sessions, machine, images, config, events)
+    tables = (containers, changes, file_routes, mig, foreign, sessions, machine, images, config, events, upkeep)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

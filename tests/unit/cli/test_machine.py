@@ -294,3 +294,26 @@ def test_the_user_of_the_limits_may_be_named_both_ways(ds01: Ds01, daemon: Scrip
         assert ds01(*words).status == 0
         assert daemon.asked()[-1] == "GET /v1/limits?uid=0"
     assert ds01("limits", "show", "root", "--user", "alice").status == 2
+
+
+def test_an_administrator_takes_a_gpu_out_and_lets_it_in_again(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    answer = ok({"schema_version": 1, "gpus": [{"uuid": "GPU-0", "address": "0", "changed": True}]})
+    daemon.answers["POST /v1/gpus/drain"] = daemon.answers["POST /v1/gpus/resume"] = answer
+    drained = ds01("admin", "drain", "0", "--reason", "fan is loud")
+    assert (drained.status, drained.out) == (0, "GPU-0\n")
+    assert daemon.requests[-1].document() == {"gpu": "0", "reason": "fan is loud"}
+    assert ds01("admin", "resume", "0").out == "GPU-0\n"
+
+
+def test_drain_without_a_gpu_says_what_is_missing(ds01: Ds01) -> None:
+    refused = ds01("admin", "drain")
+    assert refused.status == 2
+    assert "GPU is missing" in refused.err
+
+
+def test_a_held_gpu_that_is_drained_says_both(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    held = gpu("0", free=False, holders=[HOLDER], state="drained", reason="it is drained: fan")
+    daemon.answers["GET /v1/gpus"] = ok(
+        {"schema_version": 1, "driver_version": "560", "cuda_version": "12.6", "gpus": [held]}
+    )
+    assert "active; it is drained: fan" in ds01("gpus").out

@@ -100,7 +100,7 @@ async def test_every_route_answers_with_its_document(house: House) -> None:
     assert limits["usage"] == {"gpus": 1, "gpu_equivalents": 1.0, "containers": 1}
     status = await ask(house, "get_status", "/v1/status")
     assert (status["containers"], status["containers_running"], status["mode"]) == (1, 1, "server")
-    assert status["devices"] == {"ok": True, "message": "", "gpus": 4, "free": 3}
+    assert status["devices"] == {"ok": True, "message": "", "gpus": 4, "free": 3, "out": []}
 
 
 async def test_stop_release_and_remove_answer_with_their_documents(house: House) -> None:
@@ -180,6 +180,35 @@ async def test_what_belongs_to_somebody_else_is_not_found_by_any_route(house: Ho
         answer = await house.ask(route.method, f"{target}?uid={BOB.uid}", raw=raw)
         assert answer.status == 403, answer.body
     assert next(iter(house.stage.engine.containers.values())).details.state == "running"
+
+
+async def test_only_an_administrator_drains_and_everybody_sees_why(tmp_path: Path, house: House) -> None:
+    refused = await house.ask("POST", "/v1/gpus/drain", {"gpu": "0"})
+    assert refused.status == 403
+    async with open_house(tmp_path, user=ROOT) as admins:
+        drained = await ask(admins, "drain_gpus", "/v1/gpus/drain", {"gpu": "0", "reason": "fan"})
+        assert drained["gpus"] == [{"uuid": "GPU-0", "address": "0", "changed": True}]
+        gpus = (await ask(admins, "list_gpus", "/v1/gpus"))["gpus"]
+        assert [(gpu["state"], gpu["reason"], gpu["free"]) for gpu in gpus[:1]] == [
+            (
+                "drained",
+                "it is drained: fan",
+                False,
+            )
+        ]
+        assert (await ask(admins, "get_status", "/v1/status"))["devices"]["out"] == ["GPU 0: it is drained: fan"]
+        resumed = await ask(admins, "resume_gpus", "/v1/gpus/resume", {"gpu": "all"})
+        assert resumed["gpus"][0]["changed"] is True
+        assert (await admins.ask("POST", "/v1/gpus/resume", {"gpu": "0"})).status == 409
+
+
+async def test_a_container_whose_gpu_is_gone_says_so_in_the_list(house: House) -> None:
+    stage = house.stage
+    body = {"name": "demo", "image": IMAGE, "gpu": {"kind": "full"}}
+    await ask(house, "create_container", "/v1/containers", body)
+    stage.devices.unplug("GPU-0")
+    (row,) = (await ask(house, "list_containers", "/v1/containers"))["containers"]
+    assert row["gpu_doubt"] == "GPU-0 is not on the machine any more"
 
 
 async def test_an_administrator_acts_for_others(tmp_path: Path) -> None:

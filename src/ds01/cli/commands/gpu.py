@@ -21,6 +21,8 @@ CSV_COLUMNS = (
     "holders",
 )
 UNKNOWN = "-"
+_OUT = frozenset({"drained", "unhealthy", "busy_unmanaged"})
+"""Nobody new gets such a device, and whoever has it keeps it."""
 
 
 def list_gpus(call: Call) -> int:
@@ -68,7 +70,8 @@ def _state(gpu: GpuDocument) -> Cell:
     if gpu["free"]:
         return Cell("free", "green")
     if gpu["holders"]:
-        return Cell(gpu["holders"][0]["state"], "yellow")
+        state = gpu["holders"][0]["state"]
+        return Cell(f"{state}; {gpu['reason']}", "red") if gpu["state"] in _OUT else Cell(state, "yellow")
     return Cell(gpu["reason"] or gpu["state"], "red")
 
 

@@ -38,7 +38,10 @@ OPTIONS = (
     ARCH,
     Option("-g --gpus", "How many GPUs; 1 if not given.", kind="number", metavar="COUNT"),
     Option(
-        "--gpu-kind", "full, mig, a MIG profile such as 1g.5gb, or part of a model's name.", kind="text", metavar="KIND"
+        "--gpu-kind",
+        "full, mig, a MIG profile such as 1g.5gb, or words of a model's name: any GPU on such a card.",
+        kind="text",
+        metavar="KIND",
     ),
     Option("--gpu-memory", "Least memory of each GPU, such as 20G.", kind="text", metavar="SIZE"),
     Option("--cpu-only", "No GPU."),
