@@ -15,6 +15,9 @@ class HolderDocument(TypedDict):
     state: str
     since: str
     until: str | None
+    ends_at: NotRequired[str | None]
+    shares: NotRequired[int]
+    group: NotRequired[str]
 
 
 class GpuDocument(TypedDict):
@@ -116,6 +119,14 @@ class CatalogueStatus(TypedDict):
     message: str
 
 
+class QueueStatus(TypedDict):
+    """The queue at a glance: all requests, the caller's, and reservations that are not over."""
+
+    waiting: int
+    yours: int
+    reservations: int
+
+
 class StatusDocument(TypedDict):
     """The machine at a glance."""
 
@@ -129,6 +140,7 @@ class StatusDocument(TypedDict):
     policy: PolicyStatus
     catalogue: CatalogueStatus
     events: NotRequired[EventsStatus]
+    queue: NotRequired[QueueStatus]
     containers: int
     containers_running: int
     usage: UsageDocument

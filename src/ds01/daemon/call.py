@@ -6,7 +6,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from ds01.api import codec
-from ds01.api.routes import Route
+from ds01.api.route import Route
 from ds01.daemon.stream_answer import StreamAnswer
 from ds01.domain.access import Caller, acting_uid
 from ds01.errors import InvalidRequestError

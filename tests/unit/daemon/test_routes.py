@@ -13,7 +13,8 @@ import pytest
 from ds01 import VERSION
 from ds01.api import schema
 from ds01.api.openapi import build_openapi
-from ds01.api.routes import ROUTES, Route
+from ds01.api.route import Route
+from ds01.api.routes import ROUTES
 from ds01.domain.container import ContainerState
 from ds01.domain.gpu import DeviceSample, GpuProcess
 from ds01.errors import BackendError
