@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 
 from ds01.domain.container import PublishedPort
 from ds01.domain.request import GpuRequest, format_request
@@ -34,6 +35,10 @@ class CreateOrder:
         environment: Further variables.
         ports: Ports on the loopback address.
         interface: Front end.
+        time_limit: Running time of the grant; None: the policy's.
+        not_before: It does not start before; None: at any time.
+        reservation: Name or id of the reservation in which it starts; None: the one that fits, or outside of any.
+        is_exclusive: It shares no device, also where the site shares devices.
     """
 
     name: str
@@ -47,19 +52,41 @@ class CreateOrder:
     environment: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PublishedPort, ...] = ()
     interface: str = "api"
+    time_limit: timedelta | None = None
+    not_before: datetime | None = None
+    reservation: str | None = None
+    is_exclusive: bool = False
 
     def to_text(self) -> str:
-        """Return what is kept with the container's row, as JSON."""
-        return json.dumps(
-            {
-                "framework": self.image.framework,
-                "version": self.image.version,
-                "image": self.image.image,
-                "request": format_request(self.request),
-                "interface": self.interface,
-            },
-            sort_keys=True,
-        )
+        """Return the whole order as JSON: kept with the container's row, and with a request that waits."""
+        document = asdict(replace(self, environment=dict(self.environment), wishes=dict(self.wishes)))
+        document["time_limit"] = self.time_limit.total_seconds() if self.time_limit is not None else None
+        document["not_before"] = self.not_before.astimezone(UTC).isoformat() if self.not_before else None
+        return json.dumps({**document, "request_text": format_request(self.request)}, sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> "CreateOrder":
+        """Return the order that `to_text` wrote; what is missing has its default.
+
+        Raises:
+            InvalidRequestError: The text is none of ours.
+        """
+        try:
+            document = json.loads(text)
+            known = {name: document[name] for name in _FIELDS if name in document}
+            known["image"] = ImageOrder(**document["image"])
+            known["request"] = GpuRequest(**document["request"])
+            known["ports"] = tuple(PublishedPort(**port) for port in document.get("ports", ()))
+            if known.get("time_limit") is not None:
+                known["time_limit"] = timedelta(seconds=known["time_limit"])
+            if known.get("not_before") is not None:
+                known["not_before"] = datetime.fromisoformat(known["not_before"])
+            return cls(**known)
+        except (ValueError, TypeError, KeyError) as broken:
+            raise InvalidRequestError("The order that was kept cannot be read.", hint="Order it again.") from broken
+
+
+_FIELDS = tuple(item.name for item in fields(CreateOrder))
 
 
 def require_valid_order(order: CreateOrder) -> None:
