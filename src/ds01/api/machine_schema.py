@@ -67,7 +67,10 @@ class UsageDocument(TypedDict):
 
 
 class LimitsDocument(TypedDict):
-    """What a user may hold and what a container of theirs may use, with the origin of every value."""
+    """What a user may hold and what a container of theirs may use, with the origin of every value.
+
+    recent_use_s: gpu-equivalent-seconds used lately, halved with every half-life; the less, the earlier in the queue.
+    """
 
     schema_version: int
     uid: int
@@ -81,6 +84,8 @@ class LimitsDocument(TypedDict):
     not_enforced: list[str]
     aggregate: NotRequired[dict[str, LimitValue]]
     group_quota: NotRequired[dict[str, LimitValue]]
+    recent_use_s: NotRequired[float]
+    fair_share_half_life_s: NotRequired[float]
 
 
 class EngineStatus(TypedDict):

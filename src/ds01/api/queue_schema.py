@@ -77,6 +77,16 @@ class RequestDocument(TypedDict):
     reason: str
 
 
+class WaitingDocument(TypedDict):
+    """A request's place while somebody watches it; waiting counts all requests."""
+
+    id: str
+    container: str
+    estimate: EstimateDocument
+    waiting: int
+    reason: str
+
+
 class QueueList(TypedDict):
     """Requests that wait, in their order; waiting counts all of them, also those that are not listed."""
 
@@ -113,7 +123,7 @@ class MoveBody(TypedDict):
 
     place: Literal["first", "last", "before"]
     before: NotRequired[str]
-    dry_run: NotRequired[bool]
+    reason: NotRequired[str]
 
 
 class AffectedPromise(TypedDict):
@@ -132,7 +142,6 @@ class MovedRequest(TypedDict):
     schema_version: int
     request: RequestDocument
     promises: list[AffectedPromise]
-    dry_run: bool
 
 
 class ReservationDocument(TypedDict):

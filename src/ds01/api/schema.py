@@ -66,6 +66,7 @@ from ds01.api.queue_schema import (
     SpanDocument as SpanDocument,
     TimelineDocument as TimelineDocument,
     TimelineRow as TimelineRow,
+    WaitingDocument as WaitingDocument,
     WhyDocument as WhyDocument,
 )
 from ds01.api.session_schema import (
@@ -216,10 +217,11 @@ class AdoptedContainer(TypedDict):
 
 
 class ContainerList(TypedDict):
-    """Containers, newest first."""
+    """Containers, newest first, and the caller's requests that wait."""
 
     schema_version: int
     containers: list[ContainerDocument]
+    waiting: NotRequired[list[RequestDocument]]
 
 
 class CreatedContainer(TypedDict):
@@ -265,7 +267,7 @@ class ProgressMessage(TypedDict):
     layer: NotRequired[str]
     current_bytes: NotRequired[int | None]
     total_bytes: NotRequired[int | None]
-    request: NotRequired[RequestDocument]
+    waiting: NotRequired[WaitingDocument]
     result: NotRequired[CreatedContainer]
     started: NotRequired[StartedContainer]
     image: NotRequired[PulledImage]

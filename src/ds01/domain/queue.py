@@ -1,10 +1,10 @@
 """The queue's entries: a request that waits, what is made of it when it is granted, and what became of it.
 
-    waiting -> granted -> done
-       ^          |
-       |          +-----> failed      its container could not be made; the reason is kept for a day
-       +----------+                   the daemon ended before it was made, or a part of the system failed: its old place
-    waiting ------------> cancelled | expired | failed
+waiting -> granted -> done
+^          |
+|          +-----> failed      its container could not be made; the reason is kept for a day
++----------+                   the daemon ended before it was made, or a part of the system failed: its old place
+waiting ------------> cancelled | expired | failed
 """
 
 from dataclasses import dataclass, replace

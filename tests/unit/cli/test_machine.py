@@ -176,7 +176,7 @@ def test_every_topic_has_a_text_with_commands_to_copy(ds01: Ds01) -> None:
     [
         (["li"], {"limits", "list"}),
         (["container", "re"], {"remove", "restart"}),
-        (["gpu", ""], {"list", "ls", "release"}),
+        (["gpu", ""], {"list", "ls", "release", "why"}),
         (["open", "t"], {"thesis", "test"}),
         (["stop", "thesis", "te"], {"test"}),
         (["container", "start", "th"], {"thesis"}),
