@@ -177,8 +177,8 @@ def holder_name(holder: BlockerDocument) -> str:
 def counterfactual_lines(counterfactual: CounterfactualDocument, clock: Clock) -> list[str]:
     """Return what would help, and the command for it."""
     start = counterfactual["start_at"]
-    when = "" if start is None else f" {clock.say(start)}"
-    lines = [f"  - {counterfactual['message'].removesuffix('.')}{when}."]
+    when = "now" if start is None else clock.say(start)
+    lines = [f"  - {counterfactual['message'].removesuffix('.')}: {when}."]
     return lines + ([f"      {counterfactual['command']}"] if counterfactual["command"] else [])
 
 

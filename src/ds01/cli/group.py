@@ -253,7 +253,7 @@ def _option(option: Option) -> click.Option:
         settings = {
             "type": kinds.get(option.kind, click.STRING),
             "multiple": option.many,
-            "metavar": option.metavar or None,
+            "metavar": f"[={option.metavar}]" if option.kind == "optional" else option.metavar or None,
         }
     return click.Option([*option.names, option.key], help=option.meaning, **settings)
 

@@ -83,10 +83,10 @@ def _print(call: Call, document: LimitsDocument) -> None:
             if limit["value"] is not None:
                 rows.append([f"{section}.{name}", _value(name, limit), "-", Cell(limit["origin"], "dim")])
     call.screen.data(render(call.screen, ["LIMIT", "VALUE", "USED", "SET BY"], rows))
-    used, half_life = document.get("recent_use_s"), document.get("fair_share_half_life_s")
-    if used is not None and half_life is not None:
+    recent, half_life = document.get("recent_use_s"), document.get("fair_share_half_life_s")
+    if recent is not None and half_life is not None:
         halved = format_duration(timedelta(seconds=half_life))
-        hours = format_number(used / 3600)
+        hours = format_number(recent / 3600)
         call.screen.tell(f"Used lately: {hours} GPU-hours (halved every {halved}); who used less is served earlier.")
     if document["cgroup_parent"]:
         call.screen.tell(f"Containers are in the cgroup {document['cgroup_parent']}.")

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ds01.api.explanation import Clock, request_text, short_asked_text, start_text, why_lines
-from ds01.api.schema import MoveBody, RequestDocument
+from ds01.api.schema import MoveBody, RequestDocument, WhyDocument
 from ds01.cli.call import Call
 from ds01.cli.commands.container.waiting import clock
 from ds01.cli.prompts import Choice, cancelled, confirm, pick, pick_several
+from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, naming_among
 from ds01.cli.spec import ASKING, FORMAT, JSON, QUIET_NAMES, Argument, Option, Spec
 from ds01.cli.table import Cell, csv_text, relative_time, render
@@ -86,8 +87,14 @@ def show(call: Call) -> int:
     if call.flag("json"):
         call.screen.document(document)
     else:
-        call.screen.data("\n".join(why_lines(document, clock())))
+        print_why(call, document)
     return 0
+
+
+def print_why(call: Call, *documents: WhyDocument) -> None:
+    """Print explanations as text, with an empty line between two."""
+    said = clock()
+    call.screen.data("\n\n".join("\n".join(map(clean, why_lines(document, said))) for document in documents))
 
 
 def cancel(call: Call) -> int:

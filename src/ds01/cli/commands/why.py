@@ -2,10 +2,9 @@
 
 import re
 
-from ds01.api.explanation import why_lines
 from ds01.api.schema import WhyDocument
 from ds01.cli.call import Call
-from ds01.cli.commands.container.waiting import clock
+from ds01.cli.commands.queue import print_why
 from ds01.cli.selection import naming_among
 from ds01.cli.spec import JSON, Argument, Spec
 from ds01.errors import InvalidRequestError
@@ -51,7 +50,7 @@ def _everything(call: Call) -> int:
     if call.flag("json"):
         call.screen.document({"schema_version": 1, "results": documents})
     elif documents:
-        call.screen.data("\n\n".join("\n".join(why_lines(document, clock())) for document in documents))
+        print_why(call, *documents)
     else:
         call.screen.tell("Nothing of yours waits. About a container or a GPU: ds01 why NAME, ds01 why 0")
         call.screen.suggest("ds01 gpus")
@@ -62,7 +61,7 @@ def _print(call: Call, document: WhyDocument) -> None:
     if call.flag("json"):
         call.screen.document(document)
     else:
-        call.screen.data("\n".join(why_lines(document, clock())))
+        print_why(call, document)
 
 
 WHY = Spec(
