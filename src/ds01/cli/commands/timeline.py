@@ -18,7 +18,7 @@ TICKS = (1, 2, 3, 4, 6, 12, 24, 48, 168, 336, 744)
 """Hours between two marks."""
 LEAST_BAR, MOST_BAR = 12, 60
 LABEL_WIDTH, TEXT_WIDTH, GAP = 12, 34, 2
-TICK_WIDTH = 8
+TICK_WIDTH = 7
 NARROW = 60
 """Below so many columns a bar is drawn alone, and what it means stands below it."""
 KINDS = ("mine", "grant", "hold", "foreign", "reservation", "promise")
