@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from typing import TypeVar
 
 from ds01.domain.allocation import Allocation
+from ds01.domain.consumption import Consumption
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter
+from ds01.domain.queue import QueueEntry, QueueState, name_waits
+from ds01.domain.reservation import Reservation
 from ds01.errors import BackendError, ConflictError
 from ds01.service.ports import ContainerRow, StoreTransaction
 
@@ -23,9 +28,12 @@ class _Tables:
     containers: dict[tuple[int, str], ContainerRow] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    queue: dict[str, QueueEntry] = field(default_factory=dict)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    consumption: dict[tuple[int, str], Consumption] = field(default_factory=dict)
 
     def snapshot(self) -> "_Tables":
-        return _Tables(copy(self.allocations), copy(self.containers), copy(self.events), copy(self.facts))
+        return _Tables(*(copy(getattr(self, item.name)) for item in fields(self)))
 
 
 class _MemoryTransaction:
@@ -48,6 +56,9 @@ class _MemoryTransaction:
 
     def list_containers(self) -> list[ContainerRow]:
         return sorted(self._tables.containers.values(), key=lambda row: (row.created_at, row.uid, row.name))
+
+    def count_containers(self) -> Counter[int]:
+        return Counter(uid for uid, _ in self._tables.containers)
 
     def find_container(self, uid: int, name: str) -> ContainerRow | None:
         return self._tables.containers.get((uid, name))
@@ -73,6 +84,72 @@ class _MemoryTransaction:
     def delete_container(self, uid: int, name: str) -> None:
         self._require_writable()
         self._tables.containers.pop((uid, name), None)
+
+    def list_waiting(self) -> list[QueueEntry]:
+        found = [entry for entry in self._tables.queue.values() if entry.state.is_open]
+        return sorted(found, key=lambda entry: (entry.waiting.queued_at, entry.id))
+
+    def list_ended(self) -> list[QueueEntry]:
+        found = [entry for entry in self._tables.queue.values() if not entry.state.is_open]
+        return sorted(sorted(found, key=lambda entry: entry.id), key=lambda entry: entry.changed_at, reverse=True)
+
+    def find_waiting(self, request_id: str) -> QueueEntry | None:
+        return self._tables.queue.get(request_id)
+
+    def find_granted(self, allocation_id: str) -> QueueEntry | None:
+        found = (entry for entry in self._tables.queue.values() if entry.state is QueueState.GRANTED)
+        return next((entry for entry in found if entry.allocation_id == allocation_id), None)
+
+    def save_waiting(self, entry: QueueEntry) -> None:
+        self._require_writable()
+        key = (entry.uid, entry.waiting.container_name)
+        if entry.state.is_open:
+            for other in self.list_waiting():
+                if other.id != entry.id and (other.uid, other.waiting.container_name) == key:
+                    raise name_waits(entry.waiting.container_name)
+        is_granted = entry.state is QueueState.GRANTED
+        if is_granted or entry.state is QueueState.WAITING:
+            if is_granted != (entry.allocation_id is not None):
+                raise ConflictError(f"The request {entry.id} is {entry.state} and has the grant {entry.allocation_id}.")
+        if entry.allocation_id is not None and entry.allocation_id not in self._tables.allocations:
+            raise ConflictError(f"The request {entry.id} is not possible: there is no {entry.allocation_id}.")
+        granted = self.find_granted(entry.allocation_id) if is_granted and entry.allocation_id else None
+        if granted is not None and granted.id != entry.id:
+            raise ConflictError(f"The request {entry.id} is not possible: its grant is that of {granted.id}.")
+        self._tables.queue[entry.id] = entry
+
+    def delete_ended(self, before: datetime) -> int:
+        self._require_writable()
+        ended = [entry.id for entry in self.list_ended() if entry.changed_at < before]
+        for request_id in ended:
+            del self._tables.queue[request_id]
+        return len(ended)
+
+    def list_reservations(self, *, with_over: bool = False) -> list[Reservation]:
+        found = [item for item in self._tables.reservations.values() if with_over or not item.state.is_over]
+        return sorted(found, key=lambda item: (item.start_at, item.id))
+
+    def save_reservation(self, reservation: Reservation) -> None:
+        self._require_writable()
+        others = [item for item in self.list_reservations() if item.id != reservation.id]
+        if not reservation.state.is_over and any(item.name == reservation.name for item in others):
+            raise ConflictError(f"There is a reservation {reservation.name} already.")
+        if reservation.end_at <= reservation.start_at or (reservation.uid is None) == (reservation.group is None):
+            raise ConflictError(f"The reservation {reservation.name} is not possible.")
+        self._tables.reservations[reservation.id] = reservation
+
+    def has_grant_in(self, reservation_id: str) -> bool:
+        return any(grant.reservation == reservation_id for grant in self._tables.allocations.values())
+
+    def list_consumption(self) -> list[Consumption]:
+        return sorted(self._tables.consumption.values(), key=lambda found: (found.uid, found.group))
+
+    def find_consumption(self, uid: int, group: str) -> Consumption | None:
+        return self._tables.consumption.get((uid, group))
+
+    def save_consumption(self, consumption: Consumption) -> None:
+        self._require_writable()
+        self._tables.consumption[consumption.uid, consumption.group] = consumption
 
     def append_event(self, event: Event) -> int:
         self._require_writable()
@@ -101,12 +178,20 @@ class _MemoryTransaction:
             raise BackendError("The store failed: a query tried to write.")
 
     def _require_free(self, allocation: Allocation) -> None:
-        if len(set(allocation.gpu_uuids)) < len(allocation.gpu_uuids):
+        wanted = (*allocation.gpu_uuids, *allocation.slices)
+        if len(set(wanted)) < len(wanted):
             raise ConflictError(f"The allocation {allocation.id} names a device twice.")
-        for other in self.list_allocations():
-            taken = set(other.gpu_uuids) & set(allocation.gpu_uuids)
-            if taken and other.id != allocation.id:
-                raise ConflictError(f"{min(taken)} is held by the allocation {other.id}.")
+        others = [other for other in self.list_allocations() if other.id != allocation.id]
+        for device in wanted:
+            shares = 1 if device in allocation.slices else allocation.shares
+            holders = [
+                (1 if device in other.slices else other.shares, other.id)
+                for other in others
+                if device in (*other.gpu_uuids, *other.slices)
+            ]
+            most = min([shares, *(held for held, _ in holders)])
+            if len(holders) >= most:
+                raise ConflictError(f"{device} is held by the allocation {holders[0][1]}.")
 
 
 class MemoryStore:

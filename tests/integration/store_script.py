@@ -23,9 +23,10 @@ from ds01.service.ports import StoreTransaction
 from tests.store_values import allocation, at, container
 
 TRANSACTIONS = 6
+NEWEST = len(read_migrations())
 LATER_MIGRATIONS = (
-    Migration(2, "notes", "CREATE TABLE notes (text TEXT); INSERT INTO notes SELECT value FROM facts;"),
-    Migration(3, "colour", "ALTER TABLE facts ADD COLUMN colour TEXT NOT NULL DEFAULT 'red';"),
+    Migration(NEWEST + 1, "notes", "CREATE TABLE notes (text TEXT); INSERT INTO notes SELECT value FROM facts;"),
+    Migration(NEWEST + 2, "colour", "ALTER TABLE facts ADD COLUMN colour TEXT NOT NULL DEFAULT 'red';"),
 )
 
 

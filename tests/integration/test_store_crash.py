@@ -17,7 +17,7 @@ from ds01.adapters.sqlite.migrations import read_migrations
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.errors import BackendError
 from ds01.service.ports import StoreTransaction
-from tests.integration.store_script import LATER_MIGRATIONS, TRANSACTIONS, grow
+from tests.integration.store_script import LATER_MIGRATIONS, NEWEST, TRANSACTIONS, grow
 from tests.store_values import ALICE
 
 MOST_STEPS = 100
@@ -112,21 +112,21 @@ async def test_a_migration_killed_at_any_step_leaves_the_old_or_the_new_version(
         version = query_one(path, "PRAGMA user_version")
         versions_seen.add(version)
         assert query_one(path, "SELECT value FROM facts") == "value"
-        assert query_one(path, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'notes'") == int(version in {2, 3})
-        backup = path.with_name(f"{path.name}.backup-v1")
+        assert query_one(path, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'notes'") == int(version in {NEWEST + 1, NEWEST + 2})
+        backup = path.with_name(f"{path.name}.backup-v{NEWEST}")
         if backup.exists():
-            assert query_one(backup, "PRAGMA user_version") == 1
+            assert query_one(backup, "PRAGMA user_version") == NEWEST
             assert query_one(backup, "SELECT value FROM facts") == "value"
             assert query_one(backup, "PRAGMA integrity_check") == "ok"
-        assert backup.exists() or version == 1, "nothing is changed before the backup is there"
+        assert backup.exists() or version == NEWEST, "nothing is changed before the backup is there"
 
         again = await SqliteStore.open(path, checkpoint=pass_every_checkpoint, migrations=steps)
         assert await again.read(lambda t: t.get_fact("key")) == "value"
         await again.close()
-        assert query_one(path, "PRAGMA user_version") == 3
+        assert query_one(path, "PRAGMA user_version") == NEWEST + 2
         if status == 0:
             break
-    assert versions_seen == {1, 2, 3}
+    assert versions_seen == {NEWEST, NEWEST + 1, NEWEST + 2}
 
 
 async def test_a_file_that_may_not_grow_is_an_error_with_a_hint_and_the_store_goes_on(tmp_path: Path) -> None:

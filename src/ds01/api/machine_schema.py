@@ -66,6 +66,13 @@ class UsageDocument(TypedDict):
     containers: int
 
 
+class GroupUsageDocument(TypedDict):
+    """What all members of a group hold together."""
+
+    gpus: int
+    gpu_equivalents: float
+
+
 class LimitsDocument(TypedDict):
     """What a user may hold and what a container of theirs may use, with the origin of every value.
 
@@ -84,6 +91,7 @@ class LimitsDocument(TypedDict):
     not_enforced: list[str]
     aggregate: NotRequired[dict[str, LimitValue]]
     group_quota: NotRequired[dict[str, LimitValue]]
+    group_usage: NotRequired[GroupUsageDocument]
     recent_use_s: NotRequired[float]
     fair_share_half_life_s: NotRequired[float]
 

@@ -37,6 +37,7 @@ from ds01.api.machine_schema import (
     EngineStatus as EngineStatus,
     GpuDocument as GpuDocument,
     GpuList as GpuList,
+    GroupUsageDocument as GroupUsageDocument,
     HolderDocument as HolderDocument,
     LimitsDocument as LimitsDocument,
     LimitValue as LimitValue,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ds01.config.policy import DEFAULT_GROUP, VERSION
 from ds01.config.sections import CONTAINER_KINDS, IDLE, RESERVATION, SITE, Section
-from ds01.config.values import AGGREGATE, QUOTA, READERS, Kind
+from ds01.config.values import AGGREGATE, QUOTA, READERS, SHARES, Kind
 
 Schema = dict[str, object]
 _NAME: Schema = {"type": ["string", "integer"]}
@@ -44,6 +44,7 @@ def _group() -> Schema:
             "aggregate": _kinds(AGGREGATE),
             "group_quota": _kinds(QUOTA),
             "idle": _null_or(_section(IDLE)),
+            "shares": SHARES.json_schema(),
         }
     )
 

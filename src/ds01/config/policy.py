@@ -20,7 +20,7 @@ from ds01.config.sections import (
     read_value,
     require_known,
 )
-from ds01.config.values import AGGREGATE, QUOTA, READERS, Kind, nearest, shown
+from ds01.config.values import AGGREGATE, QUOTA, READERS, SHARES, Kind, nearest, shown
 from ds01.domain.limit import Limits
 from ds01.domain.policy import LimitLayer, Policy, PolicyGroup, PolicyWarning, UserOverride
 from ds01.domain.site import Reservation, Site
@@ -29,7 +29,7 @@ POLICY_NAME = "resource-limits.yaml"
 VERSION = 2
 DEFAULT_GROUP = "student"
 TOP_KEYS = ("version", "defaults", "default_group", "groups", "user_overrides")
-GROUP_KEYS = ("members", "admin", "aggregate", "group_quota", "idle")
+GROUP_KEYS = ("members", "admin", "aggregate", "group_quota", "idle", "shares")
 OVERRIDE_KEYS = ("group", "aggregate", "reservation")
 DEFAULTS_KEYS = ("aggregate",)
 _EXAMPLE = f"Write `version: {VERSION}`; docs/reference/config.md has an example."
@@ -177,7 +177,12 @@ class _Reader:
                 section, "idle", {key: kind for key, kind in IDLE.keys.items() if isinstance(kind, Kind)}
             ),
             origin=self._line_of("groups", name),
+            shares=self._shares(section),
         )
+
+    def _shares(self, section: CommentedMap) -> float:
+        value = read_value(self._source, section, "shares", SHARES) if "shares" in section else None
+        return value if isinstance(value, float) else 1.0
 
     def _override(self, name: str, section: CommentedMap) -> UserOverride:
         origin = self._line_of("user_overrides", name)

@@ -57,6 +57,13 @@ def _cpus(raw: object) -> float:
     return value
 
 
+def _shares(raw: object) -> float:
+    value = _figure(raw)
+    if value <= 0:
+        raise InvalidRequestError(f"{shown(raw)} is not a share.", hint="Write a number above 0; groups start with 1.")
+    return value
+
+
 def _pids(raw: object) -> int:
     value = _whole(raw)
     if value < LEAST_PIDS:
@@ -209,6 +216,7 @@ _MOUNTS_SCHEMA = {
 _DEVICES_SCHEMA = {"type": "array", "items": {"enum": list(_DEVICES)}}
 
 WHOLE = Kind(_whole, _WHOLE_SCHEMA)
+SHARES = Kind(_shares, {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_FIGURE})
 FIGURE = Kind(_figure, {"type": "number", "minimum": 0, "maximum": MAX_FIGURE})
 CPUS = Kind(_cpus, {"type": "number", "minimum": LEAST_CPUS, "maximum": MAX_FIGURE})
 # 0 means "unlimited" to the engine, which is the last thing that a 0 here means

@@ -21,7 +21,6 @@ NOT_ENFORCED_SECTIONS = (
     "sharing",
     "lifecycle",
     "aggregate",
-    "group_quota",
     "reservation",
 )
 """Sections that are read and kept, and that nothing obeys yet."""
@@ -68,11 +67,10 @@ def error_remark(error: Ds01Error) -> schema.ConfigRemark:
     )
 
 
-def not_enforced(limits: EffectiveLimits, aggregate: LimitLayer, quota: LimitLayer, *, always: list[str]) -> list[str]:
+def not_enforced(limits: EffectiveLimits, aggregate: LimitLayer, *, always: list[str]) -> list[str]:
     """Return the names of what the policy promises here and nothing obeys yet."""
     named = [name for name in NOT_ENFORCED_LIMITS if name != "priority" and getattr(limits.values, name)]
-    sections = {"aggregate": aggregate, "group_quota": quota}
-    promised = [name for name, layer in sections.items() if any(value is not None for value in layer.values.values())]
+    promised = ["aggregate"] if any(value is not None for value in aggregate.values.values()) else []
     return list(dict.fromkeys([*always, *named, *promised]))
 
 
@@ -101,6 +99,7 @@ def _group(group: PolicyGroup) -> Iterator[schema.ConfigValue]:
         where = group.member_origins.get(member, group.origin)
         yield schema.ConfigValue(key=f"{path}.members", value=member, origin=where)
     yield schema.ConfigValue(key=f"{path}.admin", value=text_of("admin", group.is_admin), origin=group.origin)
+    yield schema.ConfigValue(key=f"{path}.shares", value=text_of("shares", group.shares), origin=group.origin)
     yield from _layer(path, group.layer)
     yield from _layer(f"{path}.aggregate", group.aggregate)
     yield from _layer(f"{path}.group_quota", group.quota)

@@ -7,18 +7,22 @@ from ds01.domain.catalogue import CatalogueRow
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
+from ds01.service.bell import Bell
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
-from ds01.service.creation import CreationService
+from ds01.service.creation import CreationService, Marks
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observer
+from ds01.service.people import People
 from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
+from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
+from ds01.service.situation import plain_boards
 from ds01.service.takeover import TakeoverService
 from ds01.service.usage import UsageService
 
@@ -60,30 +64,50 @@ def build_services(
     observer = Observer(world.engine, world.devices)
     helpers = HelperContainers(world.engine, world.clock)
     limits = LimitService(helpers, policy, world.accounts)
-    allocations = AllocationService(world.store, world.clock)
+    bell = Bell()
+    allocations = AllocationService(
+        world.store,
+        world.clock,
+        bell=bell,
+        half_life=lambda: policy().site.scheduling.fair_share_half_life,
+    )
+    scheduling = Scheduling(
+        world,
+        observer=observer,
+        limits=limits,
+        people=People(limits, world.clock),
+        boards=plain_boards(policy),
+    )
     presence = Presence()
     reconciler = Reconciler(
         world,
         observer=observer,
         limits=limits,
         allocations=allocations,
+        scheduling=scheduling,
         presence=presence,
         adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
     )
     images = ImageService(world.engine, helpers, world.store, catalogue)
     containers = ContainerService(
-        world, observer=observer, limits=limits, allocations=allocations, presence=presence, reconciler=reconciler
+        world,
+        observer=observer,
+        limits=limits,
+        allocations=allocations,
+        scheduling=scheduling,
+        presence=presence,
+        reconciler=reconciler,
     )
     creation = CreationService(
         world,
         observer=observer,
         limits=limits,
         allocations=allocations,
+        scheduling=scheduling,
         images=images,
         presence=presence,
         reconciler=reconciler,
-        seal_key=seal_key,
-        timezone=timezone,
+        marks=Marks(seal_key, timezone),
     )
     sessions = SessionService(world.engine, containers, limits, world.accounts)
     usage = UsageService(world, observer, containers)

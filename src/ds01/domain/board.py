@@ -6,9 +6,20 @@ position is a profile at a start and its mask the memory slices it covers; a dev
 bits, one for a share and all of them for somebody who wants it alone.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from ds01.domain.gpu import GpuKind
+from ds01.domain.allocation import Allocation
+from ds01.domain.gpu import GpuKind, GpuState, Inventory, PhysicalGpu, instance_equivalents
+from ds01.domain.occupancy import ForeignContainer
+
+UNUSABLE_TEXT: Mapping[GpuState, str] = {
+    GpuState.MIG_EMPTY: "MIG is on and it has no instance",
+    GpuState.PENDING: "its MIG mode waits for a reset",
+}
+FULL_PROFILE = "full"
+Piece = tuple[int, int]
+"""Bits of one card: place of the card on the board, and the mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class Card:
         unusable: Why nothing of it can be granted (drained, unhealthy, MIG without instances); empty: it can.
         table: Key of the table of MIG values that fits its profiles; None: no table, or not made on demand.
         near: Indices of the cards that are linked closely with it (NVLink, or one PCIe switch), nearest first.
+        instances: MIG devices that exist on it now, uuid and the bits that a holder of it takes.
     """
 
     uuid: str
@@ -57,6 +69,17 @@ class Card:
     unusable: str = ""
     table: str | None = None
     near: tuple[int, ...] = ()
+    instances: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def all_bits(self) -> int:
+        """Every bit that stands for a part of it."""
+        bits = 0
+        for position in self.positions:
+            bits |= position.mask
+        for _, mask in self.instances:
+            bits |= mask
+        return bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +90,200 @@ class Board:
     """
 
     cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemand:
+    """How instances are made on demand on one card.
+
+    Attributes:
+        positions: A profile at a start each; masks are memory slices.
+        table: Key of the table of values that fits these profiles; None: none does.
+    """
+
+    positions: tuple[Position, ...]
+    table: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What one grant, or one container of others, takes on the board.
+
+    Attributes:
+        owner: The grant or the container.
+        pieces: Bits, card by card.
+        lost: Devices of it that are not there any more.
+    """
+
+    owner: Allocation | ForeignContainer
+    pieces: tuple[Piece, ...]
+    lost: tuple[str, ...] = ()
+
+
+def board_of(
+    inventory: Inventory,
+    *,
+    drained: Mapping[str, str] | None = None,
+    dynamic: Mapping[str, OnDemand] | None = None,
+    shares: int = 1,
+    near: Mapping[str, tuple[int, ...]] | None = None,
+) -> Board:
+    """Return every way to take the devices of a machine, in the order of the driver's indices.
+
+    Args:
+        inventory: The machine.
+        drained: Cards and MIG instances that an administrator took out, uuid to the reason.
+        dynamic: Cards whose instances are made on demand, by uuid.
+        shares: Containers that may hold one device at a time.
+        near: Card uuid to the indices of the cards that are linked closely with it, nearest first.
+    """
+    drained, dynamic, near = drained or {}, dynamic or {}, near or {}
+    cards = []
+    for device in sorted(inventory.devices, key=lambda found: (found.index, found.uuid)):
+        card = _card(device, dynamic.get(device.uuid), shares, drained)
+        cards.append(replace(card, near=near.get(device.uuid, ())))
+    return Board(tuple(cards))
+
+
+def _card(device: PhysicalGpu, on_demand: OnDemand | None, shares: int, drained: Mapping[str, str]) -> Card:
+    reason = drained.get(device.uuid)
+    unusable = "" if reason is None else f"it is drained{f': {reason}' if reason else ''}"
+    bare = Card(device.uuid, device.index, device.model, (), unusable)
+    if on_demand is not None and device.state in {GpuState.MIG, GpuState.MIG_EMPTY}:
+        card = replace(bare, positions=on_demand.positions, table=on_demand.table)
+        # where an instance lies is known from the grant that it was made for; of any other it is not
+        return replace(card, instances=tuple((found.uuid, card.all_bits) for found in device.instances))
+    if device.state is GpuState.WHOLE:
+        whole = Position(0, GpuKind.FULL, FULL_PROFILE, device.uuid, None, 1.0, device.memory_bytes)
+        return replace(bare, positions=tuple(_divided(whole, 0, shares)))
+    if device.state is GpuState.MIG:
+        return _cut_card(device, bare, shares, drained)
+    fault = device.fault or UNUSABLE_TEXT.get(device.state, device.state.value)
+    return replace(bare, unusable=fault)
+
+
+def _cut_card(device: PhysicalGpu, bare: Card, shares: int, drained: Mapping[str, str]) -> Card:
+    positions: list[Position] = []
+    instances: list[tuple[str, int]] = []
+    for place, found in enumerate(sorted(device.instances, key=lambda instance: (instance.index, instance.uuid))):
+        first = place * shares
+        instances.append((found.uuid, ((1 << shares) - 1) << first))
+        if found.uuid not in drained:
+            weight = instance_equivalents(device, found)
+            whole = Position(0, GpuKind.MIG, found.profile, found.uuid, None, weight, found.memory_bytes)
+            positions += _divided(whole, first, shares)
+    unusable = bare.unusable or ("" if positions else "every instance of it is drained")
+    return replace(bare, positions=tuple(positions), instances=tuple(instances), unusable=unusable)
+
+
+def _divided(device: Position, first: int, shares: int) -> Iterator[Position]:
+    """Yield the ways to take a device: all of it, and each share of it where it is shared."""
+    yield replace(device, mask=((1 << shares) - 1) << first)
+    if shares > 1:
+        for share in range(shares):
+            yield replace(device, mask=1 << (first + share), equivalents=device.equivalents / shares, shares=shares)
+
+
+def holds_of(
+    board: Board, allocations: Iterable[Allocation], foreign: Iterable[ForeignContainer] = ()
+) -> tuple[Hold, ...]:
+    """Return what everybody takes on the board, in a fixed order: ours by age, then those of others by name.
+
+    A whole GPU and its own instances exclude each other: a holder of the card takes all of it.
+    """
+    places = _places(board)
+    taken = [0] * len(board.cards)
+    holds: list[Hold] = []
+    strangers = sorted(foreign, key=lambda container: (container.created_at, container.name))
+    for container in strangers:
+        holds.append(_held(container, sorted(container.gpu_uuids), places, ()))
+        _take(taken, holds[-1].pieces)
+    held = [allocation for allocation in allocations if allocation.is_holding]
+    # who has devices alone comes first, so that shares are found beside them in any case
+    for allocation in sorted(held, key=lambda grant: (grant.shares > 1, grant.claimed_at, grant.id)):
+        holds.append(_hold_of_grant(board, allocation, places, taken))
+        _take(taken, holds[-1].pieces)
+    return tuple(holds)
+
+
+def taken_of(
+    board: Board, allocations: Iterable[Allocation], foreign: Iterable[ForeignContainer] = ()
+) -> tuple[int, ...]:
+    """Return what is taken now, one mask a card. What is held on devices that are gone takes nothing: see `lost_of`."""
+    taken = [0] * len(board.cards)
+    for hold in holds_of(board, allocations, foreign):
+        _take(taken, hold.pieces)
+    return tuple(taken)
+
+
+def lost_of(board: Board, allocations: Iterable[Allocation]) -> Mapping[str, tuple[str, ...]]:
+    """Return the devices of grants that are not on the machine any more, by the grant's id."""
+    found = (hold for hold in holds_of(board, allocations) if hold.lost)
+    return {hold.owner.id: hold.lost for hold in found if isinstance(hold.owner, Allocation)}
+
+
+def format_slice(card_uuid: str, position: Position) -> str:
+    """Return the place of an instance that is made on demand, as a grant keeps it: `GPU-uuid/profile@start`."""
+    return f"{card_uuid}/{position.profile}@{position.start}"
+
+
+def _places(board: Board) -> dict[str, Piece]:
+    places: dict[str, Piece] = {}
+    for number, card in enumerate(board.cards):
+        bits = card.all_bits
+        places[card.uuid] = (number, bits)
+        for uuid, mask in card.instances:
+            places[uuid] = (number, mask)
+        if card.table is not None or any(position.start is not None for position in card.positions):
+            for position in card.positions:
+                places[format_slice(card.uuid, position)] = (number, position.mask)
+    return places
+
+
+def _hold_of_grant(board: Board, allocation: Allocation, places: Mapping[str, Piece], taken: Sequence[int]) -> Hold:
+    if allocation.slices:
+        cards = {slice_: slice_.rpartition("/")[0] for slice_ in allocation.slices}
+        # a place that the table does not know: nobody else gets anything of that card
+        known = [slice_ if slice_ in places else cards[slice_] for slice_ in allocation.slices]
+        return _held(allocation, known, places, ())
+    if allocation.shares <= 1:
+        return _held(allocation, allocation.gpu_uuids, places, ())
+    pieces: list[Piece] = []
+    lost: list[str] = []
+    for uuid in allocation.gpu_uuids:
+        if uuid in places:
+            number, bits = places[uuid]
+            pieces.append((number, _free_part(bits, taken[number], allocation.shares)))
+        else:
+            lost.append(uuid)
+    return Hold(allocation, tuple(pieces), tuple(lost))
+
+
+def _free_part(bits: int, taken: int, shares: int) -> int:
+    """Return the part of a device that a share takes: its lowest free bits; without enough of them any."""
+    wanted = max(1, -(-bits.bit_count() // shares))
+    part = 0
+    for candidates in (bits & ~taken, bits & taken):
+        left = candidates
+        while left and part.bit_count() < wanted:
+            part |= left & -left
+            left &= left - 1
+    return part
+
+
+def _held(
+    owner: Allocation | ForeignContainer, names: Iterable[str], places: Mapping[str, Piece], lost: tuple[str, ...]
+) -> Hold:
+    pieces: list[Piece] = []
+    missing = list(lost)
+    for name in names:
+        if name in places:
+            pieces.append(places[name])
+        else:
+            missing.append(name)
+    return Hold(owner, tuple(pieces), tuple(missing))
+
+
+def _take(taken: list[int], pieces: Iterable[Piece]) -> None:
+    for number, mask in pieces:
+        taken[number] |= mask

@@ -32,10 +32,17 @@ def _kinds(*kinds: EventKind) -> dict[str, EventKind]:
     return {kind.name: kind for kind in kinds}
 
 
+_WINDOW = ("reservation", "name", "gpus", "kind", "start_at", "end_at")
+
 EVENTS: Mapping[str, EventKind] = _kinds(
     EventKind("container.created", ("image", "gpus", "allocation"), "A container was created and verified."),
     EventKind("container.started", (), "A container runs."),
-    EventKind("container.stopped", ("exit_code",), "A container does not run any more."),
+    EventKind("container.stopped", ("exit_code", "reason"), "A container does not run any more."),
+    EventKind(
+        "container.overdue",
+        ("allocation", "ends_at"),
+        "A container runs past its time limit and was not stopped: the policy's lifecycle.mode is observe.",
+    ),
     EventKind("container.removed", (), "A container and its private tag are gone; its workspace stays."),
     EventKind(
         "container.adopted",
@@ -60,6 +67,22 @@ EVENTS: Mapping[str, EventKind] = _kinds(
         ("allocation", "reason"),
         "Reconcile corrected a grant after a crash or a change past us.",
     ),
+    EventKind("request.queued", ("request", "gpus", "reason"), "A request waits for its GPUs."),
+    EventKind(
+        "request.promised", ("request", "start_at"), "A request was promised its latest start, or an earlier one."
+    ),
+    EventKind("request.granted", ("request", "allocation", "gpus"), "A request that waited got its GPUs."),
+    EventKind("request.returned", ("request", "reason"), "A granted request waits again, at its old place."),
+    EventKind("request.moved", ("request", "place", "reason"), "An administrator gave a request another place."),
+    EventKind("request.failed", ("request", "reason"), "A request that was granted could not be carried out."),
+    EventKind("request.cancelled", ("request", "reason"), "A request was taken out of the queue."),
+    EventKind("request.expired", ("request",), "A request gave up waiting, as it was told."),
+    EventKind("promise.broken", ("request", "promised_at", "reason"), "A promised start cannot be kept."),
+    EventKind("reservation.created", _WINDOW, "GPUs are kept for somebody in a window.", is_public=True),
+    EventKind("reservation.started", _WINDOW, "The window of a reservation began.", is_public=True),
+    EventKind("reservation.ended", _WINDOW, "The window of a reservation is over.", is_public=True),
+    EventKind("reservation.cancelled", _WINDOW, "A reservation was taken back.", is_public=True),
+    EventKind("reservation.no_show", _WINDOW, "Nobody used a reservation in time: it was released.", is_public=True),
     EventKind(
         "gpu.unmanaged", ("gpu", "holder"), "A device is held by a container that DS01 did not grant.", is_public=True
     ),

@@ -4,7 +4,7 @@ A *gpu* is a schedulable device: a whole GPU or one MIG instance, named by UUID.
 (GPU:instance); stored and compared is the UUID, because indices change when a device goes away.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -261,3 +261,34 @@ def instance_equivalents(card: PhysicalGpu, instance: MigInstance) -> float:
     if card.slices_total <= 0 or instance.compute_slices <= 0:
         return 1.0
     return instance.compute_slices / card.slices_total
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceWeight:
+    """What some devices weigh together.
+
+    Attributes:
+        gpus: How many devices.
+        equivalents: Their compute; a whole GPU is 1.0.
+    """
+
+    gpus: int
+    equivalents: float
+
+
+def weigh_devices(uuids: Collection[str], inventory: Inventory) -> DeviceWeight:
+    """Return what devices weigh together; one that this machine does not have weighs nothing.
+
+    Of a card that is cut into instances the instances count: the card itself, which a container with every GPU has
+    too, gives it nothing more.
+    """
+    gpus, equivalents = 0, 0.0
+    for card in inventory.devices:
+        parts = [instance for instance in card.instances if instance.uuid in uuids]
+        if parts:
+            gpus += len(parts)
+            equivalents += min(sum(instance_equivalents(card, part) for part in parts), 1.0)
+        elif card.uuid in uuids:
+            gpus += 1
+            equivalents += 1.0
+    return DeviceWeight(gpus, equivalents)

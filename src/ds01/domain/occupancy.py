@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.gpu import Gpu, Inventory, all_gpus
+from ds01.domain.gpu import DeviceWeight, Gpu, Inventory, all_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class ForeignContainer:
         gpu_uuids: Devices it reaches.
         created_at: When it was made.
         note: How it came to hold them where that is not plain; empty without.
+        weight: What they count in the owner's quota; None: not known, so each counts as a whole GPU.
     """
 
     name: str
@@ -51,6 +52,12 @@ class ForeignContainer:
     gpu_uuids: frozenset[str]
     created_at: datetime
     note: str = ""
+    weight: DeviceWeight | None = None
+
+    @property
+    def counted(self) -> DeviceWeight:
+        """What it counts in a quota; a quota that is too strict is noticed, one that is too generous is not."""
+        return self.weight or DeviceWeight(len(self.gpu_uuids), float(len(self.gpu_uuids)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,8 @@ def _existing(row: WantedContainer, container: ContainerSummary | None, snapshot
         yield Action(ActionKind.SETTLE_STOPPED, "it does not run any more", row.nonce, container.id)
     elif allocation.state is AllocationState.HELD and allocation.is_expired(snapshot.now):
         yield Action(ActionKind.RELEASE_HOLD, "its hold ended", row.nonce, container.id, allocation.id)
+    elif allocation.state is AllocationState.CLAIMED and allocation.is_expired(snapshot.now):
+        yield Action(ActionKind.RELEASE_HOLD, "it was not started in time", row.nonce, container.id, allocation.id)
 
 
 def _orphans(snapshot: Snapshot, by_id: Mapping[str, ContainerSummary]) -> Iterable[Action]:

@@ -62,6 +62,7 @@ class PolicyGroup:
         quota: What all members may hold together.
         idle: Values of the idle rule that differ for its members.
         origin: Where it stands.
+        shares: Its part of the machine against other groups' in the fair order.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PolicyGroup:
     quota: LimitLayer = field(default_factory=LimitLayer)
     idle: LimitLayer = field(default_factory=LimitLayer)
     origin: str = BUILT_IN_ORIGIN
+    shares: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

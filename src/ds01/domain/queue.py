@@ -1,9 +1,9 @@
 """The queue's entries: a request that waits, what is made of it when it is granted, and what became of it.
 
 waiting -> granted -> done
-^          |
-|          +-----> failed      its container could not be made; the reason is kept for a day
-+----------+                   the daemon ended before it was made, or a part of the system failed: its old place
+   ^          |
+   |          +-----> failed      its container could not be made; the reason is kept for a day
+   +----------+                   the daemon ended before it was made, or a part of the system failed: its old place
 waiting ------------> cancelled | expired | failed
 """
 
@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from ds01.domain.waiting import Waiting
+from ds01.errors import ConflictError
 
 KEPT_AFTER_END = timedelta(days=1)
 """How long people can see what became of a request."""
@@ -56,6 +57,7 @@ class QueueEntry:
         allocation_id: Its grant, once it is granted.
         reason: Why it failed, expired, was cancelled or put back; empty without.
         attempts: So often its creation was begun and put back.
+        image: Private tag that its container would be created from; empty for a start.
     """
 
     waiting: Waiting
@@ -66,6 +68,7 @@ class QueueEntry:
     allocation_id: str | None = None
     reason: str = ""
     attempts: int = 0
+    image: str = ""
 
     @property
     def id(self) -> str:
@@ -106,4 +109,12 @@ def put_back(entry: QueueEntry, reason: str, now: datetime, *, is_tried_again_la
         changed_at=now,
         allocation_id=None,
         attempts=attempts,
+    )
+
+
+def name_waits(name: str) -> ConflictError:
+    """Return the error for a name for which a request of the user waits already."""
+    return ConflictError(
+        f"A request of yours for {name!r} waits already.",
+        hint=f"See it with `ds01 queue`; take it out with `ds01 queue cancel {name}`.",
     )

@@ -1,19 +1,30 @@
-"""Grants: claim, activate, hold, release. Every step is one durable transaction that decides and writes together."""
+"""Grants: activate, hold, release. Every step is one durable transaction that decides and writes together.
 
+Who gets what is decided in `scheduling`; everything that happens to a grant later is here.
+"""
+
+import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
-from ds01.domain.allocation import CLAIM_DEADLINE, Allocation, AllocationState, move_allocation
+from ds01.domain.allocation import Allocation, AllocationState, move_allocation
+from ds01.domain.consumption import Consumption, add_use
 from ds01.domain.event import Event
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.placement import Placement
+from ds01.domain.queue import QueueState, end_entry
 from ds01.domain.request import GpuRequest
-from ds01.errors import ConflictError
-from ds01.service.decisions import grant_anew, plan_claim, require_free
-from ds01.service.observation import Observation
+from ds01.domain.waiting import Waiting
+from ds01.errors import ConflictError, Ds01Error
+from ds01.service.bell import Bell
+from ds01.service.granting import Granted, event_of, facts_of, return_to_queue, settle_failure
 from ds01.service.ports import Clock, ContainerRow, Store, StoreTransaction
+
+Result = TypeVar("Result")
+HALF_LIFE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,10 @@ class ClaimOrder:
         limits: The owner's limits.
         image: Private tag the container will be created from.
         spec: The order as JSON text, kept with the row.
+        time_limit: Running time of the grant; None: without end.
+        not_before: It does not start before; None: at any time.
+        reservation: Name or id of a reservation as it was typed; None: the one that fits, or outside of any.
+        is_exclusive: It shares no device.
         allocation_id: Name of the grant.
         nonce: Nonce of the row.
     """
@@ -37,8 +52,27 @@ class ClaimOrder:
     limits: EffectiveLimits
     image: str
     spec: str
+    time_limit: timedelta | None = None
+    not_before: datetime | None = None
+    reservation: str | None = None
+    is_exclusive: bool = False
     allocation_id: str = field(default_factory=lambda: secrets.token_hex(8))
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def waiting(self, now: datetime) -> Waiting:
+        """Return the order as the scheduler sees one who asks right now."""
+        return Waiting(
+            id=self.allocation_id,
+            uid=self.uid,
+            group=self.limits.group,
+            container_name=self.name,
+            request=self.request,
+            priority=self.limits.values.priority,
+            time_limit=self.time_limit,
+            queued_at=now,
+            not_before=self.not_before,
+            is_exclusive=self.is_exclusive,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,60 +83,30 @@ class Claim:
         allocation: The grant.
         placement: Which devices and why.
         row: The container's row, without the engine's id.
+        request_id: The request that waited for it; None: nobody waited.
     """
 
     allocation: Allocation
     placement: Placement
     row: ContainerRow
+    request_id: str | None = None
 
 
 class AllocationService:
     """Owns every change of an allocation."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        bell: Bell | None = None,
+        half_life: Callable[[], timedelta] = lambda: HALF_LIFE,
+    ) -> None:
         self._store = store
         self._clock = clock
-
-    async def claim(self, order: ClaimOrder, observation: Observation) -> Claim:
-        """Grant devices and reserve the name, durably.
-
-        Raises:
-            ConflictError: The user has a container of that name.
-            QuotaExceededError: A quota is reached.
-            NoCapacityError: It would fit later.
-            InvalidRequestError: It can never fit.
-        """
-        now = self._clock.now()
-
-        def decide(transaction: StoreTransaction) -> Claim:
-            placement = plan_claim(
-                transaction,
-                uid=order.uid,
-                name=order.name,
-                request=order.request,
-                limits=order.limits,
-                observation=observation,
-            )
-            allocation = Allocation(
-                id=order.allocation_id,
-                uid=order.uid,
-                container_name=order.name,
-                request=order.request,
-                gpu_uuids=tuple(gpu.uuid for gpu in placement.gpus),
-                gpu_equivalents=placement.equivalents,
-                state=AllocationState.CLAIMED,
-                claimed_at=now,
-                changed_at=now,
-                deadline_at=now + CLAIM_DEADLINE,
-            )
-            row = ContainerRow(order.uid, order.name, order.nonce, None, allocation.id, order.image, now, order.spec)
-            transaction.save_allocation(allocation)
-            transaction.insert_container(row)
-            details = {**_facts(allocation), "equivalents": allocation.gpu_equivalents, "reason": placement.reason}
-            transaction.append_event(_event("allocation.claimed", allocation, now, details, actor_uid=order.uid))
-            return Claim(allocation, placement, row)
-
-        return await self._store.write(decide)
+        self._bell = bell or Bell()
+        self._half_life = half_life
 
     async def activate(self, claim: Claim, engine_id: str, *, image: str, actor_uid: int | None = None) -> Allocation:
         """The container of a claim exists: complete its row and make the grant active.
@@ -121,17 +125,21 @@ class AllocationService:
         def decide(transaction: StoreTransaction) -> Allocation:
             current = transaction.find_allocation(claim.allocation.id)
             row = transaction.find_container_by_nonce(claim.row.nonce)
-            if current is None or not current.is_holding or row is None:
+            entry = transaction.find_granted(claim.allocation.id)
+            is_cancelled = claim.request_id is not None and entry is None
+            if current is None or not current.is_holding or row is None or is_cancelled:
                 raise ConflictError(
                     f"The grant of {claim.row.name} ran out while its container was being made.",
                     hint="Create it again.",
                 )
-            active = _activated(current, now)
+            active = activated(current, now)
             transaction.save_allocation(active)
             transaction.save_container(replace(row, engine_id=engine_id))
-            transaction.append_event(_event("allocation.activated", active, now, _facts(active), actor_uid=actor_uid))
+            transaction.append_event(event_of("allocation.activated", active, now, facts_of(active), actor_uid))
             created = {"image": image, "gpus": list(active.gpu_uuids), "allocation": active.id}
-            transaction.append_event(_event("container.created", active, now, created, actor_uid=actor_uid))
+            transaction.append_event(event_of("container.created", active, now, created, actor_uid))
+            if entry is not None:
+                transaction.save_waiting(end_entry(entry, QueueState.DONE, "", now))
             return active
 
         return await self._store.write(decide)
@@ -144,58 +152,84 @@ class AllocationService:
             row = transaction.find_container_by_nonce(order.nonce)
             if row is not None:
                 transaction.delete_container(row.uid, row.name)
-            released = release_in(transaction, order.allocation_id, now, reason)
+            released = self.release_in(transaction, order.allocation_id, now, reason)
             if released is not None:
                 failure = {"step": "create", "reason": reason}
-                transaction.append_event(
-                    _event("container.failed", released, now, failure, actor_uid=order.uid),
-                )
+                transaction.append_event(event_of("container.failed", released, now, failure, order.uid))
 
-        await self._store.write(decide)
+        await self._write_and_ring(decide)
 
-    async def require_startable(
-        self, row: ContainerRow, limits: EffectiveLimits, observation: Observation, *, actor_uid: int | None = None
-    ) -> Allocation:
-        """Make the grant of a container active for a start; exclusivity is checked at every start.
+    async def give_up(self, granted: Granted, failure: BaseException | None) -> None:
+        """The creation or start of a request that got its GPUs failed: release the claim.
 
-        A held grant is taken up again. A released one is granted anew, the same devices, if they are free.
-
-        Args:
-            row: The container.
-            limits: The owner's limits.
-            observation: The machine as this container sees it, see `Observation.for_start_of`.
-            actor_uid: Who starts it; None: somebody past us.
-
-        Raises:
-            NoCapacityError: Somebody else has one of its devices now.
-            QuotaExceededError: A new grant is over the quota.
-            ConflictError: The store has no grant for it.
+        Where a part of the system failed, or the daemon ends, the request waits again at its old place; else it has
+        failed, for good and with the reason. A request that was cancelled meanwhile stays so.
         """
         now = self._clock.now()
+        reason = failure.message if isinstance(failure, Ds01Error) else "it was broken off"
 
-        def decide(transaction: StoreTransaction) -> Allocation:
-            present, current = _present(transaction, row)
-            if present is None or current is None:
-                raise ConflictError(
-                    f"The grant of {row.name} is not in the store.", hint="Remove the container and create it again."
-                )
-            others = [other for other in transaction.list_allocations() if other.id != current.id]
-            require_free(row.name, current.gpu_uuids, others, observation)
-            if current.state is AllocationState.ACTIVE:
-                return current
-            if current.is_holding:
-                active = _activated(current, now)
-            else:
-                active = grant_anew(current, others, limits, observation, now)
-            transaction.save_allocation(active)
-            transaction.save_container(replace(present, allocation_id=active.id))
-            transaction.append_event(_event("allocation.activated", active, now, _facts(active), actor_uid=actor_uid))
-            return active
+        def decide(transaction: StoreTransaction) -> None:
+            row = transaction.find_container_by_nonce(granted.row.nonce)
+            is_unmade = row is not None and row.engine_id is None
+            if row is not None and is_unmade:
+                transaction.delete_container(row.uid, row.name)
+            current = transaction.find_allocation(granted.allocation.id)
+            if current is not None and current.state is AllocationState.CLAIMED:
+                self.release_in(transaction, current.id, now, reason)
+            if isinstance(failure, Ds01Error):
+                step = {"step": granted.entry.purpose.value, "reason": reason}
+                transaction.append_event(event_of("container.failed", granted.allocation, now, step, None))
+            settle_failure(transaction, granted.allocation.id, failure, now)
+
+        await self._write_and_ring(decide)
+
+    async def set_image(self, row: ContainerRow, image: str) -> ContainerRow:
+        """Note that the container of a claim is created from another image than was thought; return its row."""
+
+        def decide(transaction: StoreTransaction) -> ContainerRow:
+            present = transaction.find_container_by_nonce(row.nonce)
+            if present is None:
+                raise ConflictError(f"The request for {row.name} was taken back.")
+            changed = replace(present, image=image)
+            transaction.save_container(changed)
+            return changed
 
         return await self._store.write(decide)
 
+    async def finish_request(self, request_id: str) -> None:
+        """The container of a request that got its GPUs runs."""
+        now = self._clock.now()
+
+        def decide(transaction: StoreTransaction) -> None:
+            entry = transaction.find_waiting(request_id)
+            if entry is not None and entry.state is QueueState.GRANTED:
+                transaction.save_waiting(end_entry(entry, QueueState.DONE, "", now))
+
+        await self._write_and_ring(decide)
+
+    async def undo_creation(self, row: ContainerRow, reason: str) -> None:
+        """A creation ended half-way and what it left on the engine is gone: the request, if one waited, waits again."""
+        now = self._clock.now()
+
+        def decide(transaction: StoreTransaction) -> None:
+            transaction.delete_container(row.uid, row.name)
+            self.release_in(transaction, row.allocation_id, now, reason)
+            details = {"allocation": row.allocation_id, "reason": f"{reason}: undone"}
+            transaction.append_event(
+                Event("allocation.repaired", now, uid=row.uid, container=row.name, details=details)
+            )
+            return_to_queue(transaction, row.allocation_id, reason, now)
+
+        await self._write_and_ring(decide)
+
     async def settle_stopped(
-        self, row: ContainerRow, hold: timedelta | None, exit_code: int | None, *, actor_uid: int | None = None
+        self,
+        row: ContainerRow,
+        hold: timedelta | None,
+        exit_code: int | None,
+        *,
+        actor_uid: int | None = None,
+        reason: str = "",
     ) -> Allocation | None:
         """A container does not run any more: hold its devices as the policy says, or release them.
 
@@ -204,25 +238,28 @@ class AllocationService:
             hold: How long; None: until it is removed.
             exit_code: Exit status of its main process, if known.
             actor_uid: Who stopped it; None: it ended by itself, or past us.
+            reason: Why it was stopped, where that is not plain.
         """
         now = self._clock.now()
 
         def decide(transaction: StoreTransaction) -> Allocation | None:
-            _, current = _present(transaction, row)
+            _, current = present_grant(transaction, row)
             if current is None or current.state is not AllocationState.ACTIVE:
                 return current
-            stopped = {"exit_code": exit_code}
-            transaction.append_event(_event("container.stopped", current, now, stopped, actor_uid=actor_uid))
+            stopped: dict[str, object] = {"exit_code": exit_code, **({"reason": reason} if reason else {})}
+            transaction.append_event(event_of("container.stopped", current, now, stopped, actor_uid))
             if hold is not None and hold <= timedelta(0):
-                return release_in(transaction, current.id, now, "stopped, and nothing is held", actor_uid=actor_uid)
+                why = reason or "stopped, and nothing is held"
+                return self.release_in(transaction, current.id, now, why, actor_uid=actor_uid)
             held = move_allocation(current, AllocationState.HELD, now, hold=hold)
             transaction.save_allocation(held)
             until = held.deadline_at.isoformat() if held.deadline_at else None
-            facts = {**_facts(held), "until": until}
-            transaction.append_event(_event("allocation.held", held, now, facts, actor_uid=actor_uid))
+            transaction.append_event(
+                event_of("allocation.held", held, now, {**facts_of(held), "until": until}, actor_uid)
+            )
             return held
 
-        return await self._store.write(decide)
+        return await self._write_and_ring(decide)
 
     async def release(
         self, allocation_id: str, reason: str, *, only_held: bool = False, actor_uid: int | None = None
@@ -241,58 +278,66 @@ class AllocationService:
                     f"The GPUs of {current.container_name} are in use: the container is not stopped.",
                     hint=f"Stop it first: `ds01 stop {current.container_name}`.",
                 )
-            return release_in(transaction, allocation_id, now, reason, actor_uid=actor_uid)
+            return self.release_in(transaction, allocation_id, now, reason, actor_uid=actor_uid)
 
-        return await self._store.write(decide)
+        return await self._write_and_ring(decide)
 
     async def forget(self, row: ContainerRow, reason: str, *, actor_uid: int | None = None) -> Allocation | None:
         """A container is gone: release its grant and delete its row. Returns what was released."""
         now = self._clock.now()
 
         def decide(transaction: StoreTransaction) -> Allocation | None:
-            present, current = _present(transaction, row)
+            present, current = present_grant(transaction, row)
             if present is None:
                 return None
             transaction.delete_container(present.uid, present.name)
-            released = release_in(transaction, current.id, now, reason, actor_uid=actor_uid) if current else None
+            released = self.release_in(transaction, current.id, now, reason, actor_uid=actor_uid) if current else None
             removed = Event("container.removed", now, uid=row.uid, actor_uid=actor_uid, container=row.name)
             transaction.append_event(removed)
             return released
 
-        return await self._store.write(decide)
+        return await self._write_and_ring(decide)
+
+    def release_in(
+        self,
+        transaction: StoreTransaction,
+        allocation_id: str,
+        now: datetime,
+        reason: str,
+        *,
+        actor_uid: int | None = None,
+    ) -> Allocation | None:
+        """Release a grant within a transaction; returns it, or None if there was nothing to release.
+
+        What it used is counted here and nowhere else, so each grant counts once.
+        """
+        current = transaction.find_allocation(allocation_id)
+        if current is None or not current.is_holding:
+            return None
+        released = replace(move_allocation(current, AllocationState.RELEASED, now), deadline_at=None)
+        transaction.save_allocation(released)
+        if released.gpu_equivalents:
+            before = transaction.find_consumption(released.uid, released.group)
+            before = before or Consumption(released.uid, released.group, 0.0, released.claimed_at)
+            used = add_use(before, released.gpu_equivalents, released.claimed_at, now, self._half_life())
+            transaction.save_consumption(used)
+        details = {**facts_of(released), "reason": reason}
+        transaction.append_event(event_of("allocation.released", released, now, details, actor_uid))
+        return released
+
+    async def _write_and_ring(self, decide: Callable[[StoreTransaction], Result]) -> Result:
+        """Something may be free now: whoever waits for it hears it, also when the caller has gone meanwhile."""
+        writing = asyncio.ensure_future(self._store.write(decide))
+        writing.add_done_callback(lambda _: self._bell.ring())
+        return await asyncio.shield(writing)
 
 
-def release_in(
-    transaction: StoreTransaction, allocation_id: str, now: datetime, reason: str, *, actor_uid: int | None = None
-) -> Allocation | None:
-    """Release a grant within a transaction; returns it, or None if there was nothing to release."""
-    current = transaction.find_allocation(allocation_id)
-    if current is None or not current.is_holding:
-        return None
-    released = replace(move_allocation(current, AllocationState.RELEASED, now), deadline_at=None)
-    transaction.save_allocation(released)
-    details = {**_facts(released), "reason": reason}
-    transaction.append_event(_event("allocation.released", released, now, details, actor_uid=actor_uid))
-    return released
-
-
-def _present(transaction: StoreTransaction, row: ContainerRow) -> tuple[ContainerRow | None, Allocation | None]:
-    """The row as it is now, and its grant: what the caller has read may be of yesterday."""
+def present_grant(transaction: StoreTransaction, row: ContainerRow) -> tuple[ContainerRow | None, Allocation | None]:
+    """Return the row as it is now, and its grant: what the caller has read may be of yesterday."""
     present = transaction.find_container_by_nonce(row.nonce)
     return present, transaction.find_allocation(present.allocation_id) if present else None
 
 
-def _activated(current: Allocation, now: datetime) -> Allocation:
+def activated(current: Allocation, now: datetime) -> Allocation:
+    """Return a grant whose container exists, and runs or is about to."""
     return replace(move_allocation(current, AllocationState.ACTIVE, now), deadline_at=None)
-
-
-def _facts(allocation: Allocation) -> dict[str, object]:
-    return {"allocation": allocation.id, "gpus": list(allocation.gpu_uuids)}
-
-
-def _event(
-    name: str, allocation: Allocation, now: datetime, details: Mapping[str, object], *, actor_uid: int | None
-) -> Event:
-    return Event(
-        name, now, uid=allocation.uid, actor_uid=actor_uid, container=allocation.container_name, details=details
-    )

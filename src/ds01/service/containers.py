@@ -28,6 +28,7 @@ from ds01.service.observation import Observation, Observer, granted_rows
 from ds01.service.ports import ContainerRow, ExecSpec, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
+from ds01.service.scheduling import Scheduling
 
 log = logging.getLogger(__name__)
 DEFAULT_GRACE = timedelta(seconds=60)
@@ -90,6 +91,7 @@ class ContainerService:
         observer: Observer,
         limits: LimitService,
         allocations: AllocationService,
+        scheduling: Scheduling,
         presence: Presence,
         reconciler: Reconciler,
     ) -> None:
@@ -100,6 +102,7 @@ class ContainerService:
         self._observer = observer
         self._limits = limits
         self._allocations = allocations
+        self._scheduling = scheduling
         self._presence = presence
         self._reconciler = reconciler
         self._first_start = FirstStartCheck(world.engine, world.store)
@@ -217,7 +220,7 @@ class ContainerService:
             require_free(details.name, uuids, allocations, observation)
             return
         limits = await self._limits.owner_limits(row.uid)
-        await complete(self._allocations.require_startable(row, limits, observation, actor_uid=caller.uid))
+        await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=caller.uid))
 
     async def _start_on_engine(self, details: ContainerDetails, name: str) -> ContainerDetails:
         await self._engine.start_container(details.id)

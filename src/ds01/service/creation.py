@@ -2,10 +2,12 @@
 
 validate -> claim -> pull -> create -> put the user inside -> verify -> activate. A failure or an interruption at any
 place takes back what was done; a crash is repaired by reconcile: the claim is durable before the engine is asked.
+A request that waited has its claim already when its creation begins: it takes the same way from there.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from ds01.domain import label
 from ds01.domain.access import Caller
@@ -16,12 +18,14 @@ from ds01.domain.container import ContainerDetails, ContainerSpec, differences
 from ds01.domain.image import private_tag
 from ds01.domain.limit import EffectiveLimits, lower_to_request
 from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.placement import Placement
 from ds01.domain.request import format_request
 from ds01.domain.seal import seal
 from ds01.errors import BackendError, ConflictError, QuotaExceededError
 from ds01.service.allocations import AllocationService, Claim, ClaimOrder
 from ds01.service.completion import complete
-from ds01.service.decisions import name_taken, plan_claim
+from ds01.service.decisions import name_taken
+from ds01.service.granting import Granted
 from ds01.service.images import USUAL_INSIDE, ImageChoice, ImageService, InnerFiles, drop_private_tag
 from ds01.service.inner import Blueprint, build_spec, file_entries
 from ds01.service.limits import LimitService, cgroup_parent_of
@@ -31,6 +35,8 @@ from ds01.service.order import CreateOrder, require_valid_order
 from ds01.service.ports import ContainerRow, EngineInfo, ImageDetails, Notify, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
+from ds01.service.scheduling import Scheduling
+from ds01.service.terms import time_limit_of
 from ds01.service.undo import Undo
 
 
@@ -54,8 +60,20 @@ class Creation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """Everything that is decided before anything is changed."""
+class Prepared:
+    """An order that was looked at: everything that is decided before anything is changed.
+
+    Attributes:
+        order: The order.
+        name: Name on the engine.
+        info: The engine.
+        limits: What applies, lowered to what was asked for.
+        observation: Devices and containers.
+        choice: The image.
+        tag: Private tag that the container is created from.
+        cgroup_parent: Where its processes count; empty: nowhere.
+        time_limit: Running time of the grant; None: without end.
+    """
 
     order: CreateOrder
     name: EngineName
@@ -65,6 +83,31 @@ class _Plan:
     choice: ImageChoice
     tag: str
     cgroup_parent: str
+    time_limit: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the daemon puts on every container.
+
+    Attributes:
+        seal_key: The daemon's secret.
+        timezone: The machine's, for `TZ`; empty: unknown.
+    """
+
+    seal_key: bytes
+    timezone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A creation that is under way: for whom, what, and how it is taken back and told."""
+
+    caller: Caller
+    plan: Prepared
+    mounts: OpenedMounts
+    undo: Undo
+    notify: Notify
 
 
 class CreationService:
@@ -77,11 +120,11 @@ class CreationService:
         observer: Observer,
         limits: LimitService,
         allocations: AllocationService,
+        scheduling: Scheduling,
         images: ImageService,
         presence: Presence,
         reconciler: Reconciler,
-        seal_key: bytes,
-        timezone: str = "",
+        marks: Marks,
     ) -> None:
         self._engine = world.engine
         self._store = world.store
@@ -89,12 +132,12 @@ class CreationService:
         self._observer = observer
         self._limits = limits
         self._allocations = allocations
+        self._scheduling = scheduling
         self._images = images
         self._mounts = MountService(world.directories)
         self._presence = presence
         self._reconciler = reconciler
-        self._seal_key = seal_key
-        self._timezone = timezone
+        self._marks = marks
 
     async def create(self, caller: Caller, order: CreateOrder, notify: Notify) -> Creation:
         """Create a container and return it verified.
@@ -108,19 +151,37 @@ class CreationService:
             plan = await self._plan(caller, order)
             return await self._carry_out(caller, plan, notify)
 
+    async def prepare(self, caller: Caller, order: CreateOrder) -> Prepared:
+        """Look at an order that is about to wait: what is wrong with it is said now, not when it is granted.
+
+        Raises:
+            Ds01Error: As `create`, but for what only waiting can tell.
+        """
+        await self._reconciler.clear_dead_creation(caller.uid, parse_container_name(order.name))
+        return await self._plan(caller, order)
+
+    async def create_granted(self, caller: Caller, granted: Granted, notify: Notify) -> Creation:
+        """Create the container of a request that got its GPUs. The caller has its nonce in flight.
+
+        A failure or an interruption takes back the grant, and the request: it waits again, or has failed.
+
+        Raises:
+            Ds01Error: As the kinds say; everything that was done is undone.
+        """
+        order, row = CreateOrder.from_text(granted.entry.order), granted.row
+        async with self._presence.working_on(row.uid, row.name), Undo() as undo:
+            undo.add("release the claim", lambda: self._allocations.give_up(granted, undo.failure), only_if_clean=True)
+            plan = await self._plan(caller, order, is_claimed=True)
+            if plan.tag != row.image:
+                row = await complete(self._allocations.set_image(row, plan.tag))
+            mounts = await self._mounts.open(caller.user, order, undo)
+            claim = Claim(granted.allocation, Placement((), granted.reason), row, granted.entry.id)
+            return await self._build(_Work(caller, plan, mounts, undo, notify), claim)
+
     async def dry_run(self, caller: Caller, order: CreateOrder) -> Creation:
         """Say what `create` would do. Changes nothing: no directory, no container to look into the image with."""
         plan = await self._plan(caller, order)
-        placement = await self._store.read(
-            lambda transaction: plan_claim(
-                transaction,
-                uid=caller.uid,
-                name=plan.name.name,
-                request=order.request,
-                limits=plan.limits,
-                observation=plan.observation,
-            )
-        )
+        placement = await self._scheduling.preview(self._claim_order(caller, plan), plan.observation)
         image = await self._engine.find_image(plan.choice.reference)
         inner = (await self._images.find_inside(image) if image is not None else None) or USUAL_INSIDE
         account = self._account(caller, plan, inner)
@@ -139,7 +200,7 @@ class CreationService:
         )
         return Creation(None, None, docker_create_command(plain), (plan.choice.reason, placement.reason), warnings)
 
-    async def _plan(self, caller: Caller, order: CreateOrder) -> _Plan:
+    async def _plan(self, caller: Caller, order: CreateOrder, *, is_claimed: bool = False) -> Prepared:
         name = EngineName(parse_container_name(order.name), caller.uid)
         require_valid_order(order)
         info = await self._engine.get_info()
@@ -153,7 +214,7 @@ class CreationService:
         rows, granted = await self._store.read(
             lambda transaction: (transaction.list_containers(), granted_rows(transaction))
         )
-        if any(row.uid == caller.uid and row.name == name.name for row in rows):
+        if not is_claimed and any(row.uid == caller.uid and row.name == name.name for row in rows):
             raise name_taken(name.name)
         observation, are_devices_known = await self._observe(order, granted)
         if any(container.name == str(name) for container in observation.containers):
@@ -161,7 +222,17 @@ class CreationService:
         choice = await self._images.choose(order.image, observation.inventory)
         if not are_devices_known and not choice.is_custom:
             choice = replace(choice, reason="the GPUs are unknown and none is asked for, so any CUDA image")
-        return _Plan(order, name, info, limits, observation, choice, private_tag(choice.reference, name), parent)
+        return Prepared(
+            order=order,
+            name=name,
+            info=info,
+            limits=limits,
+            observation=observation,
+            choice=choice,
+            tag=private_tag(choice.reference, name),
+            cgroup_parent=parent,
+            time_limit=time_limit_of(order, limits),
+        )
 
     async def _observe(self, order: CreateOrder, granted: Sequence[ContainerRow]) -> tuple[Observation, bool]:
         """Devices that cannot be read block grants; who asks for none needs none. Also tells whether they are known."""
@@ -172,7 +243,7 @@ class CreationService:
                 raise
             return await self._observer.observe_containers(), False
 
-    def _claim_order(self, caller: Caller, plan: _Plan) -> ClaimOrder:
+    def _claim_order(self, caller: Caller, plan: Prepared) -> ClaimOrder:
         return ClaimOrder(
             uid=caller.uid,
             name=plan.name.name,
@@ -180,53 +251,62 @@ class CreationService:
             limits=plan.limits,
             image=plan.tag,
             spec=plan.order.to_text(),
+            time_limit=plan.time_limit,
+            not_before=plan.order.not_before,
+            reservation=plan.order.reservation,
+            is_exclusive=plan.order.is_exclusive,
         )
 
-    async def _carry_out(self, caller: Caller, plan: _Plan, notify: Notify) -> Creation:
+    async def _carry_out(self, caller: Caller, plan: Prepared, notify: Notify) -> Creation:
         order = self._claim_order(caller, plan)
         with self._presence.in_flight(order.nonce):
             async with Undo() as undo:
                 mounts = await self._mounts.open(caller.user, plan.order, undo)
                 undo.add("release the claim", lambda: self._allocations.abandon(order, undo.reason), only_if_clean=True)
-                claim = await complete(self._allocations.claim(order, plan.observation))
-                image = await self._images.provide(plan.choice, notify)
-                await notify({"kind": "step", "message": f"Creating {plan.name.name} from {plan.choice.reference}"})
-                inner = await self._images.look_inside(image)
-                account = self._account(caller, plan, inner)
-                spec = self._spec(
-                    caller,
-                    replace(plan, limits=await self._with_ulimits(caller, plan, image, inner)),
-                    image=image,
-                    inner=inner,
-                    account=account,
-                    mounts=mounts,
-                    gpu_uuids=claim.allocation.gpu_uuids,
-                    claim=claim,
-                )
-                container = await self._create_on_engine(image.id, spec, undo)
-                await self._engine.put_files(container, file_entries(account))
-                details = await self._verify(container, spec)
-                allocation = await complete(
-                    self._allocations.activate(claim, container, image=plan.choice.reference, actor_uid=caller.uid)
-                )
+                claim = await complete(self._scheduling.claim(order, plan.observation))
+                return await self._build(_Work(caller, plan, mounts, undo, notify), claim)
+
+    async def _build(self, work: _Work, claim: Claim) -> Creation:
+        """Make the container of a claim. Devices that have to be made for the grant are made first of all."""
+        caller, plan, mounts = work.caller, work.plan, work.mounts
+        image = await self._images.provide(plan.choice, work.notify)
+        await work.notify({"kind": "step", "message": f"Creating {plan.name.name} from {plan.choice.reference}"})
+        inner = await self._images.look_inside(image)
+        account = self._account(caller, plan, inner)
+        spec = self._spec(
+            caller,
+            replace(plan, limits=await self._with_ulimits(caller, plan, image, inner)),
+            image=image,
+            inner=inner,
+            account=account,
+            mounts=mounts,
+            gpu_uuids=claim.allocation.gpu_uuids,
+            claim=claim,
+        )
+        container = await self._create_on_engine(image.id, spec, work.undo)
+        await self._engine.put_files(container, file_entries(account))
+        details = await self._verify(container, spec)
+        allocation = await complete(
+            self._allocations.activate(claim, container, image=plan.choice.reference, actor_uid=caller.uid)
+        )
         reasons = (plan.choice.reason, claim.placement.reason)
         warnings = _warnings(inner, account, mounts)
         return Creation(details, allocation, docker_create_command(spec), reasons, warnings)
 
     async def _with_ulimits(
-        self, caller: Caller, plan: _Plan, image: ImageDetails, inner: InnerFiles
+        self, caller: Caller, plan: Prepared, image: ImageDetails, inner: InnerFiles
     ) -> EffectiveLimits:
         if inner.has_shell:
             await self._limits.learn_ulimits(image.id, dict(plan.limits.values.ulimits))
         return lower_to_request(self._limits.effective(caller.user, plan.info), plan.order.wishes)
 
-    def _account(self, caller: Caller, plan: _Plan, inner: InnerFiles) -> InnerAccount:
+    def _account(self, caller: Caller, plan: Prepared, inner: InnerFiles) -> InnerAccount:
         return plan_account(caller.user, inner.accounts, sudo=plan.limits.values.sudo, container_name=plan.name.name)
 
     def _spec(
         self,
         caller: Caller,
-        plan: _Plan,
+        plan: Prepared,
         *,
         image: ImageDetails | None,
         inner: InnerFiles,
@@ -253,9 +333,9 @@ class CreationService:
                 gpu_uuids=gpu_uuids,
                 allocation_id=allocation_id,
                 nonce=claim.row.nonce if claim else "",
-                seal=seal(self._seal_key, caller.uid, allocation_id, request) if claim else "",
+                seal=seal(self._marks.seal_key, caller.uid, allocation_id, request) if claim else "",
                 created_at=self._clock.now(),
-                timezone=self._timezone,
+                timezone=self._marks.timezone,
             )
         )
 

@@ -9,39 +9,10 @@ from ds01.domain.allocation import Allocation, AllocationState
 from ds01.domain.gpu import GpuKind, Inventory, all_gpus, schedulable_gpus
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import Holder, occupy
-from ds01.domain.placement import Placement, place
-from ds01.domain.quota import quota_refusal, require_container_quota, require_request_allowed, usage_of
-from ds01.domain.request import FULL_KIND, GpuRequest
+from ds01.domain.quota import quota_refusal, require_request_allowed, usage_of
+from ds01.domain.request import FULL_KIND
 from ds01.errors import ConflictError, NoCapacityError, QuotaExceededError
 from ds01.service.observation import Observation
-from ds01.service.ports import StoreTransaction
-
-
-def plan_claim(
-    transaction: StoreTransaction,
-    *,
-    uid: int,
-    name: str,
-    request: GpuRequest,
-    limits: EffectiveLimits,
-    observation: Observation,
-) -> Placement:
-    """Return the devices that a claim would get.
-
-    Raises:
-        ConflictError: The user has a container of that name.
-        QuotaExceededError: A quota is reached.
-        NoCapacityError: It would fit later.
-        InvalidRequestError: It can never fit.
-    """
-    if transaction.find_container(uid, name) is not None:
-        raise name_taken(name)
-    allocations = transaction.list_allocations()
-    containers = sum(1 for row in transaction.list_containers() if row.uid == uid)
-    usage = usage_of(uid, allocations, containers)
-    require_container_quota(limits, usage)
-    occupancy = occupy(observation.inventory, allocations, observation.foreign)
-    return place(observation.inventory, occupancy, request, limits, usage)
 
 
 def name_taken(name: str) -> ConflictError:

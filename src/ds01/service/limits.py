@@ -42,13 +42,23 @@ class LimitService:
         Raises:
             BackendError: The account database failed.
         """
-        return self.policy_limits(await self._owner(uid))
+        return self.policy_limits(await self.owner(uid))
 
     async def hold_of(self, uid: int) -> timedelta | None:
         """Return how long a stopped container of this user keeps its devices; None: until it is removed."""
         return (await self.owner_limits(uid)).values.gpu_hold_after_stop
 
-    async def _owner(self, uid: int) -> User:
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policy()
+
+    async def owner(self, uid: int) -> User:
+        """Return an account, nameless if it is gone.
+
+        Raises:
+            BackendError: The account database failed.
+        """
         try:
             # a directory server that does not answer must not stop the daemon
             return await asyncio.to_thread(self._accounts.get_user, uid)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from ds01.domain import label
 from ds01.domain.attachment import AttachmentFacts, attached_gpus
 from ds01.domain.container import ContainerState, ContainerSummary
-from ds01.domain.gpu import Inventory, all_gpus
+from ds01.domain.gpu import Inventory, all_gpus, weigh_devices
 from ds01.domain.name import EngineName
 from ds01.domain.occupancy import ForeignContainer
 from ds01.service.ports import ContainerRow, Devices, Engine, StoreTransaction
@@ -94,7 +94,8 @@ class Observer:
                 parsed = container.parsed_name
                 uid = parsed.uid if parsed else None
                 note = _note(facts, uuids, inventory)
-                found.append(ForeignContainer(container.name, uid, uuids, container.created_at, note))
+                weight = weigh_devices(uuids, inventory)
+                found.append(ForeignContainer(container.name, uid, uuids, container.created_at, note, weight))
         return tuple(found)
 
     async def _facts(self, container_id: str) -> AttachmentFacts | None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from ds01.domain.allocation import Allocation
+from ds01.domain.consumption import Consumption
 from ds01.domain.engine import (
     EngineEvent as EngineEvent,
     EngineInfo as EngineInfo,
@@ -18,6 +19,8 @@ from ds01.domain.engine import (
 )
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter
 from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
+from ds01.domain.queue import QueueEntry
+from ds01.domain.reservation import Reservation
 from ds01.domain.user import User
 from ds01.service.engine_port import Engine as Engine, RawStream as RawStream
 
@@ -121,6 +124,10 @@ class StoreTransaction(Protocol):
         """Return every row, oldest first."""
         ...
 
+    def count_containers(self) -> Mapping[int, int]:
+        """Return how many rows every user has who has any."""
+        ...
+
     def find_container(self, uid: int, name: str) -> ContainerRow | None:
         """Return the row of a user's container."""
         ...
@@ -139,6 +146,54 @@ class StoreTransaction(Protocol):
 
     def delete_container(self, uid: int, name: str) -> None:
         """Delete; none is fine."""
+        ...
+
+    def list_waiting(self) -> list[QueueEntry]:
+        """Return every open request (it waits, or its container is being made), oldest first, then by id."""
+        ...
+
+    def list_ended(self) -> list[QueueEntry]:
+        """Return the requests that are not open any more and still kept, newest end first."""
+        ...
+
+    def find_waiting(self, request_id: str) -> QueueEntry | None:
+        """Return one request in whatever state."""
+        ...
+
+    def find_granted(self, allocation_id: str) -> QueueEntry | None:
+        """Return the request whose container is being made with this grant."""
+        ...
+
+    def save_waiting(self, entry: QueueEntry) -> None:
+        """Insert or update; ConflictError when the user has another open request for a container of that name."""
+        ...
+
+    def delete_ended(self, before: datetime) -> int:
+        """Delete the requests that ended before a moment; return how many."""
+        ...
+
+    def list_reservations(self, *, with_over: bool = False) -> list[Reservation]:
+        """Return the reservations that are not over, or all, by their begin, then by id."""
+        ...
+
+    def save_reservation(self, reservation: Reservation) -> None:
+        """Insert or update; ConflictError when another one that is not over has the name."""
+        ...
+
+    def has_grant_in(self, reservation_id: str) -> bool:
+        """Tell whether anything was ever granted in a reservation."""
+        ...
+
+    def list_consumption(self) -> list[Consumption]:
+        """Return what everybody used of grants that are released, by uid, then by group."""
+        ...
+
+    def find_consumption(self, uid: int, group: str) -> Consumption | None:
+        """Return what a user used in a group."""
+        ...
+
+    def save_consumption(self, consumption: Consumption) -> None:
+        """Insert or update by uid and group."""
         ...
 
     def append_event(self, event: Event) -> int:

@@ -79,8 +79,8 @@ class QueueService:
         """Wait until a request has ended, saying whatever changes; leaving early leaves the request in its place.
 
         Messages: `{"kind": "waiting", "request", "place", "of", "promised_at", "estimated_at", "assumption", "reason"}`
-        (times ISO 8601 or None; the estimate None: nobody can say), `{"kind": "granted", "request", "gpus": [...]}`, and
-        those of a creation (`step`, pulls).
+        (times ISO 8601 or None; without an estimate nobody can say), `{"kind": "granted", "request", "gpus": [...]}`,
+        and those of a creation (`step`, pulls).
 
         Raises:
             NotFoundError: There is no such request.

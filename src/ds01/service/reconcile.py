@@ -13,7 +13,7 @@ from ds01.domain.placement import Placement
 from ds01.domain.plan import Action, ActionKind, Snapshot, WantedContainer, plan_reconcile
 from ds01.errors import Ds01Error, NoCapacityError, QuotaExceededError
 from ds01.service.adoption import Adopter, AdoptionRules
-from ds01.service.allocations import AllocationService, Claim, release_in
+from ds01.service.allocations import AllocationService, Claim
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
@@ -21,6 +21,7 @@ from ds01.service.limits import LimitService
 from ds01.service.observation import Observation, Observer, granted_rows
 from ds01.service.ports import ContainerRow, StoreTransaction, World
 from ds01.service.presence import Presence
+from ds01.service.scheduling import Scheduling
 
 log = logging.getLogger(__name__)
 NO_PLACEMENT = Placement((), "granted before the daemon ended")
@@ -41,6 +42,7 @@ class Reconciler:
         observer: Observer,
         limits: LimitService,
         allocations: AllocationService,
+        scheduling: Scheduling,
         presence: Presence,
         adoption: AdoptionRules,
     ) -> None:
@@ -50,6 +52,7 @@ class Reconciler:
         self._observer = observer
         self._limits = limits
         self._allocations = allocations
+        self._scheduling = scheduling
         self._presence = presence
         self._adopter = Adopter(world, limits, adoption)
         self._stops_refused = adoption.only_uid is None
@@ -172,14 +175,7 @@ class Reconciler:
             await self._engine.remove_container(engine_id, force=True)
         if is_private_tag(row.image):
             await drop_private_tag(self._engine, row.image)
-        now = self._clock.now()
-
-        def decide(transaction: StoreTransaction) -> None:
-            transaction.delete_container(row.uid, row.name)
-            release_in(transaction, row.allocation_id, now, reason)
-            transaction.append_event(_repaired(row, f"{reason}: undone", now))
-
-        await self._store.write(decide)
+        await self._allocations.undo_creation(row, reason)
 
     async def _complete_creation(self, action: Action, row: ContainerRow) -> None:
         grant = await self._store.read(lambda transaction: transaction.find_allocation(row.allocation_id))
@@ -208,7 +204,7 @@ class Reconciler:
             observation = (await self._observer.observe(granted)).for_start_of(row.engine_id or "")
         limits = await self._limits.owner_limits(row.uid)
         try:
-            await self._allocations.require_startable(row, limits, observation)
+            await self._scheduling.require_startable(row, limits, observation)
         except (NoCapacityError, QuotaExceededError) as refusal:
             await self._report_unmanaged(row, refusal.message)
             if self._stops_refused and row.engine_id is not None:

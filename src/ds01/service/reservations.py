@@ -1,4 +1,4 @@
-"""Reservations: GPUs kept for somebody in a window. Devices are chosen late; before it starts, only admission changes."""
+"""Reservations: GPUs kept for somebody in a window. Devices are chosen late; nobody is stopped for one."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

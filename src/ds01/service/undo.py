@@ -32,6 +32,7 @@ class Undo:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.failure: BaseException | None = None
         self._steps: list[_Step] = []
 
     def add(self, what: str, take_back: Callable[[], Awaitable[object]], *, only_if_clean: bool = False) -> None:
@@ -53,6 +54,7 @@ class Undo:
         if failure is None:
             self._steps.clear()
             return
+        self.failure = failure
         self.reason = failure.message if isinstance(failure, Ds01Error) else "it was broken off"
         left = await complete(self._run())
         if left and isinstance(failure, Ds01Error):

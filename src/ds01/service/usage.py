@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, ContainerStats
 from ds01.domain.gpu import DeviceSample, Gpu, GpuState, Inventory, PhysicalGpu, all_gpus
-from ds01.domain.occupancy import Holder, Occupancy, occupy
+from ds01.domain.occupancy import ForeignContainer, Holder, Occupancy, occupy
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.containers import ContainerService, devices_in
 from ds01.service.observation import Observer, granted_rows
@@ -63,6 +64,21 @@ class _DeviceReading:
     memory: Mapping[str, int | None] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Everything that quotas count.
+
+    Attributes:
+        allocations: Grants that are not released.
+        foreign: Containers with devices that no grant counts.
+        owners: Owner of every container that exists or is being made.
+    """
+
+    allocations: tuple[Allocation, ...]
+    foreign: tuple[ForeignContainer, ...]
+    owners: tuple[int, ...]
+
+
 class UsageService:
     """Reads; changes nothing."""
 
@@ -92,6 +108,24 @@ class UsageService:
             for gpu in _shown(card, observation.inventory)
         ]
         return observation.inventory, views
+
+    async def held(self) -> Held:
+        """Return what everybody holds.
+
+        While engine or devices are unknown it is the grants alone: nothing new is granted then.
+        """
+        rows, granted, allocations = await self._store.read(
+            lambda transaction: (
+                transaction.list_containers(),
+                granted_rows(transaction),
+                transaction.list_allocations(),
+            )
+        )
+        try:
+            foreign = (await self._observer.observe(granted)).foreign
+        except BackendError:
+            foreign = ()
+        return Held(tuple(allocations), foreign, tuple(row.uid for row in rows))
 
     async def _samples(self) -> dict[str, DeviceSample]:
         try:

@@ -2,40 +2,60 @@
 
 import sqlite3
 from collections.abc import Collection
+from datetime import datetime
 
 from ds01.adapters.sqlite.rows import (
     ALLOCATION_COLUMNS,
+    CONSUMPTION_COLUMNS,
     CONTAINER_COLUMNS,
     EVENT_COLUMNS,
+    QUEUE_COLUMNS,
+    RESERVATION_COLUMNS,
     Row,
     allocation_values,
+    consumption_values,
     container_values,
     event_values,
     make_allocation,
+    make_consumption,
     make_container,
+    make_entry,
     make_event,
+    make_reservation,
+    queue_values,
+    reservation_values,
     to_microseconds,
 )
 from ds01.domain.allocation import Allocation
+from ds01.domain.consumption import Consumption
 from ds01.domain.event import EVENTS, EVERY_EVENT, Event, EventFilter
+from ds01.domain.queue import QueueEntry, name_waits
+from ds01.domain.reservation import Reservation
 from ds01.errors import ConflictError
 from ds01.service.ports import ContainerRow
 
 # The texts below are put together from constants of this package only; every value is a parameter.
 _LIST_ALLOCATIONS = f"SELECT {ALLOCATION_COLUMNS} FROM allocations WHERE is_holding = 1 ORDER BY claimed_at_us, id"  # noqa: S608
 _FIND_ALLOCATION = f"SELECT {ALLOCATION_COLUMNS} FROM allocations WHERE id = ?"  # noqa: S608
-_HOLDER_OF = "SELECT allocation_id FROM held_gpus WHERE gpu_uuid = ?"
+_HOLDER_OF = "SELECT allocation_id FROM held_gpus WHERE gpu_uuid = ? AND allocation_id <> ? ORDER BY place"
 _INSERT_ALLOCATION = f"""
-    INSERT INTO allocations ({ALLOCATION_COLUMNS}, is_holding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO allocations ({ALLOCATION_COLUMNS}, is_holding)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """  # noqa: S608
 _SET_ALLOCATION = """
     UPDATE allocations SET
         uid = ?2, container_name = ?3, request_count = ?4, request_kind = ?5, request_memory_bytes = ?6,
-        gpu_equivalents = ?7, state = ?8, changed_at_us = ?9, deadline_at_us = ?10
+        gpu_equivalents = ?7, state = ?8, changed_at_us = ?9, deadline_at_us = ?10, user_group = ?11,
+        time_limit_us = ?12, ends_at_us = ?13, reservation = ?14
 """
 # The usual step of an allocation, claimed to active to held, changes nothing that an index or a trigger looks at.
-_UPDATE_ALLOCATION = f"{_SET_ALLOCATION} WHERE id = ?1 AND claimed_at_us = ?11 AND gpu_uuids = ?12 AND is_holding = ?13"
-_UPDATE_INDEXED = f"{_SET_ALLOCATION}, claimed_at_us = ?11, gpu_uuids = ?12, is_holding = ?13 WHERE id = ?1"
+_UPDATE_ALLOCATION = f"""
+    {_SET_ALLOCATION} WHERE id = ?1 AND claimed_at_us = ?15 AND gpu_uuids = ?16 AND shares = ?17 AND slices = ?18
+        AND is_holding = ?19
+"""
+_UPDATE_INDEXED = f"""
+    {_SET_ALLOCATION}, claimed_at_us = ?15, gpu_uuids = ?16, shares = ?17, slices = ?18, is_holding = ?19 WHERE id = ?1
+"""
 _LIST_CONTAINERS = f"SELECT {CONTAINER_COLUMNS} FROM containers ORDER BY created_at_us, uid, name"  # noqa: S608
 _FIND_CONTAINER = f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE uid = ? AND name = ?"  # noqa: S608
 _FIND_NONCE = f"SELECT {CONTAINER_COLUMNS} FROM containers WHERE nonce = ?"  # noqa: S608
@@ -45,6 +65,30 @@ _SAVE_CONTAINER = f"""
         nonce = excluded.nonce, engine_id = excluded.engine_id, allocation_id = excluded.allocation_id,
         image = excluded.image, created_at_us = excluded.created_at_us, spec = excluded.spec
 """
+_OPEN = "state IN ('waiting', 'granted')"
+_LIST_WAITING = f"SELECT {QUEUE_COLUMNS} FROM queue WHERE {_OPEN} ORDER BY queued_at_us, id"  # noqa: S608
+_LIST_ENDED = f"SELECT {QUEUE_COLUMNS} FROM queue WHERE NOT {_OPEN} ORDER BY changed_at_us DESC, id"  # noqa: S608
+_FIND_WAITING = f"SELECT {QUEUE_COLUMNS} FROM queue WHERE id = ?"  # noqa: S608
+_FIND_GRANTED = f"SELECT {QUEUE_COLUMNS} FROM queue WHERE allocation_id = ? AND state = 'granted'"  # noqa: S608
+_LIST_RESERVATIONS = f"SELECT {RESERVATION_COLUMNS} FROM reservations"  # noqa: S608
+_RESERVATION_ORDER = "ORDER BY start_at_us, id"
+_LIST_CONSUMPTION = f"SELECT {CONSUMPTION_COLUMNS} FROM used ORDER BY uid, user_group"  # noqa: S608
+_FIND_CONSUMPTION = f"SELECT {CONSUMPTION_COLUMNS} FROM used WHERE uid = ? AND user_group = ?"  # noqa: S608
+
+
+def _upsert(table: str, columns: str, *, keys: int) -> str:
+    """Return the statement that inserts a row or updates the one with the same key: the first columns."""
+    names = columns.split(", ")
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names[keys:])
+    return (
+        f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))}) "  # noqa: S608
+        f"ON CONFLICT ({', '.join(names[:keys])}) DO UPDATE SET {changed}"
+    )
+
+
+_SAVE_WAITING = _upsert("queue", QUEUE_COLUMNS, keys=1)
+_SAVE_RESERVATION = _upsert("reservations", RESERVATION_COLUMNS, keys=1)
+_SAVE_CONSUMPTION = _upsert("used", CONSUMPTION_COLUMNS, keys=2)
 _APPEND_EVENT = "INSERT INTO events (name, at_us, uid, actor_uid, container, details) VALUES (?, ?, ?, ?, ?, ?)"
 _PUBLIC_EVENTS = tuple(sorted(name for name, kind in EVENTS.items() if kind.is_public))
 _LIST_EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE id > ?"  # noqa: S608
@@ -83,6 +127,10 @@ class SqliteTransaction:
         """Return every row, oldest first, of the same moment by uid and name."""
         return [make_container(row) for row in self._all(_LIST_CONTAINERS)]
 
+    def count_containers(self) -> dict[int, int]:
+        """Return how many rows every user has who has any."""
+        return {row[0]: row[1] for row in self._all("SELECT uid, count(*) FROM containers GROUP BY uid")}
+
     def find_container(self, uid: int, name: str) -> ContainerRow | None:
         """Return the row of a user's container."""
         row = self._one(_FIND_CONTAINER, uid, name)
@@ -112,6 +160,80 @@ class SqliteTransaction:
     def delete_container(self, uid: int, name: str) -> None:
         """Delete; none is fine."""
         self._connection.execute("DELETE FROM containers WHERE uid = ? AND name = ?", (uid, name))
+
+    def list_waiting(self) -> list[QueueEntry]:
+        """Return every open request, oldest first, of the same moment by id."""
+        return [make_entry(row) for row in self._all(_LIST_WAITING)]
+
+    def list_ended(self) -> list[QueueEntry]:
+        """Return the requests that have ended and are still kept, newest end first."""
+        return [make_entry(row) for row in self._all(_LIST_ENDED)]
+
+    def find_waiting(self, request_id: str) -> QueueEntry | None:
+        """Return one request in whatever state."""
+        row = self._one(_FIND_WAITING, request_id)
+        return None if row is None else make_entry(row)
+
+    def find_granted(self, allocation_id: str) -> QueueEntry | None:
+        """Return the request whose container is being made with this grant."""
+        row = self._one(_FIND_GRANTED, allocation_id)
+        return None if row is None else make_entry(row)
+
+    def save_waiting(self, entry: QueueEntry) -> None:
+        """Insert or update.
+
+        Raises:
+            ConflictError: The user has another open request of that name, or the grant is not there or another's.
+        """
+        try:
+            self._connection.execute(_SAVE_WAITING, queue_values(entry))
+        except sqlite3.IntegrityError as error:
+            name = entry.waiting.container_name
+            if "queue.container_name" in str(error):
+                raise name_waits(name) from error
+            raise ConflictError(f"The request {entry.id} for {name} is not possible: {error}.") from error
+
+    def delete_ended(self, before: datetime) -> int:
+        """Delete the requests that ended before a moment; return how many."""
+        statement = f"DELETE FROM queue WHERE NOT {_OPEN} AND changed_at_us < ?"  # noqa: S608
+        return self._connection.execute(statement, (to_microseconds(before),)).rowcount
+
+    def list_reservations(self, *, with_over: bool = False) -> list[Reservation]:
+        """Return the reservations that are not over, or all, by their begin, of the same moment by id."""
+        condition = "" if with_over else "WHERE state IN ('planned', 'active')"
+        return [make_reservation(row) for row in self._all(f"{_LIST_RESERVATIONS} {condition} {_RESERVATION_ORDER}")]
+
+    def save_reservation(self, reservation: Reservation) -> None:
+        """Insert or update.
+
+        Raises:
+            ConflictError: Another one that is not over has the name.
+        """
+        try:
+            self._connection.execute(_SAVE_RESERVATION, reservation_values(reservation))
+        except sqlite3.IntegrityError as error:
+            if "reservations.name" in str(error):
+                raise ConflictError(
+                    f"There is a reservation {reservation.name} already.", hint="`ds01 reservation list` shows it."
+                ) from error
+            raise ConflictError(f"The reservation {reservation.name} is not possible: {error}.") from error
+
+    def has_grant_in(self, reservation_id: str) -> bool:
+        """Tell whether anything was ever granted in a reservation."""
+        return self._one("SELECT 1 FROM allocations WHERE reservation = ? LIMIT 1", reservation_id) is not None
+
+    def list_consumption(self) -> list[Consumption]:
+        """Return what everybody used of grants that are released, by uid, then by group."""
+        return [make_consumption(row) for row in self._all(_LIST_CONSUMPTION)]
+
+    def find_consumption(self, uid: int, group: str) -> Consumption | None:
+        """Return what a user used in a group."""
+        row = self._one(_FIND_CONSUMPTION, uid, group)
+        return None if row is None else make_consumption(row)
+
+    def save_consumption(self, consumption: Consumption) -> None:
+        """Insert or update by uid and group."""
+        self._connection.execute(_SAVE_CONSUMPTION, consumption_values(consumption))
 
     def append_event(self, event: Event) -> int:
         """Append and return its number."""
@@ -151,9 +273,9 @@ class SqliteTransaction:
         return rows[0] if rows else None
 
     def _explain_allocation(self, allocation: Allocation, error: sqlite3.IntegrityError) -> ConflictError:
-        for gpu_uuid in allocation.gpu_uuids:
-            holder = self._one(_HOLDER_OF, gpu_uuid)
-            if holder is not None and holder[0] != allocation.id:
+        for gpu_uuid in (*allocation.gpu_uuids, *allocation.slices):
+            holder = self._one(_HOLDER_OF, gpu_uuid, allocation.id)
+            if holder is not None:
                 return ConflictError(
                     f"{gpu_uuid} is held by the allocation {holder[0]}, {allocation.container_name} cannot have it.",
                     details={"gpu": gpu_uuid, "allocation": holder[0]},

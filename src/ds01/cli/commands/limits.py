@@ -1,6 +1,7 @@
 """`ds01 limits`: what a user may hold and use, with the origin of every value."""
 
 import pwd
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal
 
@@ -78,10 +79,12 @@ def _print(call: Call, document: LimitsDocument) -> None:
     for name, limit in document["limits"].items():
         used = format_number(usage[name]) if name in usage else ""
         rows.append([name, _value(name, limit), used or "-", Cell(limit["origin"], "dim")])
-    for section, limits in (("aggregate", document.get("aggregate")), ("group_quota", document.get("group_quota"))):
-        for name, limit in (limits or {}).items():
-            if limit["value"] is not None:
-                rows.append([f"{section}.{name}", _value(name, limit), "-", Cell(limit["origin"], "dim")])
+    rows += _shared_rows("aggregate", document.get("aggregate"), {})
+    together = document.get("group_usage")
+    in_use: dict[str, float] = (
+        {"gpus": together["gpus"], "gpu_equivalents": together["gpu_equivalents"]} if together else {}
+    )
+    rows += _shared_rows("group_quota", document.get("group_quota"), in_use)
     call.screen.data(render(call.screen, ["LIMIT", "VALUE", "USED", "SET BY"], rows))
     recent, half_life = document.get("recent_use_s"), document.get("fair_share_half_life_s")
     if recent is not None and half_life is not None:
@@ -92,6 +95,22 @@ def _print(call: Call, document: LimitsDocument) -> None:
         call.screen.tell(f"Containers are in the cgroup {document['cgroup_parent']}.")
     if document["not_enforced"]:
         call.screen.tell(f"Not enforced here: {', '.join(document['not_enforced'])}.")
+
+
+def _shared_rows(
+    section: str, limits: Mapping[str, LimitValue] | None, used: Mapping[str, float]
+) -> list[list[Cell | str]]:
+    """What is set for several containers or users together."""
+    return [
+        [
+            f"{section}.{name}",
+            _value(name, limit),
+            format_number(used[name]) if name in used else "-",
+            Cell(limit["origin"], "dim"),
+        ]
+        for name, limit in (limits or {}).items()
+        if limit["value"] is not None
+    ]
 
 
 def _value(name: str, limit: LimitValue) -> str:

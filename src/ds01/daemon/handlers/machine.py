@@ -17,12 +17,12 @@ from ds01.daemon.server import Handler
 from ds01.daemon.site_files import SiteFiles
 from ds01.domain.limit import docker_args
 from ds01.domain.policy import AGGREGATE_NAMES, QUOTA_NAMES, LimitLayer, aggregate_of, group_of
-from ds01.domain.quota import Usage, usage_of
+from ds01.domain.quota import count_containers, group_usage_of, usage_of
 from ds01.errors import BackendError, ForbiddenError
 from ds01.service.containers import ContainerService
 from ds01.service.limits import LimitService, cgroup_parent_of
 from ds01.service.ports import World
-from ds01.service.usage import UsageService
+from ds01.service.usage import Held, UsageService
 
 NOT_ENFORCED_PERSONAL = ["aggregate"]
 """What this mode cannot promise, whatever the policy says."""
@@ -45,7 +45,6 @@ class MachineHandlers:
         leave: Callable[[str], None],
     ) -> None:
         self._engine = world.engine
-        self._store = world.store
         self._limits = limits
         self._containers = containers
         self._usage = usage
@@ -91,7 +90,7 @@ class MachineHandlers:
             ),
             containers=total,
             containers_running=running,
-            usage=await self._usage_document(call.caller.uid),
+            usage=_usage_document(call.caller.uid, await self._usage.held()),
         )
 
     async def _engine_status(self, uid: int) -> tuple[schema.EngineStatus, int, int]:
@@ -125,17 +124,12 @@ class MachineHandlers:
             return schema.DevicesStatus(ok=False, message=failure.message, gpus=0, free=0)
         return schema.DevicesStatus(ok=True, message="", gpus=len(views), free=sum(1 for view in views if view.is_free))
 
-    async def _usage_of(self, uid: int) -> Usage:
-        rows, allocations = await self._store.read(
-            lambda transaction: (transaction.list_containers(), transaction.list_allocations())
-        )
-        return usage_of(uid, allocations, sum(1 for row in rows if row.uid == uid))
-
-    async def _usage_document(self, uid: int) -> schema.UsageDocument:
-        usage = await self._usage_of(uid)
-        return schema.UsageDocument(
-            gpus=usage.gpus, gpu_equivalents=round(usage.gpu_equivalents, 6), containers=usage.containers
-        )
+    async def _group_usage(self, group: str, held: Held) -> schema.GroupUsageDocument:
+        owners = {container.uid for container in held.foreign if container.uid is not None}
+        owners |= {allocation.uid for allocation in held.allocations if not allocation.group}
+        groups = {uid: (await self._limits.owner_limits(uid)).group for uid in owners}
+        usage = group_usage_of(group, held.allocations, held.foreign, groups)
+        return schema.GroupUsageDocument(gpus=usage.gpus, gpu_equivalents=round(usage.gpu_equivalents, 6))
 
     async def list_gpus(self, call: Call) -> schema.GpuList:
         """Devices and who holds them."""
@@ -147,7 +141,7 @@ class MachineHandlers:
         """What a user may hold and use."""
         user = await self._identities.user(call.uid)
         info = await self._engine.get_info()
-        limits = self._limits.effective(user, info)
+        limits, held = self._limits.effective(user, info), await self._usage.held()
         parent = cgroup_parent_of(user, info)
         policy = self._policy.current
         group = group_of(policy, user)
@@ -159,14 +153,13 @@ class MachineHandlers:
             group=limits.group,
             mode="personal" if self._is_personal else "server",
             limits=documents.limit_values(limits),
-            usage=await self._usage_document(user.uid),
+            usage=_usage_document(user.uid, held),
             cgroup_parent=parent,
             docker_args=docker_args(limits.values, parent),
-            not_enforced=not_enforced(
-                limits, aggregate, quota, always=NOT_ENFORCED_PERSONAL if self._is_personal else []
-            ),
+            not_enforced=not_enforced(limits, aggregate, always=NOT_ENFORCED_PERSONAL if self._is_personal else []),
             aggregate=documents.layer_values(aggregate, AGGREGATE_NAMES),
             group_quota=documents.layer_values(quota, QUOTA_NAMES),
+            group_usage=await self._group_usage(limits.group, held),
         )
 
     async def get_openapi(self, call: Call) -> object:
@@ -179,3 +172,10 @@ class MachineHandlers:
             raise ForbiddenError("Only root may end this daemon.", hint="Ask your administrator.")
         self._leave("a client asked")
         return schema.ShutdownDocument(schema_version=SCHEMA, message="The daemon leaves; containers go on.")
+
+
+def _usage_document(uid: int, held: Held) -> schema.UsageDocument:
+    usage = usage_of(uid, held.allocations, count_containers(uid, held.owners), held.foreign)
+    return schema.UsageDocument(
+        gpus=usage.gpus, gpu_equivalents=round(usage.gpu_equivalents, 6), containers=usage.containers
+    )

@@ -1,0 +1,246 @@
+"""What of a board satisfies a request: its options, in levels, the one that is taken first at the front."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ds01.domain.board import FULL_PROFILE, Board, Position
+from ds01.domain.gpu import GpuKind
+from ds01.domain.limit import Limits
+from ds01.domain.request import ANY_KIND, FULL_KIND, MIG_KIND, GpuRequest
+from ds01.domain.waiting import Waiting
+
+Values = Mapping[str, Mapping[int, float]]
+"""Key of a table to what every state of a card is worth: mask of what is taken to the value."""
+
+
+class Wish(NamedTuple):
+    """What decides which positions satisfy a request. Equal wishes have equal options.
+
+    Attributes:
+        request: What is asked for.
+        allow_full: Whole GPUs are allowed.
+        preference: Kind that comes first when the request says `any`.
+        may_share: A share of a device is enough.
+        gpu_uuids: The very devices; empty: any.
+        inside: What the reservation in which it starts keeps; None: it starts outside of any.
+        priority: The policy's where devices are shared; else 0, so that it divides nothing.
+    """
+
+    request: GpuRequest
+    allow_full: bool = True
+    preference: str = ANY_KIND
+    may_share: bool = False
+    gpu_uuids: tuple[str, ...] = ()
+    inside: GpuRequest | None = None
+    priority: int = 0
+
+
+class Option(NamedTuple):
+    """One position of the board that satisfies a wish.
+
+    Attributes:
+        card: Place of the card on the board.
+        mask: Its bits.
+        number: Place of the position on its card.
+        position: The position.
+    """
+
+    card: int
+    mask: int
+    number: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """Options of one profile that weigh the same.
+
+    Attributes:
+        profile: Their profile.
+        equivalents: What each weighs.
+        options: In the order of cards and positions.
+    """
+
+    profile: str
+    equivalents: float
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Options:
+    """Everything that satisfies a wish.
+
+    Attributes:
+        wish: The wish.
+        levels: The one that is taken first at the front.
+        by_profile: The same, put together by profile: several devices are of one profile.
+        reach: Bits of every card that any of them needs.
+    """
+
+    wish: Wish
+    levels: tuple[Level, ...]
+    by_profile: tuple[tuple[Level, ...], ...]
+    reach: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Devices that are asked for."""
+        return self.wish.request.count
+
+
+class Grid:
+    """A board prepared for many questions about it. It holds what it has worked out; the board never changes."""
+
+    def __init__(self, board: Board, values: Values | None = None) -> None:
+        self.board = board
+        self.size = len(board.cards)
+        self.is_shared = any(position.shares > 1 for card in board.cards for position in card.positions)
+        self._values = values or {}
+        self._worth: list[dict[int, float]] = []
+        self._weights: list[tuple[tuple[int, float], ...]] = []
+        known: dict[object, tuple[dict[int, float], tuple[tuple[int, float], ...]]] = {}
+        self.layouts: list[int] = []
+        for card in board.cards:
+            weights = tuple((position.mask, position.equivalents) for position in card.positions)
+            key = (weights, card.table)
+            worth, weights = known.setdefault(key, ({}, weights))
+            self.layouts.append(list(known).index(key))
+            self._worth.append(worth)
+            self._weights.append(weights)
+        places = {card.index: number for number, card in enumerate(board.cards)}
+        self.neighbours = [[places[index] for index in card.near if index in places] for card in board.cards]
+        self._options: dict[Wish, Options] = {}
+        self._most: dict[int, int] = {}
+
+    def worth(self, card: int, taken: int) -> float:
+        """Return what a card is worth in a state: by the table of its profiles, else what can still be placed on it."""
+        known = self._worth[card]
+        found = known.get(taken)
+        if found is None:
+            found = known[taken] = self._work_out(card, taken)
+        return found
+
+    def _work_out(self, card: int, taken: int) -> float:
+        table = self._values.get(self.board.cards[card].table or "")
+        if table is not None:
+            return table.get(taken, 0.0)
+        return sum(weight for mask, weight in self._weights[card] if not mask & taken)
+
+    def options(self, wish: Wish) -> Options:
+        """Return what satisfies a wish when nobody holds anything. Cards that cannot be used have none."""
+        found = self._options.get(wish)
+        if found is None:
+            found = self._options[wish] = options_of(self.board, wish)
+        return found
+
+    def most(self, options: Options) -> int:
+        """Return how many devices of one profile an empty board has for a wish."""
+        found = self._most.get(id(options))
+        if found is None:
+            found = self._most[id(options)] = most_at_once(self.board, options)
+        return found
+
+    def wish_of(self, waiting: Waiting, limits: Limits, inside: GpuRequest | None = None) -> Wish:
+        """Return what decides about a waiting request."""
+        may_share = self.is_shared and waiting.request.count == 1 and not waiting.is_exclusive and inside is None
+        return Wish(
+            waiting.request,
+            limits.allow_full_gpu,
+            limits.gpu_preference,
+            may_share,
+            waiting.gpu_uuids,
+            inside,
+            waiting.priority if may_share else 0,
+        )
+
+
+def options_of(board: Board, wish: Wish, *, also_unusable: bool = False) -> Options:
+    """Return what of a board satisfies a wish.
+
+    Args:
+        board: The board.
+        wish: The wish.
+        also_unusable: Count drained cards too: what could be granted one day.
+    """
+    levels: dict[tuple[object, ...], list[Option]] = {}
+    for number, card in enumerate(board.cards):
+        if card.unusable and not also_unusable:
+            continue
+        shared = {position.gpu_uuid for position in card.positions if position.shares > 1}
+        for place, position in enumerate(card.positions):
+            if not _is_way(position, wish, shared) or not satisfies(position, card.model, wish):
+                continue
+            unliked = 0 if wish.preference in {ANY_KIND, position.kind.value} else 1
+            key = (unliked, position.equivalents, position.memory_bytes, position.profile)
+            levels.setdefault(key, []).append(Option(number, position.mask, place, position))
+    ordered = tuple(
+        Level(options[0].position.profile, options[0].position.equivalents, tuple(options))
+        for _, options in sorted(levels.items(), key=lambda item: item[0])
+    )
+    profiles: dict[str, list[Level]] = {}
+    for level in ordered:
+        profiles.setdefault(level.profile, []).append(level)
+    reach = [0] * len(board.cards)
+    for level in ordered:
+        for option in level.options:
+            reach[option.card] |= option.mask
+    return Options(wish, ordered, tuple(tuple(found) for found in profiles.values()), tuple(reach))
+
+
+def _is_way(position: Position, wish: Wish, shared: set[str | None]) -> bool:
+    """A device that is shared is taken by shares, or whole by who wants it alone: never one for the other."""
+    if position.shares > 1:
+        return wish.may_share
+    return not (wish.may_share and position.gpu_uuid is not None and position.gpu_uuid in shared)
+
+
+def satisfies(position: Position, model: str, wish: Wish) -> bool:
+    """Tell whether a position is what is wished for."""
+    if not wish.allow_full and position.kind is GpuKind.FULL:
+        return False
+    if wish.gpu_uuids and position.gpu_uuid not in wish.gpu_uuids:
+        return False
+    if wish.inside is not None and not _fits(position, model, wish.inside):
+        return False
+    return _fits(position, model, wish.request)
+
+
+def _fits(position: Position, model: str, request: GpuRequest) -> bool:
+    if request.memory_bytes is not None and position.memory_bytes < request.memory_bytes:
+        return False
+    return is_kind(request.kind, position.kind, position.profile, model)
+
+
+def is_kind(wanted: str, kind: GpuKind, profile: str, model: str) -> bool:
+    """Tell whether a device is of a kind: any, full, mig, a MIG profile, or whole words of the card's model."""
+    if wanted == ANY_KIND:
+        return True
+    if wanted in {FULL_KIND, MIG_KIND}:
+        return kind.value == wanted
+    words = model.lower().replace(" ", "-")
+    return profile.lower() == wanted or f"-{wanted.replace(' ', '-')}-" in f"-{words}-"
+
+
+def is_whole(position: Position) -> bool:
+    """Tell whether a position is a whole card."""
+    return position.profile == FULL_PROFILE
+
+
+def most_at_once(board: Board, options: Options) -> int:
+    """Return how many devices of one profile an empty board has for a wish.
+
+    Positions of one profile lie on equal places or apart from each other, so that taking the first that is free gives
+    the most.
+    """
+    most = 0
+    for levels in options.by_profile:
+        taken = [0] * len(board.cards)
+        count = 0
+        for level in levels:
+            for option in level.options:
+                if not option.mask & taken[option.card]:
+                    taken[option.card] |= option.mask
+                    count += 1
+        most = max(most, count)
+    return most

@@ -1,0 +1,300 @@
+"""One pass over the queue: who starts now, and what is promised to the first who cannot.
+
+EASY: those who fit start in the order of the queue; the first who does not fit is promised the earliest time that is
+sure; others start before it only if it, every other promise and every reservation can still be kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from ds01.domain.board import Hold, holds_of
+from ds01.domain.choice import Chosen, Score, choose, sets
+from ds01.domain.commitment import Commitments
+from ds01.domain.ledger import Ledger
+from ds01.domain.option import Grid, Options, Values
+from ds01.domain.queue_order import order_of, passing_order
+from ds01.domain.sharing import SharedUse
+from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
+from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, add, moment, pieces_of, ticks
+from ds01.domain.waiting import Waiting
+
+MOST_TRIES = 24
+"""Sets that are tried for one request beside everything that must be kept."""
+
+
+class QueuePass:
+    """A pass that goes on. Made for one situation and used once."""
+
+    def __init__(
+        self, situation: Situation, *, values: Values | None = None, memory_used: Mapping[str, float] | None = None
+    ) -> None:
+        self.situation = situation
+        self.grid = Grid(situation.board, values)
+        self.margin = ticks(situation.release_margin)
+        self.holds: Sequence[Hold] = holds_of(situation.board, situation.allocations, situation.foreign)
+        self.ledger = Ledger(situation, self.holds)
+        self.kept = Commitments(situation, self.grid, self.holds)
+        self.future: Future = self.kept.future
+        self.soft: Future | None = None
+        self.head: Waiting | None = None
+        self.shared = SharedUse(situation, self.holds, memory_used or {}) if self.grid.is_shared else None
+        self.grants: list[Grant] = []
+        self.promises: dict[str, datetime] = {}
+        self.order = order_of(situation)
+        self._guard: list[int] | None = None
+        self._failed: dict[tuple[int, float], int] = {}
+        self._busy: dict[int, list[int]] = {}
+        self._granted: set[str] = set()
+
+    def run(self) -> Pass:
+        """Decide everything."""
+        self._settle()
+        for waiting in self.order:
+            if waiting.reservation is not None and waiting.request.count:
+                self._start_inside(waiting)
+        behind = self._in_order()
+        for waiting in behind:
+            if waiting.promised_at is not None:
+                self._start(waiting)
+        for waiting in passing_order(other for other in behind if other.promised_at is None):
+            self._start(waiting)
+        left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
+        promises = {key: found for key, found in self.promises.items() if key not in self._granted}
+        return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
+
+    def _settle(self) -> None:
+        """Give a place to every reservation and to every promise."""
+        situation = self.situation
+        self.kept.keep_reservations()
+        promised = []
+        for waiting in self.order:
+            if waiting.promised_at is None or waiting.reservation is not None or not waiting.request.count:
+                continue
+            budget = self.ledger.room(waiting, NEVER)
+            options = self.options(waiting)
+            if options is None:
+                self.kept.broken[waiting.id] = "no device that it could have is left on this machine"
+            elif budget is None:
+                self.kept.broken[waiting.id] = "its quota does not allow it any more"
+            else:
+                promised.append((waiting, options, budget))
+        self.kept.keep_promises(promised)
+        for waiting, _, _ in promised:
+            commitment = self.kept.of(waiting.id)
+            if commitment is not None and waiting.promised_at is not None:
+                self.promises[waiting.id] = min(waiting.promised_at, moment(situation.now, commitment.start))
+                self.ledger.keep(waiting, commitment.budget, commitment.start)
+
+    def options(self, waiting: Waiting) -> Options | None:
+        """Return what satisfies a request, or None if the machine has too little of it now."""
+        person = self.situation.people.get(waiting.uid)
+        if person is None:
+            return None
+        options = self.grid.options(self.grid.wish_of(waiting, person.limits.values))
+        return options if self.grid.most(options) >= options.count else None
+
+    def _in_order(self) -> list[Waiting]:
+        """Start those who fit, up to the first that does not; return those behind it who may try to pass."""
+        for place, waiting in enumerate(self.order):
+            if waiting.id in self._granted or (waiting.reservation is not None and waiting.request.count):
+                continue
+            if self._start(waiting) or not self._can_be_head(waiting):
+                continue
+            if self._promise(waiting):
+                self.head = waiting
+                self._set_guard(waiting)
+                rest = self.order[place + 1 :]
+                return [other for other in rest if other.reservation is None or not other.request.count]
+        return []
+
+    def _is_due(self, waiting: Waiting) -> bool:
+        return waiting.not_before is None or waiting.not_before <= self.situation.now
+
+    def _can_be_head(self, waiting: Waiting) -> bool:
+        """Only who is kept waiting by the machine holds up others: nobody waits for another's quota."""
+        if not waiting.request.count or not self._is_due(waiting) or self.options(waiting) is None:
+            return False
+        return self.ledger.room(waiting, NEVER) is not None
+
+    def _start(self, waiting: Waiting) -> bool:
+        """Start a request now if nothing that must be kept is against it."""
+        if waiting.id in self._granted or not self._is_due(waiting):
+            return False
+        end = add(0, self.length(waiting))
+        room = self.ledger.room(waiting, end)
+        if room is None:
+            return False
+        if not waiting.request.count:
+            self._record(waiting, (), end)
+            return True
+        options = self.options(waiting)
+        if options is None:
+            return False
+        own = self.kept.release(waiting.id)
+        if own is not None:
+            self._forget()
+        chosen = self._find(waiting, options, end, room)
+        if chosen is None:
+            if own is not None:
+                self.kept.restore(own)
+                self._forget()
+            return False
+        self._record(waiting, chosen, end)
+        return True
+
+    def length(self, waiting: Waiting) -> int:
+        """Return how long a grant holds its devices at most, from its start."""
+        return NEVER if waiting.time_limit is None else ticks(waiting.time_limit) + self.margin
+
+    def _find(self, waiting: Waiting, options: Options, end: int, room: float) -> Chosen | None:
+        key = (id(options), room)
+        if self._failed.get(key, NEVER + 1) <= end:
+            return None
+        score = self._score(waiting)
+        chosen = choose(self.grid, options, self._busy_until(end), budget=room, score=score)
+        if chosen is None and (self.future.commitments or self.soft is not None):
+            chosen = self._find_beside(options, end, room, score)
+        if chosen is None:
+            self._failed[key] = end
+        return chosen
+
+    def _busy_until(self, end: int) -> list[int]:
+        """Return what must not be taken until then when every commitment stays at its place."""
+        found = self._busy.get(end)
+        if found is None:
+            found = self.future.busy(0, end)
+            for other in (self.soft.busy(0, end) if self.soft is not None else None, self._guard):
+                if other is not None:
+                    found = [mask | more for mask, more in zip(found, other, strict=True)]
+            self._busy[end] = found
+        return found
+
+    def _find_beside(self, options: Options, end: int, room: float, score: Score | None) -> Chosen | None:
+        """Find a set that fits when commitments move to other devices."""
+        busy = self.future.timeline.busy(0, end)
+        if self._guard is not None:
+            busy = [mask | more for mask, more in zip(busy, self._guard, strict=True)]
+        for left, chosen in zip(
+            range(MOST_TRIES), sets(self.grid, options, busy, budget=room, score=score), strict=False
+        ):
+            del left
+            pieces = pieces_of(chosen)
+            if self.future.can_keep(pieces, 0, end) and (self.soft is None or self.soft.can_keep(pieces, 0, end)):
+                return chosen
+        return None
+
+    def _score(self, waiting: Waiting) -> Score | None:
+        return None if self.shared is None else self.shared.score_for(waiting.priority)
+
+    def _record(self, waiting: Waiting, chosen: Chosen, end: int, late_end: int | None = None) -> None:
+        pieces = pieces_of(chosen)
+        if late_end is None:
+            for future in (self.future, self.soft):
+                if future is not None and pieces:
+                    future.take(pieces, 0, end)
+        cards = self.situation.board.cards
+        positions = tuple(TakenPosition(cards[option.card].uuid, option.position) for option in chosen)
+        grant = Grant(waiting, positions, _reason(waiting, chosen))
+        self.grants.append(grant)
+        self._granted.add(waiting.id)
+        self.ledger.forget(waiting)
+        self.ledger.add(waiting.uid, waiting.group, len(chosen), grant.equivalents)
+        if not waiting.gpu_uuids:
+            self.ledger.add_container(waiting.uid)
+        if self.shared is not None:
+            self.shared.add(chosen, waiting.priority)
+        self._busy.clear()
+
+    def _forget(self) -> None:
+        """What must be kept has changed: what was worked out from it is void."""
+        self._failed.clear()
+        self._busy.clear()
+
+    def _promise(self, waiting: Waiting) -> bool:
+        """Keep the earliest start for the first that does not fit; False: nobody can say one."""
+        if waiting.id in self.promises:
+            return True
+        options, room = self.options(waiting), self.ledger.room(waiting, NEVER)
+        if options is None or room is None:
+            return False
+        length = self.length(waiting)
+        commitment = self.kept.promise(waiting.id, options, length, room)
+        self._forget()
+        if commitment is not None:
+            self.promises[waiting.id] = moment(self.situation.now, commitment.start)
+            self.ledger.keep(waiting, commitment.budget, commitment.start)
+            return True
+        self.soft = self.kept.soft_future(
+            [(grant_pieces(self.grid, grant), self.end_of(grant)) for grant in self.grants]
+        )
+        start = self.soft.earliest(options, length, budget=room)
+        if start is None:
+            self.soft = None
+            return False
+        place = choose(self.grid, options, self.soft.busy(start, add(start, length)), budget=room)
+        end = add(start, length)
+        self.soft.commitments.append(
+            Commitment(waiting.id, options, start, end, end, False, room, pieces_of(place or ()))
+        )
+        return True
+
+    def end_of(self, grant: Grant) -> int:
+        """Return when a grant of this pass gives its devices back at the latest."""
+        reservation = self.kept.active(grant.waiting.reservation)
+        if reservation is not None:
+            return ticks(reservation.end_at - self.situation.now) + self.margin
+        return add(0, self.length(grant.waiting))
+
+    def _set_guard(self, head: Waiting) -> None:
+        """Who waited too long is not passed by anybody who takes something that it could use."""
+        options = self.options(head)
+        if options is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
+            self._guard = list(options.reach)
+        self._forget()
+
+    def _start_inside(self, waiting: Waiting) -> None:
+        """Start a request in its reservation."""
+        reservation = self.kept.active(waiting.reservation)
+        person = self.situation.people.get(waiting.uid)
+        if reservation is None or person is None or not reservation.is_for(waiting.uid, waiting.group):
+            return
+        if not self._is_due(waiting):
+            return
+        room = self.ledger.room(waiting, NEVER)
+        if room is None:
+            return
+        wish = self.grid.wish_of(waiting, person.limits.values, reservation.request)
+        chosen = self.kept.start_inside(reservation, self.grid.options(wish), room)
+        if chosen is not None:
+            self._forget()
+            self._record(waiting, chosen, 0, late_end=0)
+
+    def _wake_at(self) -> datetime | None:
+        """Return the next moment at which time alone changes something for those who wait."""
+        now = self.situation.now
+        waiting = [other for other in self.situation.waiting if other.id not in self._granted]
+        if not waiting:
+            return None
+        moments = [*self.promises.values(), *(other.not_before for other in waiting if other.not_before is not None)]
+        moments += [edge for kept in self.situation.reservations for edge in (kept.start_at, kept.end_at)]
+        return min((found for found in moments if found > now), default=None)
+
+
+def grant_pieces(grid: Grid, grant: Grant) -> Pieces:
+    """Return the bits that a grant takes."""
+    places = {card.uuid: number for number, card in enumerate(grid.board.cards)}
+    return tuple((places[taken.card_uuid], taken.position.mask) for taken in grant.positions)
+
+
+def _reason(waiting: Waiting, chosen: Chosen) -> str:
+    if not chosen:
+        return "no GPU asked for"
+    first = chosen[0].position
+    what = "whole GPU" if first.kind.value == "full" else f"MIG instance {first.profile}"
+    if first.shares > 1:
+        return f"a share of the device that suits best ({what}, 1 of {first.shares})"
+    if waiting.gpu_uuids:
+        return f"the devices that its container has ({what})"
+    if len(chosen) > 1:
+        return f"{len(chosen)} free devices of one kind ({what})"
+    return f"the smallest free device that fits ({what})"

@@ -1,0 +1,230 @@
+"""Grants become durable here, in the transaction that decided them: the claim, the container's row, the request."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ds01.domain.allocation import CLAIM_DEADLINE, Allocation, AllocationState
+from ds01.domain.board import format_slice
+from ds01.domain.event import Event
+from ds01.domain.queue import MOST_ATTEMPTS, Purpose, QueueEntry, QueueState, end_entry, put_back
+from ds01.domain.reservation import Reservation
+from ds01.domain.situation import Grant, Pass, Situation
+from ds01.errors import BackendError, Ds01Error, NoCapacityError
+from ds01.service.ports import ContainerRow, StoreTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A request that got its GPUs: its container is to be made, or started.
+
+    Attributes:
+        entry: The request.
+        allocation: The grant, claimed.
+        row: The container's row; of a creation without the engine's id.
+        reason: Why these devices.
+    """
+
+    entry: QueueEntry
+    allocation: Allocation
+    row: ContainerRow
+    reason: str
+
+
+def allocation_of(grant: Grant, situation: Situation, *, allocation_id: str = "") -> Allocation:
+    """Return the claim that a grant becomes.
+
+    Args:
+        grant: What was decided.
+        situation: In what it was decided.
+        allocation_id: Its name; empty: one is made.
+    """
+    waiting, now = grant.waiting, situation.now
+    positions = [taken.position for taken in grant.positions]
+    return Allocation(
+        id=allocation_id or secrets.token_hex(8),
+        uid=waiting.uid,
+        container_name=waiting.container_name,
+        request=waiting.request,
+        gpu_uuids=tuple(position.gpu_uuid for position in positions if position.gpu_uuid is not None),
+        gpu_equivalents=grant.equivalents,
+        state=AllocationState.CLAIMED,
+        claimed_at=now,
+        changed_at=now,
+        deadline_at=now + CLAIM_DEADLINE,
+        group=waiting.group,
+        time_limit=waiting.time_limit,
+        ends_at=end_of(waiting.time_limit, _reservation(situation, waiting.reservation), now),
+        reservation=waiting.reservation,
+        shares=max((position.shares for position in positions), default=1),
+        slices=tuple(
+            format_slice(taken.card_uuid, taken.position)
+            for taken in grant.positions
+            if taken.position.gpu_uuid is None
+        ),
+    )
+
+
+def end_of(time_limit: timedelta | None, reservation: Reservation | None, now: datetime) -> datetime | None:
+    """Return when a grant ends that is made now; None: without end."""
+    ends = [now + time_limit] if time_limit is not None else []
+    if reservation is not None:
+        ends.append(reservation.end_at)
+    return min(ends, default=None)
+
+
+def _reservation(situation: Situation, reservation_id: str | None) -> Reservation | None:
+    return next((item for item in situation.reservations if item.id == reservation_id), None)
+
+
+def record_claim(
+    transaction: StoreTransaction, allocation: Allocation, row: ContainerRow, reason: str, *, actor_uid: int | None
+) -> None:
+    """Write a claim with the row of the container that is made for it."""
+    transaction.save_allocation(allocation)
+    transaction.insert_container(row)
+    details = {**facts_of(allocation), "equivalents": allocation.gpu_equivalents, "reason": reason}
+    transaction.append_event(event_of("allocation.claimed", allocation, allocation.claimed_at, details, actor_uid))
+
+
+def record_pass(
+    transaction: StoreTransaction, outcome: Pass, situation: Situation, entries: Mapping[str, QueueEntry]
+) -> list[Granted]:
+    """Write what a pass over the queue decided; return what got its GPUs."""
+    record_promises(transaction, outcome, entries, situation.now)
+    granted = [
+        _grant_entry(transaction, entries[grant.waiting.id], grant, situation)
+        for grant in outcome.grants
+        if grant.waiting.id in entries
+    ]
+    return [found for found in granted if found is not None]
+
+
+def _grant_entry(
+    transaction: StoreTransaction, entry: QueueEntry, grant: Grant, situation: Situation
+) -> Granted | None:
+    allocation, waiting, now = allocation_of(grant, situation), entry.waiting, situation.now
+    row = transaction.find_container(entry.uid, waiting.container_name)
+    problem = _problem(entry, row)
+    if problem:
+        failed = end_entry(entry, QueueState.FAILED, problem, now)
+        transaction.save_waiting(failed)
+        transaction.append_event(request_event("request.failed", failed, now, {"reason": problem}))
+        return None
+    if row is None:
+        row = ContainerRow(
+            entry.uid,
+            waiting.container_name,
+            secrets.token_hex(16),
+            None,
+            allocation.id,
+            entry.image,
+            now,
+            entry.order,
+        )
+        record_claim(transaction, allocation, row, grant.reason, actor_uid=None)
+    else:
+        row = replace(row, allocation_id=allocation.id)
+        transaction.save_allocation(allocation)
+        transaction.save_container(row)
+    changed = replace(entry, state=QueueState.GRANTED, allocation_id=allocation.id, changed_at=now, reason="")
+    transaction.save_waiting(changed)
+    facts = facts_of(allocation)
+    transaction.append_event(request_event("request.granted", changed, now, facts))
+    return Granted(changed, allocation, row, grant.reason)
+
+
+def _problem(entry: QueueEntry, row: ContainerRow | None) -> str:
+    """Why a request has become pointless; empty: it has not."""
+    if entry.purpose is Purpose.CREATE:
+        return "" if row is None else "there is a container of that name now"
+    return "" if row is not None and row.engine_id is not None else "its container is gone"
+
+
+def record_promises(
+    transaction: StoreTransaction, outcome: Pass, entries: Mapping[str, QueueEntry], now: datetime
+) -> None:
+    """Write the promises that are new, earlier or broken. The entries of what is granted are left alone."""
+    granted = {grant.waiting.id for grant in outcome.grants}
+    for request_id, entry in entries.items():
+        before = entry.waiting.promised_at
+        after = outcome.promises.get(request_id)
+        if request_id in granted or after == before:
+            continue
+        broken = outcome.broken.get(request_id)
+        if after is None and broken is None:
+            continue  # the pass said nothing about it: what was promised stays
+        transaction.save_waiting(replace(entry, waiting=replace(entry.waiting, promised_at=after)))
+        if broken is not None and before is not None:
+            details = {"promised_at": before.isoformat(), "reason": broken}
+            transaction.append_event(request_event("promise.broken", entry, now, details))
+        if after is not None:
+            details = {"start_at": after.isoformat()}
+            transaction.append_event(request_event("request.promised", entry, now, details))
+
+
+def return_to_queue(
+    transaction: StoreTransaction, allocation_id: str, reason: str, now: datetime, *, has_failed: bool = False
+) -> QueueEntry | None:
+    """Let the request of a grant wait again at its old place, if the grant came from the queue.
+
+    Args:
+        transaction: The grant is released in the same one.
+        allocation_id: The grant.
+        reason: Why.
+        now: The moment.
+        has_failed: A part of the system failed: it is tried again after a while.
+    """
+    entry = transaction.find_granted(allocation_id)
+    if entry is None:
+        return None
+    waiting = put_back(entry, reason, now, is_tried_again_later=has_failed)
+    transaction.save_waiting(waiting)
+    transaction.append_event(request_event("request.returned", waiting, now, {"reason": reason}))
+    return waiting
+
+
+def settle_failure(
+    transaction: StoreTransaction, allocation_id: str, failure: BaseException | None, now: datetime
+) -> None:
+    """Decide what becomes of the request of a grant whose container could not be made or started."""
+    entry = transaction.find_granted(allocation_id)
+    if entry is None:
+        return
+    if not isinstance(failure, Ds01Error):
+        return_to_queue(transaction, allocation_id, "the daemon ended before it was carried out", now)
+    elif isinstance(failure, BackendError | NoCapacityError) and entry.attempts + 1 < MOST_ATTEMPTS:
+        return_to_queue(transaction, allocation_id, failure.message, now, has_failed=True)
+    else:
+        failed = end_entry(entry, QueueState.FAILED, failure.message, now)
+        transaction.save_waiting(failed)
+        transaction.append_event(request_event("request.failed", failed, now, {"reason": failure.message}))
+
+
+def facts_of(allocation: Allocation) -> dict[str, object]:
+    """Return the facts of a grant that every event about it has."""
+    return {"allocation": allocation.id, "gpus": list(allocation.gpu_uuids or allocation.slices)}
+
+
+def event_of(
+    name: str, allocation: Allocation, now: datetime, details: Mapping[str, object], actor_uid: int | None
+) -> Event:
+    """Return an event about a grant."""
+    return Event(
+        name, now, uid=allocation.uid, actor_uid=actor_uid, container=allocation.container_name, details=details
+    )
+
+
+def request_event(
+    name: str, entry: QueueEntry, now: datetime, details: Mapping[str, object], *, actor_uid: int | None = None
+) -> Event:
+    """Return an event about a request."""
+    return Event(
+        name,
+        now,
+        uid=entry.uid,
+        actor_uid=actor_uid,
+        container=entry.waiting.container_name,
+        details={"request": entry.id, **details},
+    )
