@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.board import Board, Hold
+from ds01.domain.board import Hold
 from ds01.domain.quota import TOLERANCE, Usage
 from ds01.domain.situation import GroupRules, Situation
 from ds01.domain.waiting import Waiting
@@ -35,7 +35,6 @@ class Ledger:
         self._members: dict[str, Account] = {}
         self._containers: dict[int, int] = {}
         self._kept: dict[str, tuple[Waiting, float, int]] = {}
-        weights: dict[str, float] | None = None
         for hold in holds:
             owner = hold.owner
             if isinstance(owner, Allocation):
@@ -43,9 +42,8 @@ class Ledger:
                 group = owner.group or self._group_of(owner.uid)
                 self.add(owner.uid, group, devices, owner.gpu_equivalents)
             elif owner.uid is not None:
-                weights = weights or _weights(situation.board)
-                asked = sum(weights.get(uuid, 0.0) for uuid in owner.gpu_uuids)
-                self.add(owner.uid, self._group_of(owner.uid), len(owner.gpu_uuids), asked)
+                counted = owner.counted
+                self.add(owner.uid, self._group_of(owner.uid), counted.gpus, counted.equivalents)
 
     def _group_of(self, uid: int) -> str:
         person = self._people.get(uid)
@@ -136,15 +134,3 @@ def _room(
         return UNLIMITED
     left = max_equivalents - kept.gpu_equivalents - (held.gpu_equivalents if held is not None else 0.0)
     return left if left > TOLERANCE else None
-
-
-def _weights(board: Board) -> dict[str, float]:
-    weights: dict[str, float] = {}
-    for card in board.cards:
-        for uuid, _ in card.instances:
-            weights[uuid] = 1.0
-        for position in card.positions:
-            if position.gpu_uuid is not None and position.shares == 1:
-                weights[position.gpu_uuid] = position.equivalents
-        weights[card.uuid] = 1.0
-    return weights

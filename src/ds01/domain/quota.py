@@ -182,18 +182,32 @@ def count_containers(uid: int, owners: Iterable[int], waiting: Iterable[Waiting]
     return made + sum(1 for entry in waiting if entry.uid == uid and not entry.gpu_uuids)
 
 
+def find_container_excess(limits: EffectiveLimits, containers: int) -> QuotaExcess | None:
+    """Return why another container would be too many, or None.
+
+    Args:
+        limits: The user's limits.
+        containers: What the user has, see `count_containers`.
+    """
+    highest = limits.values.max_containers
+    if highest is None or containers < highest:
+        return None
+    reason = f"you have {containers} containers and may have {highest} ({_set_by(limits, MAX_CONTAINERS)})"
+    return QuotaExcess(MAX_CONTAINERS, containers, highest, 1, reason)
+
+
 def require_container_quota(limits: EffectiveLimits, usage: Usage) -> None:
     """Raise if the user may not have another container.
 
     Raises:
         QuotaExceededError: Too many containers; the message says both figures.
     """
-    highest = limits.values.max_containers
-    if highest is not None and usage.containers >= highest:
+    excess = find_container_excess(limits, usage.containers)
+    if excess is not None:
         raise QuotaExceededError(
-            f"You have {usage.containers} containers and may have {highest} ({_set_by(limits, MAX_CONTAINERS)}).",
+            f"{excess.reason[:1].upper()}{excess.reason[1:]}.",
             hint="Remove one you do not need: `ds01 list`, then `ds01 rm NAME`.",
-            details={"limit": MAX_CONTAINERS, "used": usage.containers, "allowed": highest},
+            details={"limit": MAX_CONTAINERS, "used": usage.containers, "allowed": limits.values.max_containers},
         )
 
 

@@ -11,7 +11,7 @@ from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import FOREIGN_STATE
 from ds01.domain.option import Grid, Level, Option, Options, Wish, is_kind, most_at_once, options_of
 from ds01.domain.quota import (
-    TOLERANCE,
+    GroupHolding,
     QuotaExcess,
     Usage,
     find_quota_excess,
@@ -19,10 +19,10 @@ from ds01.domain.quota import (
     require_request_allowed,
 )
 from ds01.domain.request import ANY_KIND, FULL_KIND, MIG_KIND, GpuRequest
-from ds01.domain.situation import GroupRules, Situation
+from ds01.domain.situation import Situation
 from ds01.domain.waiting import Waiting
 from ds01.errors import InvalidRequestError, NoCapacityError, QuotaExceededError
-from ds01.units import format_number, format_size
+from ds01.units import format_size
 
 
 def require_possible(situation: Situation, waiting: Waiting) -> None:
@@ -38,9 +38,7 @@ def require_possible(situation: Situation, waiting: Waiting) -> None:
     require_request_allowed(limits, waiting.request)
     options = possible_options(situation, waiting)
     cheapest = _cheapest(situation.board, options)
-    excess = find_quota_excess(limits, Usage(), cheapest)
-    if excess is None:
-        excess = _group_excess(situation.groups.get(waiting.group), waiting, 0, 0.0, cheapest)
+    excess = find_quota_excess(limits, Usage(), cheapest, _group(situation, waiting, Usage()))
     if excess is not None:
         held = _ledger(situation).usage(waiting.uid)
         raise _quota_exceeded(find_quota_excess(limits, held, cheapest) or excess, held, limits, waiting.request)
@@ -60,11 +58,9 @@ def require_within_quota(situation: Situation, waiting: Waiting) -> None:
     if not waiting.request.count:
         return
     cheapest = _cheapest(situation.board, possible_options(situation, waiting))
-    excess = find_quota_excess(limits, usage, cheapest)
-    if excess is None:
-        ours = ledger.group_usage(waiting.group)
-        rules = situation.groups.get(waiting.group)
-        excess = _group_excess(rules, waiting, ours.gpus, ours.gpu_equivalents, cheapest)
+    ours = ledger.group_usage(waiting.group)
+    group = _group(situation, waiting, Usage(ours.gpus, ours.gpu_equivalents))
+    excess = find_quota_excess(limits, usage, cheapest, group)
     if excess is not None:
         raise _quota_exceeded(excess, usage, limits, waiting.request)
 
@@ -202,26 +198,10 @@ def address_of(card: Card, position: Position) -> str:
     return str(card.index)
 
 
-def _group_excess(
-    rules: GroupRules | None, waiting: Waiting, gpus: int, equivalents: float, asked: Sequence[Gpu]
-) -> QuotaExcess | None:
-    if rules is None:
-        return None
-    weight = sum(gpu.equivalents for gpu in asked)
-    said = f"quota of group {waiting.group}"
-    if rules.max_gpus is not None and gpus + len(asked) > rules.max_gpus:
-        where = f"{said}, set by {rules.origins.get('gpus', 'built-in')}"
-        reason = f"your group holds {gpus} of {rules.max_gpus} GPUs, and this asks for {len(asked)} more ({where})"
-        return QuotaExcess("group_quota.gpus", gpus, rules.max_gpus, len(asked), reason)
-    highest = rules.max_gpu_equivalents
-    if highest is not None and equivalents + weight > highest + TOLERANCE:
-        where = f"{said}, set by {rules.origins.get('gpu_equivalents', 'built-in')}"
-        reason = (
-            f"your group holds {format_number(equivalents)} of {format_number(highest)} gpu-equivalents, "
-            f"and this asks for {format_number(weight)} more ({where})"
-        )
-        return QuotaExcess("group_quota.gpu_equivalents", equivalents, highest, weight, reason)
-    return None
+def _group(situation: Situation, waiting: Waiting, usage: Usage) -> GroupHolding | None:
+    """Return what the members of the request's group hold, if it has a quota."""
+    rules = situation.groups.get(waiting.group)
+    return None if rules is None else GroupHolding(waiting.group, rules, usage)
 
 
 def _quota_exceeded(
@@ -230,9 +210,9 @@ def _quota_exceeded(
     hint = (
         "Remove a container of yours that has a GPU: `ds01 list`, then `ds01 rm NAME`; `ds01 limits` shows your quota."
     )
-    if excess.limit.startswith("group"):
+    if excess.is_of_group:
         hint = "Wait until somebody of your group gives some back: create it with --wait."
-    if excess.asked > excess.allowed:
+    if excess.is_for_good:
         hint = "Ask for fewer or smaller GPUs, or --cpu-only; `ds01 limits` shows your quota."
     return QuotaExceededError(
         f"Your quota is reached: {excess.reason}.",
