@@ -19,10 +19,12 @@ from ds01.service.observation import Observer
 from ds01.service.people import People
 from ds01.service.ports import World
 from ds01.service.presence import Presence
+from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
 from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
 from ds01.service.situation import plain_boards
+from ds01.service.starting import Starter
 from ds01.service.takeover import TakeoverService
 from ds01.service.usage import UsageService
 
@@ -40,6 +42,11 @@ class Services:
     catalogue: CatalogueService
     takeover: TakeoverService
     leftovers: LeftoverService
+    queue: QueueService
+    scheduling: Scheduling
+    starter: Starter
+    allocations: AllocationService
+    bell: Bell
 
 
 def build_services(
@@ -114,4 +121,38 @@ def build_services(
     offers = CatalogueService(world.engine, world.devices, images, catalogue)
     takeover = TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid)
     leftovers = LeftoverService(world, containers, presence)
-    return Services(containers, creation, sessions, usage, limits, reconciler, offers, takeover, leftovers)
+    starter = Starter(
+        world,
+        creation=creation,
+        containers=containers,
+        allocations=allocations,
+        limits=limits,
+        presence=presence,
+        reconciler=reconciler,
+    )
+    queue = QueueService(
+        world,
+        scheduling=scheduling,
+        creation=creation,
+        containers=containers,
+        starter=starter,
+        limits=limits,
+        observer=observer,
+        bell=bell,
+    )
+    return Services(
+        containers=containers,
+        creation=creation,
+        sessions=sessions,
+        usage=usage,
+        limits=limits,
+        reconciler=reconciler,
+        catalogue=offers,
+        takeover=takeover,
+        leftovers=leftovers,
+        queue=queue,
+        scheduling=scheduling,
+        starter=starter,
+        allocations=allocations,
+        bell=bell,
+    )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from ds01.domain.waiting import Waiting
-from ds01.errors import ConflictError
+from ds01.errors import ConflictError, NotFoundError
 
 KEPT_AFTER_END = timedelta(days=1)
 """How long people can see what became of a request."""
@@ -118,3 +118,8 @@ def name_waits(name: str) -> ConflictError:
         f"A request of yours for {name!r} waits already.",
         hint=f"See it with `ds01 queue`; take it out with `ds01 queue cancel {name}`.",
     )
+
+
+def request_not_found(text: str) -> NotFoundError:
+    """Return the error for a request that does not exist, or is somebody else's."""
+    return NotFoundError(f"You have no request {text[:60]!r}.", hint="`ds01 queue` shows what waits.")

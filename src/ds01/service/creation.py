@@ -181,7 +181,7 @@ class CreationService:
     async def dry_run(self, caller: Caller, order: CreateOrder) -> Creation:
         """Say what `create` would do. Changes nothing: no directory, no container to look into the image with."""
         plan = await self._plan(caller, order)
-        placement = await self._scheduling.preview(self._claim_order(caller, plan), plan.observation)
+        placement = await self._scheduling.preview(self.claim_order(caller, plan), plan.observation)
         image = await self._engine.find_image(plan.choice.reference)
         inner = (await self._images.find_inside(image) if image is not None else None) or USUAL_INSIDE
         account = self._account(caller, plan, inner)
@@ -243,7 +243,8 @@ class CreationService:
                 raise
             return await self._observer.observe_containers(), False
 
-    def _claim_order(self, caller: Caller, plan: Prepared) -> ClaimOrder:
+    def claim_order(self, caller: Caller, plan: Prepared) -> ClaimOrder:
+        """Return what is to be granted for an order that was looked at."""
         return ClaimOrder(
             uid=caller.uid,
             name=plan.name.name,
@@ -258,7 +259,7 @@ class CreationService:
         )
 
     async def _carry_out(self, caller: Caller, plan: Prepared, notify: Notify) -> Creation:
-        order = self._claim_order(caller, plan)
+        order = self.claim_order(caller, plan)
         with self._presence.in_flight(order.nonce):
             async with Undo() as undo:
                 mounts = await self._mounts.open(caller.user, plan.order, undo)

@@ -65,6 +65,15 @@ class LimitService:
         except NotFoundError:
             return User(uid=uid, gid=uid, name="")  # nameless: the policy's default, or what it says for this number
 
+    async def existing(self, uid: int) -> User:
+        """Return an account that is there.
+
+        Raises:
+            NotFoundError: It is gone.
+            BackendError: The account database failed.
+        """
+        return await asyncio.to_thread(self._accounts.get_user, uid)
+
     def caller(self, user: User, pid: int = 0) -> Caller:
         """Return the user as one who asks, with their rights."""
         return Caller(user=user, is_admin=is_admin(self._policy(), user), pid=pid)

@@ -71,6 +71,8 @@ class Scheduling:
         self._limits = limits
         self._people = people
         self._boards = boards
+        self.rounds = 0
+        """How often the queue was served in this process: what was worked out before a round is out of date."""
 
     @property
     def policy(self) -> Policy:
@@ -176,7 +178,7 @@ class Scheduling:
             transaction.save_waiting(present)
             details = {"gpus": present.waiting.request.count, "reason": ""}
             transaction.append_event(request_event("request.queued", present, view.now, details, actor_uid=actor_uid))
-            return _serve(transaction, view)
+            return serve(transaction, view)
 
         return await self._decide(decide, observation, (entry.uid,), is_writing=True)
 
@@ -192,7 +194,7 @@ class Scheduling:
         if not any(entry.state is QueueState.WAITING for entry in waiting):
             return Round()
         observation = await self._observer.observe(granted)
-        return await self._decide(_serve, observation, (entry.uid for entry in waiting), is_writing=True)
+        return await self._decide(serve, observation, (entry.uid for entry in waiting), is_writing=True)
 
     async def read_situation(self) -> tuple[Situation, dict[str, QueueEntry]]:
         """Return the scheduler's world now, and what waits by id.
@@ -230,7 +232,9 @@ class Scheduling:
                 return decide(transaction, view)
 
             try:
-                return await act(run)
+                result = await act(run)
+                self.rounds += int(is_writing)
+                return result
             except UnknownPersonError as unknown:
                 wanted |= unknown.uids
         raise BackendError("The people who wait change faster than they can be looked up.", hint="Try again.")
@@ -356,7 +360,7 @@ def require_may_wait(situation: Situation, waiting: Waiting) -> None:
         require_container_quota(person.limits, Usage(containers=containers))
 
 
-def _serve(transaction: StoreTransaction, view: View) -> Round:
+def serve(transaction: StoreTransaction, view: View) -> Round:
     """Let those go who waited long enough, then grant what can be granted."""
     _expire(transaction, view.now)
     situation, entries = situation_in(transaction, view)
