@@ -240,10 +240,8 @@ class CreatedContainer(TypedDict):
 class StartContainerBody(TypedDict):
     """How to start a container whose GPUs are granted anew; wait: it may wait for them."""
 
-    time_limit_s: NotRequired[float]
     wait: NotRequired[bool]
     wait_s: NotRequired[float]
-    reservation: NotRequired[str]
 
 
 class StartedContainer(TypedDict):

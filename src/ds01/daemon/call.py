@@ -1,6 +1,7 @@
 """One request as the handlers see it: who asks, with which parameters and which document."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from aiohttp import web
@@ -102,3 +103,18 @@ class Call:
                 )
             if len(self.request.query.getall(name)) > 1:
                 raise InvalidRequestError(f"The parameter {name!r} is repeated.")
+
+
+def moment_of(name: str, text: str) -> datetime:
+    """Return a moment of a query or a document.
+
+    Raises:
+        InvalidRequestError: It is none, or has no zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as failure:
+        raise InvalidRequestError(f"{name}={text[:60]} is not a time.", hint="Write 2026-01-31T12:00:00Z.") from failure
+    raise InvalidRequestError(f"{name}={text[:60]} has no time zone.", hint=f"Write {text[:60]}Z for UTC.")

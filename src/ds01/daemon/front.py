@@ -12,12 +12,16 @@ from ds01.daemon.handlers.events import EventHandlers
 from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
+from ds01.daemon.handlers.queue import QueueHandlers, Waiters
+from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
+from ds01.daemon.handlers.waiting import WaitingHandlers
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import ApiServer
 from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
+from ds01.daemon.viewers import Viewers
 from ds01.service.ports import World
 
 
@@ -63,19 +67,33 @@ def build_server(
         services.containers,
         services.usage,
         identities=identities,
+        viewers=Viewers(identities, services.limits, lambda: files.policy.current, is_personal=personal),
         files=files,
         export=trail.export,
         is_personal=personal,
         leave=leave,
     )
     sessions = SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=personal)
+    queue, explanations = services.queue, services.explanations
+    viewers = Viewers(identities, services.limits, lambda: files.policy.current, is_personal=personal)
+    waiters = Waiters(queue, explanations, viewers)
     containers = ContainerHandlers(
-        services.containers, services.creation, world.devices, identities, is_personal=personal
+        services.containers,
+        services.creation,
+        world.devices,
+        identities,
+        waiting=WaitingHandlers(queue, explanations, viewers),
+        waiters=waiters,
+        is_personal=personal,
     )
+    queueing = QueueHandlers(
+        queue, explanations, waiters, viewers, containers=services.containers, usage=services.usage
+    )
+    reservations = ReservationHandlers(services.reservations, queue, viewers, world.accounts)
     images = ImageHandlers(services.catalogue)
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
-    tables = (containers, foreign, sessions, machine, images, config, events)
+    tables = (containers, queueing, reservations, foreign, sessions, machine, images, config, events)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -3,9 +3,8 @@
 import shlex
 from collections.abc import Iterable, Sequence
 
-from ds01.domain.waiting import Waiting
 from ds01.service.order import CreateOrder
-from ds01.units import format_cpus, format_duration, format_size_exact
+from ds01.units import format_cpus, format_size_exact
 
 _SIZES = (("memory", "--memory"), ("memory_swap", "--memory-swap"), ("shm_size", "--shm-size"))
 
@@ -13,12 +12,6 @@ _SIZES = (("memory", "--memory"), ("memory_swap", "--memory-swap"), ("shm_size",
 def create_command(order: CreateOrder, options: Sequence[str]) -> str:
     """Return `ds01 create ...` for an order with other wishes about GPUs and time."""
     return shlex.join(["ds01", "create", order.name, *_image(order), *options, *_rest(order)])
-
-
-def start_command(name: str, waiting: Waiting) -> str:
-    """Return `ds01 start ...` for a container that exists."""
-    time = ["--time", format_duration(waiting.time_limit)] if waiting.time_limit is not None else []
-    return shlex.join(["ds01", "start", name, *time])
 
 
 def _image(order: CreateOrder) -> Iterable[str]:

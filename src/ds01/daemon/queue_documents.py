@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from ds01.api import schema
 from ds01.daemon.documents import SCHEMA, time_text
-from ds01.daemon.order_command import create_command, start_command
+from ds01.daemon.order_command import create_command
 from ds01.domain.allocation import Allocation, AllocationState
 from ds01.domain.explanation import Blocker, Cause, Counterfactual, Way
 from ds01.domain.queue import QueueEntry, QueueState
@@ -127,7 +127,7 @@ def cause_document(cause: Cause, viewer: Viewer) -> schema.CauseDocument:
     """Return one cause."""
     return schema.CauseDocument(
         kind=kind_of(cause),
-        message=cause_text(cause, viewer),
+        message=cause_text(cause, viewer, with_holders=False),
         until=time_text(cause_until(cause)),
         holders=[blocker_document(blocker, viewer) for blocker in cause_blockers(cause)],
     )
@@ -158,7 +158,7 @@ def _counterfactual_document(
     options = counterfactual_options(found, inside)
     return schema.CounterfactualDocument(
         kind=found.way.value,
-        message=counterfactual_text(found, viewer),
+        message=counterfactual_text(found, explained.explanation.waiting, viewer),
         start_at=time_text(found.start_at) if found.way is Way.WAIT else None,
         options=options,
         command=_command(found, explained, options) if viewer.uid == found.waiting.uid else "",
@@ -172,8 +172,10 @@ def _command(found: Counterfactual, explained: Explained, options: list[str]) ->
     if found.way is Way.GIVE_BACK:
         by_id = {grant.id: grant for grant in explained.situation.allocations}
         return " && ".join(_give_back(by_id[item]) for item in found.given_back if item in by_id)
+    if explained.order is None:
+        return ""  # a start takes the devices and the time that its container was made with
+    again = create_command(explained.order, options)
     name = found.waiting.container_name
-    again = create_command(explained.order, options) if explained.order else start_command(name, found.waiting)
     return f"ds01 queue cancel {name} -y && {again}" if explained.is_queued else again
 
 
@@ -284,24 +286,24 @@ def timeline_document(
                 spans=spans,
             )
         )
-    for span in found.spans:
-        if span.gpu_uuid is None:
-            rows.append(
-                schema.TimelineRow(
-                    address="",
-                    gpu_uuid="",
-                    label=f"{span.count} x {span.kind}",
-                    state="",
-                    reason="",
-                    spans=[span_document(span, viewer, viewer_group)],
-                )
-            )
+    rows += [_row_without_device(span, viewer, viewer_group) for span in found.spans if span.gpu_uuid is None]
     return schema.TimelineDocument(
         schema_version=SCHEMA,
         now=situation.now.isoformat(timespec="seconds"),
         from_at=found.start_at.isoformat(timespec="seconds"),
         to_at=found.end_at.isoformat(timespec="seconds"),
         rows=rows,
+    )
+
+
+def _row_without_device(span: Span, viewer: Viewer, viewer_group: str) -> schema.TimelineRow:
+    return schema.TimelineRow(
+        address="",
+        gpu_uuid="",
+        label=f"{span.count} x {span.kind}",
+        state="",
+        reason="",
+        spans=[span_document(span, viewer, viewer_group)],
     )
 
 

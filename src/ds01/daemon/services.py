@@ -11,6 +11,7 @@ from ds01.service.bell import Bell
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService, Marks
+from ds01.service.explanations import ExplanationService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
@@ -21,6 +22,7 @@ from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
+from ds01.service.reservations import ReservationService
 from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
 from ds01.service.situation import plain_boards
@@ -47,6 +49,8 @@ class Services:
     starter: Starter
     allocations: AllocationService
     bell: Bell
+    reservations: ReservationService
+    explanations: ExplanationService
 
 
 def build_services(
@@ -155,4 +159,6 @@ def build_services(
         starter=starter,
         allocations=allocations,
         bell=bell,
+        reservations=ReservationService(),
+        explanations=ExplanationService(scheduling, limits, world.clock),
     )

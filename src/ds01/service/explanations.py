@@ -117,16 +117,9 @@ class ExplanationService:
             return None
         return Explained(explanation, situation, order, is_queued=False)
 
-    async def causes(self, request_ids: Iterable[str]) -> Mapping[str, tuple[Cause, ...]]:
-        """Return the causes of several requests by id; one that does not wait is left out.
-
-        Raises:
-            BackendError: Engine or devices are unknown.
-        """
+    async def causes(self, situation: Situation, request_ids: Iterable[str]) -> Mapping[str, tuple[Cause, ...]]:
+        """Return the causes of several requests by id; one that does not wait is left out."""
         wanted = set(request_ids)
-        if not wanted:
-            return {}
-        situation, _ = await self._scheduling.read_situation()
         found = [waiting for waiting in situation.waiting if waiting.id in wanted]
 
         def look() -> dict[str, tuple[Cause, ...]]:

@@ -143,9 +143,9 @@ def test_start_waits_for_the_gpus_that_a_container_was_made_with(daemon: Scripte
     daemon.answers["POST /v1/containers/my-project/start"] = waited(
         waiting(), line({"kind": "result", "started": started})
     )
-    outcome = ds01("start", "my-project", "--wait=1h", "--time", "2h")
+    outcome = ds01("start", "my-project", "--wait=1h")
     assert (outcome.status, outcome.out) == (0, "my-project\n")
-    assert daemon.requests[-1].document() == {"wait": True, "wait_s": 3600.0, "time_limit_s": 7200.0}
+    assert daemon.requests[-1].document() == {"wait": True, "wait_s": 3600.0}
     daemon.answers["POST /v1/containers/my-project/start"] = problem(409, "no_capacity", "GPU 0 is in use.")
     outcome = ds01("start", "my-project")
     assert (outcome.status, "ds01 start my-project --wait" in outcome.err) == (5, True)

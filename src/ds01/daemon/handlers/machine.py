@@ -15,9 +15,12 @@ from ds01.daemon.identity import Identities
 from ds01.daemon.policy_document import not_enforced
 from ds01.daemon.server import Handler
 from ds01.daemon.site_files import SiteFiles
+from ds01.daemon.viewers import Viewers
 from ds01.domain.limit import docker_args
 from ds01.domain.policy import AGGREGATE_NAMES, QUOTA_NAMES, LimitLayer, aggregate_of, group_of
+from ds01.domain.queue import QueueState
 from ds01.domain.quota import count_containers, group_usage_of, usage_of
+from ds01.domain.reservation_life import policy_reservations
 from ds01.errors import BackendError, ForbiddenError
 from ds01.service.containers import ContainerService
 from ds01.service.limits import LimitService, cgroup_parent_of
@@ -39,6 +42,7 @@ class MachineHandlers:
         usage: UsageService,
         *,
         identities: Identities,
+        viewers: Viewers,
         files: SiteFiles,
         export: EventExport,
         is_personal: bool,
@@ -49,6 +53,7 @@ class MachineHandlers:
         self._containers = containers
         self._usage = usage
         self._identities = identities
+        self._viewers = viewers
         self._policy = files.policy
         self._catalogue = files.catalogue
         self._export = export
@@ -88,9 +93,22 @@ class MachineHandlers:
             events=EventsStatus(
                 ok=self._export.problem is None, path=str(self._export.path), message=self._export.problem or ""
             ),
+            queue=await self._queue_status(call.caller.uid),
             containers=total,
             containers_running=running,
             usage=_usage_document(call.caller.uid, await self._usage.held()),
+        )
+
+    async def _queue_status(self, uid: int) -> schema.QueueStatus:
+        waiting, reservations = await self._store.read(
+            lambda transaction: (transaction.list_waiting(), transaction.list_reservations())
+        )
+        waiting = [entry for entry in waiting if entry.state is QueueState.WAITING]
+        of_policy = policy_reservations(self._policy.current)
+        return schema.QueueStatus(
+            waiting=len(waiting),
+            yours=sum(1 for entry in waiting if entry.uid == uid),
+            reservations=len({item.id for item in [*reservations, *of_policy]}),
         )
 
     async def _engine_status(self, uid: int) -> tuple[schema.EngineStatus, int, int]:
@@ -134,8 +152,8 @@ class MachineHandlers:
     async def list_gpus(self, call: Call) -> schema.GpuList:
         """Devices and who holds them."""
         inventory, views = await self._usage.devices()
-        names = await self._identities.names(holder.uid for view in views for holder in view.holders)
-        return documents.gpu_list(inventory, views, documents.Names(names))
+        viewer = await self._viewers.of(call.caller, (holder.uid for view in views for holder in view.holders))
+        return documents.gpu_list(inventory, views, viewer)
 
     async def get_limits(self, call: Call) -> schema.LimitsDocument:
         """What a user may hold and use."""

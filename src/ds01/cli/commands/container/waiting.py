@@ -39,7 +39,7 @@ WAIT = Option(
 )
 NO_WAIT = Option("--no-wait", "Do not wait: no free GPU is a failure. This is the default.")
 RESERVATION = Option("--reservation", "Start inside this reservation.", kind="text", metavar="NAME")
-START_OPTIONS = (TIME, WAIT, NO_WAIT, RESERVATION)
+START_OPTIONS = (WAIT, NO_WAIT)
 WAITING_OPTIONS = (
     TIME,
     WAIT,
@@ -184,10 +184,6 @@ def start_container(call: Call, name: str) -> StartedContainer:
         Ds01Error: It could not be started.
     """
     body: StartContainerBody = {}
-    if (limit := time_limit(call)) is not None:
-        body["time_limit_s"] = limit.total_seconds()
-    if (reservation := call.text("reservation")) is not None:
-        body["reservation"] = reservation
     if (length := wait_length(call)) is not None:
         body["wait_s"] = length.total_seconds()
     with hinting_at_waiting(call):
