@@ -61,13 +61,12 @@ def build_server(
     """
     personal = only_uid is not None
     identities = Identities(world.accounts, services.limits, only_uid=only_uid)
+    viewers = Viewers(identities, services.limits, lambda: files.policy.current, is_personal=personal)
     machine = MachineHandlers(
         world,
-        services.limits,
-        services.containers,
-        services.usage,
+        services,
         identities=identities,
-        viewers=Viewers(identities, services.limits, lambda: files.policy.current, is_personal=personal),
+        viewers=viewers,
         files=files,
         export=trail.export,
         is_personal=personal,
@@ -75,7 +74,6 @@ def build_server(
     )
     sessions = SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=personal)
     queue, explanations = services.queue, services.explanations
-    viewers = Viewers(identities, services.limits, lambda: files.policy.current, is_personal=personal)
     waiters = Waiters(queue, explanations, viewers)
     containers = ContainerHandlers(
         services.containers,

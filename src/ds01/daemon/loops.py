@@ -15,6 +15,7 @@ from ds01.daemon.server import ApiServer
 from ds01.daemon.streams import StreamRelay
 from ds01.domain.event import Event
 from ds01.errors import Ds01Error
+from ds01.service.bell import Bell
 from ds01.service.limits import LimitService
 from ds01.service.ports import Clock, Engine, World
 from ds01.service.reconcile import Reconciler
@@ -31,8 +32,9 @@ _RELEVANT_ACTIONS = frozenset({"create", "start", "die", "destroy", "rename", "p
 class ReconcileLoop:
     """Runs reconcile whenever something happened, and from time to time."""
 
-    def __init__(self, reconciler: Reconciler) -> None:
+    def __init__(self, reconciler: Reconciler, bell: Bell | None = None) -> None:
         self._reconciler = reconciler
+        self._bell = bell or Bell()
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -41,6 +43,7 @@ class ReconcileLoop:
 
     async def run(self) -> None:
         """Go on for ever. An engine that does not answer is tried again; a bug ends the daemon."""
+        is_woken = True
         while True:
             self._wake.clear()
             pause = RECONCILE_PERIOD
@@ -50,10 +53,13 @@ class ReconcileLoop:
             except Ds01Error as failure:
                 log.warning("reconcile: %s", failure)
                 pause = RETRY_AFTER
+            if is_woken:
+                self._bell.ring()  # a container of others may have come or gone
             with suppress(TimeoutError):
                 # not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event
                 async with asyncio.timeout(pause.total_seconds()):
                     await self._wake.wait()
+            is_woken = self._wake.is_set()
 
 
 class EventLoop:
@@ -112,8 +118,14 @@ class WatchLoop:
         self._socket_path = socket_path
         self._is_personal = is_personal
         self._leave = leave
+        self._changed: Callable[[], None] = Bell().ring
+        self._is_needed: Callable[[], bool] = lambda: False
         self._monotonic = monotonic
         self._inode: int | None = None
+
+    def attend(self, *, changed: Callable[[], None], is_needed: Callable[[], bool]) -> None:
+        """Say whom a new policy concerns, and who knows whether somebody still needs the daemon."""
+        self._changed, self._is_needed = changed, is_needed
 
     async def run(self) -> None:
         """Go on for ever."""
@@ -132,6 +144,7 @@ class WatchLoop:
     async def _look_at_policy(self) -> None:
         before = self._policy.problem
         if await asyncio.to_thread(self._policy.reload_if_changed):  # parsing takes a while
+            self._changed()
             await self._record(
                 Event("policy.changed", self._clock.now(), details={"source": self._policy.current.source})
             )
@@ -142,7 +155,7 @@ class WatchLoop:
     def _leave_if_unneeded(self) -> None:
         if _inode(self._socket_path) != self._inode:
             self._leave("its socket is gone")
-        busy = self._server.requests_under_way or self._relay.open_streams
+        busy = self._server.requests_under_way or self._relay.open_streams or self._is_needed()
         if not busy and self._monotonic() - self._server.last_request > IDLE_S:
             self._leave("nobody asked for 30 minutes")
 

@@ -34,6 +34,12 @@ class SchedulerLoop:
         self._clock = clock
         self._longest_sleep = longest_sleep
         self.passes = 0
+        self._is_somebody_waiting = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Somebody waits, or something is carried out: the daemon must not leave now."""
+        return self._is_somebody_waiting or self._starter.under_way > 0
 
     async def run(self) -> None:
         """Go on for ever. An engine or devices that do not answer are tried again; a bug ends the daemon."""
@@ -60,6 +66,7 @@ class SchedulerLoop:
         served = await self._scheduling.run_pass()
         self._starter.launch(served.granted)
         self.passes += 1
+        self._is_somebody_waiting = served.outcome is not None and bool(served.outcome.order)
         for found in served.granted:
             log.info("granted: %s of uid %d: %s", found.entry.waiting.container_name, found.entry.uid, found.reason)
         return served.wake_at

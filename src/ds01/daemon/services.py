@@ -11,6 +11,7 @@ from ds01.service.bell import Bell
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService, Marks
+from ds01.service.deadlines import DeadlineService
 from ds01.service.explanations import ExplanationService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
@@ -48,6 +49,7 @@ class Services:
     scheduling: Scheduling
     starter: Starter
     allocations: AllocationService
+    deadlines: DeadlineService
     bell: Bell
     reservations: ReservationService
     explanations: ExplanationService
@@ -134,6 +136,7 @@ def build_services(
         presence=presence,
         reconciler=reconciler,
     )
+    deadlines = DeadlineService(world, allocations=allocations, limits=limits, presence=presence, bell=bell)
     queue = QueueService(
         world,
         scheduling=scheduling,
@@ -158,6 +161,7 @@ def build_services(
         scheduling=scheduling,
         starter=starter,
         allocations=allocations,
+        deadlines=deadlines,
         bell=bell,
         reservations=ReservationService(),
         explanations=ExplanationService(scheduling, limits, world.clock),

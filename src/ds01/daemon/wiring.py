@@ -17,6 +17,7 @@ from ds01.api.location import DATABASE_NAME, Location
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
+from ds01.daemon.deadline_loop import DeadlineLoop
 from ds01.daemon.event_documents import names_of
 from ds01.daemon.export import EventExport
 from ds01.daemon.feed import AnnouncingStore, EventFeed
@@ -25,8 +26,9 @@ from ds01.daemon.identity import Identities
 from ds01.daemon.key import read_or_make_key
 from ds01.daemon.loops import EventLoop, ReconcileLoop, WatchLoop
 from ds01.daemon.policy_file import PolicyFile
+from ds01.daemon.scheduler_loop import SchedulerLoop
 from ds01.daemon.server import ApiServer
-from ds01.daemon.services import build_services
+from ds01.daemon.services import Services, build_services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.timezone import read_timezone
@@ -46,26 +48,34 @@ class Daemon:
         relay: Open streams.
         reconcile: The loop that repairs.
         events: The loop that follows the engine.
+        scheduler: The loop that serves the queue.
+        deadlines: The loop that does what falls due.
         watch: The loop that looks after the daemon itself.
         export: The loop that appends events to their file.
         feed: Rings when something was recorded.
         world: Engine, devices, store.
         policy: The policy in force.
+        services: The use cases.
     """
 
     server: ApiServer
     relay: StreamRelay
     reconcile: ReconcileLoop
     events: EventLoop
+    scheduler: SchedulerLoop
+    deadlines: DeadlineLoop
     watch: WatchLoop
     export: EventExport
     feed: EventFeed
     world: World
     policy: PolicyFile
+    services: Services
 
     async def close(self) -> None:
-        """End the streams, then let go of everything."""
+        """End the streams and what is carried out by itself, then let go of everything."""
         await self.relay.close()
+        await self.services.starter.close()
+        await self.services.deadlines.close()
         await self.world.devices.close()
         await self.world.engine.close()
         await self.world.store.close()
@@ -133,7 +143,9 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     server = build_server(
         world, services, SiteFiles(policy, catalogue), Trail(feed, export), relay, only_uid=only_uid, leave=leave
     )
-    reconcile = ReconcileLoop(services.reconciler)
+    reconcile = ReconcileLoop(services.reconciler, services.bell)
+    scheduler = SchedulerLoop(services.scheduling, services.starter, services.bell, world.clock)
+    deadlines = DeadlineLoop(services.deadlines, services.bell, world.clock, wake_reconcile=reconcile.wake)
     watch = WatchLoop(
         policy,
         world,
@@ -144,8 +156,22 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         is_personal=personal,
         leave=leave,
     )
+    watch.attend(changed=services.bell.ring, is_needed=lambda: scheduler.is_needed or deadlines.next_at is not None)
     events = EventLoop(world.engine, services.limits, reconcile, world.clock)
-    return Daemon(server, relay, reconcile, events, watch, export, feed, world, policy)
+    return Daemon(
+        server=server,
+        relay=relay,
+        reconcile=reconcile,
+        events=events,
+        scheduler=scheduler,
+        deadlines=deadlines,
+        watch=watch,
+        export=export,
+        feed=feed,
+        world=world,
+        policy=policy,
+        services=services,
+    )
 
 
 async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:

@@ -13,22 +13,22 @@ from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu, Inventory, all_gpus
 from ds01.domain.image import is_private_tag
 from ds01.domain.name import EngineName, parse_container_name
-from ds01.domain.origin import Ownership, ignores_term, private_image_of, shown_name
-from ds01.domain.pid1 import signal_others
-from ds01.errors import BackendError, ConflictError, Ds01Error, NotFoundError
+from ds01.domain.origin import Ownership, private_image_of, shown_name
+from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
 from ds01.service.completion import complete
 from ds01.service.decisions import require_free, require_usable
 from ds01.service.first_start import FirstStartCheck
-from ds01.service.foreign import SHORTEST_ID, Ownerships, end_programs, find_by_bare_name, hang_up
+from ds01.service.foreign import SHORTEST_ID, Ownerships, find_by_bare_name
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observation, Observer, granted_rows
-from ds01.service.ports import ContainerRow, ExecSpec, World
+from ds01.service.ports import ContainerRow, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
 from ds01.service.scheduling import Scheduling
+from ds01.service.stopping import Stopper
 
 log = logging.getLogger(__name__)
 DEFAULT_GRACE = timedelta(seconds=60)
@@ -105,6 +105,7 @@ class ContainerService:
         self._scheduling = scheduling
         self._presence = presence
         self._reconciler = reconciler
+        self._stopper = Stopper(world.engine, world.clock)
         self._first_start = FirstStartCheck(world.engine, world.store)
         self._ownerships = Ownerships(world.accounts)
 
@@ -259,7 +260,7 @@ class ContainerService:
             row = await self.find_row(details)
             was_running = details.state.has_processes
             if was_running:
-                await self._stop_on_engine(details, min(grace if grace is not None else DEFAULT_GRACE, MAX_GRACE))
+                await self._stopper.stop(details, min(grace if grace is not None else DEFAULT_GRACE, MAX_GRACE))
                 stopped = await self._engine.find_container(details.id)
                 if stopped is not None and stopped.state.has_processes:
                     raise BackendError(f"{name} still runs after it was stopped.", hint="Try again with --force.")
@@ -269,39 +270,6 @@ class ContainerService:
             if row is not None and details.started_at is not None:
                 await self._settle(row, details, actor_uid=caller.uid)
             return Stopped(details, was_running=was_running)
-
-    async def _stop_on_engine(self, details: ContainerDetails, grace: timedelta) -> None:
-        begun = self._clock.now()
-        if details.state is ContainerState.RUNNING and grace > timedelta(0):
-            has_programs = await self._has_programs(details)
-            if ignores_term(details):
-                if has_programs:
-                    await end_programs(self._engine, details.id, grace=grace)
-                await hang_up(self._engine, self._clock, details.id)
-            elif has_programs:
-                await self._signal_others(details)
-        left = max(grace - (self._clock.now() - begun), timedelta(0))
-        await self._engine.stop_container(details.id, grace=left)
-
-    async def _has_programs(self, details: ContainerDetails) -> bool:
-        """Something runs beside PID 1."""
-        try:
-            return len(await self._engine.list_processes(details.id)) > 1
-        except (ConflictError, NotFoundError):
-            return False  # it has just ended
-
-    async def _signal_others(self, details: ContainerDetails) -> None:
-        """PID 1 runs as the user: only root reaches what others run. Without a shell, PID 1 does what it can."""
-        owner = details.user.partition(":")[0]
-        if not owner.isdigit() or owner == "0":
-            return  # PID 1 is root itself
-        try:
-            script = signal_others(int(owner))
-            exec_id = await self._engine.create_exec(details.id, ExecSpec(("sh", "-c", script), user="0:0"))
-            stream = await self._engine.start_exec(exec_id, has_terminal=False)
-        except Ds01Error:
-            return
-        stream.close()
 
     async def remove(self, caller: Caller, uid: int, name: str, *, force: bool) -> Removed:
         """Remove a container and its private tag. The workspace stays.
@@ -318,7 +286,7 @@ class ContainerService:
                     raise ConflictError(
                         f"{name} is {details.state}.", hint=f"Stop it first: `ds01 stop {name}`, or use --force."
                     )
-                await self._stop_on_engine(details, timedelta(seconds=10))
+                await self._stopper.stop(details, timedelta(seconds=10))
             row = await self.find_row(details)
             await self._engine.remove_container(details.id, force=force)
             if await self._engine.find_container(details.id) is not None:

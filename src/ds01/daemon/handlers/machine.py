@@ -14,6 +14,7 @@ from ds01.daemon.export import EventExport
 from ds01.daemon.identity import Identities
 from ds01.daemon.policy_document import not_enforced
 from ds01.daemon.server import Handler
+from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.viewers import Viewers
 from ds01.domain.limit import docker_args
@@ -22,10 +23,9 @@ from ds01.domain.queue import QueueState
 from ds01.domain.quota import count_containers, group_usage_of, usage_of
 from ds01.domain.reservation_life import policy_reservations
 from ds01.errors import BackendError, ForbiddenError
-from ds01.service.containers import ContainerService
-from ds01.service.limits import LimitService, cgroup_parent_of
+from ds01.service.limits import cgroup_parent_of
 from ds01.service.ports import World
-from ds01.service.usage import Held, UsageService
+from ds01.service.usage import Held
 
 NOT_ENFORCED_PERSONAL = ["aggregate"]
 """What this mode cannot promise, whatever the policy says."""
@@ -37,9 +37,7 @@ class MachineHandlers:
     def __init__(
         self,
         world: World,
-        limits: LimitService,
-        containers: ContainerService,
-        usage: UsageService,
+        services: Services,
         *,
         identities: Identities,
         viewers: Viewers,
@@ -49,9 +47,11 @@ class MachineHandlers:
         leave: Callable[[str], None],
     ) -> None:
         self._engine = world.engine
-        self._limits = limits
-        self._containers = containers
-        self._usage = usage
+        self._store = world.store
+        self._limits = services.limits
+        self._containers = services.containers
+        self._usage = services.usage
+        self._queue = services.queue
         self._identities = identities
         self._viewers = viewers
         self._policy = files.policy
@@ -164,7 +164,7 @@ class MachineHandlers:
         policy = self._policy.current
         group = group_of(policy, user)
         aggregate, quota = aggregate_of(policy, user), group.quota if group else LimitLayer()
-        return schema.LimitsDocument(
+        document = schema.LimitsDocument(
             schema_version=SCHEMA,
             uid=user.uid,
             user=user.name,
@@ -179,6 +179,12 @@ class MachineHandlers:
             group_quota=documents.layer_values(quota, QUOTA_NAMES),
             group_usage=await self._group_usage(limits.group, held),
         )
+        outlook = await self._queue.outlook()
+        person = outlook.situation.people.get(user.uid) if outlook is not None else None
+        if person is not None:
+            document["recent_use_s"] = round(person.recent_use_s, 3)
+            document["fair_share_half_life_s"] = policy.site.scheduling.fair_share_half_life.total_seconds()
+        return document
 
     async def get_openapi(self, call: Call) -> object:
         """The OpenAPI document."""

@@ -167,8 +167,8 @@ class QueueHandlers:
 
     async def move_request(self, call: Call) -> schema.MovedRequest:
         """Give a request another place."""
-        item = await self._find(call)
         body = call.document(schema.MoveBody)
+        item = await self._find(call)
         place = Place(body["place"])
         if (place is Place.BEFORE) != ("before" in body):
             raise InvalidRequestError(
