@@ -107,9 +107,7 @@ class ExplanationService:
         return await self._of_asked(restart_of(released, limits, self._clock.now()), None, None)
 
     async def _of_asked(self, waiting: Waiting, order: CreateOrder | None, reservation: str | None) -> Explained | None:
-        situation, _ = await self._scheduling.read_situation()
-        if waiting.uid not in situation.people:
-            return None
+        situation, _ = await self._scheduling.read_situation([waiting.uid])
         try:
             waiting = _inside(situation, waiting, reservation)
             explanation = await asyncio.to_thread(explain, situation, waiting)

@@ -1,5 +1,6 @@
 """`ds01 reservation` and `ds01 timeline`: what is asked of the daemon, what is printed, what is refused before."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from ds01.cli.commands.timeline import BARS, PLAIN, draw
 from ds01.cli.moment import SystemZone
 from tests.unit.cli.conftest import Ds01
 from tests.unit.cli.waiting_documents import at, reservation
-from tests.unit.scripted_daemon import ScriptedDaemon, ok, problem
+from tests.unit.scripted_daemon import ScriptedDaemon, http, ok, problem
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -74,6 +75,23 @@ def test_a_reservation_that_is_made_says_what_and_what_it_costs_others(daemon: S
     assert (outcome.status, outcome.out) == (0, "")
     assert "Nothing was reserved. This would be possible: 2 GPUs of kind full for you, " in outcome.err
     assert ds01("reservation", "create", *window, "--json").document["reservation"]["name"] == "exam"
+
+
+def test_what_stands_in_the_way_is_named_with_its_times(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    conflicts = [
+        {"what": "reservation", "name": "exam", "gpus": 2, "start_at": at(hours=1), "end_at": at(hours=2)},
+        {"what": "grant", "name": "", "gpus": 1, "start_at": at(hours=-1), "end_at": None},
+    ]
+    said = {"code": "conflict", "detail": "It cannot be kept.", "hint": "Later."}
+    document = {**said, "details": {"conflicts": conflicts}}
+    daemon.answers["POST /v1/reservations"] = http(409, json.dumps(document).encode(), kind="application/problem+json")
+    outcome = ds01("reservation", "create", "--from", "in 1h", "--to", "in 2h")
+    assert outcome.status == 8
+    lines = outcome.err.splitlines()
+    assert lines[:2] == ["✗ It cannot be kept.", "→ In the way:"]
+    assert lines[2].startswith("    reservation exam, 2 GPUs: ")
+    assert lines[3].endswith(" to no end is known")
+    assert lines[4:] == ["→ Later.", "→ See: ds01 timeline"]
 
 
 @pytest.mark.parametrize(

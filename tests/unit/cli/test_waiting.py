@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.cli.conftest import CREATED, Ds01, container, containers, creation, details
-from tests.unit.cli.waiting_documents import at, estimate, request
+from tests.unit.cli.waiting_documents import at, estimate, request, why
 from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, problem, stream_head
 
 CREATE = ("create", "my-project", "pytorch")
@@ -136,6 +136,17 @@ def test_a_refusal_that_waiting_would_end_has_the_command_for_it(daemon: Scripte
         line({"kind": "problem", "problem": {"code": "quota_exceeded", "detail": "Never."}})
     )
     assert "--wait" not in ds01(*CREATE).err
+
+
+def test_a_refusal_says_when_it_would_start_and_what_could_be_had_now(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    details = {"estimate": estimate(), "why": why()}
+    refused = {"code": "no_capacity", "detail": "No GPU is free.", "hint": "x", "details": details}
+    daemon.answers["POST /v1/containers"] = waited(line({"kind": "problem", "problem": refused}))
+    lines = ds01(*CREATE).err.splitlines()
+    assert lines[1].startswith("→ Keep a place in the queue and wait (it starts by ")
+    assert lines[1].endswith("at the latest: promised): ds01 create my-project pytorch --wait")
+    assert lines[2].startswith("→ Or now, 1 1g.10gb can be had: ds01 queue cancel my-project -y && ds01 create ")
+    assert lines[3:] == ["→ x"]
 
 
 def test_start_waits_for_the_gpus_that_a_container_was_made_with(daemon: ScriptedDaemon, ds01: Ds01) -> None:

@@ -45,8 +45,8 @@ def request(container: str = "my-project", **more: object) -> dict[str, object]:
 
 def hidden(**more: object) -> dict[str, object]:
     """Return a request of which only the place may be seen."""
-    nothing = {"owner_uid": None, "owner": "", "group": "", "mine": False, "container": "", "reason": ""}
-    return request(**{**nothing, "id": "9b20000000000000", "estimate": estimate(2), **more})
+    nothing = {"owner_uid": None, "owner": "", "group": "", "mine": False, "reason": ""}
+    return {**request(""), **nothing, "id": "9b20000000000000", "estimate": estimate(2), **more}
 
 
 def queue(*requests: dict[str, object], waiting: int | None = None) -> bytes:

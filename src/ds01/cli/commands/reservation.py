@@ -15,17 +15,20 @@ from ds01.cli.selection import for_each, naming_among
 from ds01.cli.spec import ASKING, FORMAT, JSON, QUIET_NAMES, Argument, Option, Spec
 from ds01.cli.table import Cell, csv_text, render
 from ds01.domain.request import ANY_KIND, GpuRequest
-from ds01.errors import InvalidRequestError, NotFoundError
+from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.units import format_duration, format_size, parse_size
 
 CSV_COLUMNS = ("name", "id", "owner", "group", "gpus", "kind", "start_at", "end_at", "state", "origin", "reason")
 HIDDEN = "-"
+MOST_CONFLICTS = 8
 _STYLES = {"active": "green", "planned": "yellow"}
 
 
 def create(call: Call) -> int:
     """Keep GPUs for a window, or say whether that is possible."""
-    outcome = call.client.create_reservation(_body(call))
+    body = _body(call)
+    with _naming_conflicts():
+        outcome = call.client.create_reservation(body)
     if call.flag("json"):
         call.screen.document(outcome)
     said, found = clock(), outcome["reservation"]
@@ -41,6 +44,27 @@ def create(call: Call) -> int:
     if found["mine"]:
         call.screen.suggest(f"ds01 create my-project pytorch --reservation {found['name']} --wait")
     return 0
+
+
+@contextmanager
+def _naming_conflicts() -> Iterator[None]:
+    """Let a refusal say what stands in the way and when, in the reader's own time."""
+    try:
+        yield
+    except ConflictError as error:
+        conflicts, said = error.details.get("conflicts"), clock()
+        found = [item for item in conflicts if isinstance(item, dict)] if isinstance(conflicts, list) else []
+        lines = [f"  {_conflict(item, said)}" for item in found[:MOST_CONFLICTS]]
+        if lines:
+            error.hint = "\n".join(["In the way:", *lines, *([error.hint] if error.hint else []), "See: ds01 timeline"])
+        raise
+
+
+def _conflict(item: dict[str, object], said: Clock) -> str:
+    end = said.say(str(item["end_at"])) if item.get("end_at") else "no end is known"
+    name = f" {item['name']}" if item.get("name") else ""
+    gpus = f"{item.get('gpus')} GPU{'s' if item.get('gpus') != 1 else ''}"
+    return f"{item.get('what', '')}{name}, {gpus}: {said.say(str(item['start_at']))} to {end}"
 
 
 def _body(call: Call) -> ReservationBody:

@@ -8,15 +8,17 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import cast
 
-from ds01.api.explanation import Clock, request_text, waiting_text
+from ds01.api.explanation import Clock, estimate_text, request_text, waiting_text
 from ds01.api.moment import parse_coming_moment, parse_time_limit
 from ds01.api.schema import (
     CreateContainerBody,
+    EstimateDocument,
     ProgressMessage,
     RequestDocument,
     StartContainerBody,
     StartedContainer,
     WaitingDocument,
+    WhyDocument,
 )
 from ds01.cli.call import Call
 from ds01.cli.moment import SystemZone, present
@@ -39,6 +41,7 @@ WAIT = Option(
 )
 NO_WAIT = Option("--no-wait", "Do not wait: no free GPU is a failure. This is the default.")
 RESERVATION = Option("--reservation", "Start inside this reservation.", kind="text", metavar="NAME")
+MOST_ALTERNATIVES = 2
 START_OPTIONS = (WAIT, NO_WAIT)
 WAITING_OPTIONS = (
     TIME,
@@ -211,9 +214,26 @@ def hinting_at_waiting(call: Call) -> Iterator[None]:
         yield
     except NoCapacityError as error:
         if call.text("wait") is None and error.exit_status == NoCapacityError.exit_status:
-            hint = f"Keep a place in the queue and wait: {_with_wait(call.process.words)}"
-            error.hint = f"{hint}\n{error.hint}" if error.hint else hint
+            hints = [f"Keep a place in the queue and wait{_expected(error)}: {_with_wait(call.process.words)}"]
+            hints += _alternatives(error) + ([error.hint] if error.hint else [])
+            error.hint = "\n".join(hints)
         raise
+
+
+def _expected(error: NoCapacityError) -> str:
+    """Return when it would start, if the daemon has said so."""
+    estimate = error.details.get("estimate")
+    if not isinstance(estimate, dict) or estimate.get("start_at") is None:
+        return ""
+    return f" ({estimate_text(cast('EstimateDocument', estimate), clock())})"
+
+
+def _alternatives(error: NoCapacityError) -> list[str]:
+    """Return what could be had now instead, as commands to copy."""
+    why = error.details.get("why")
+    found = cast("WhyDocument", why)["counterfactuals"] if isinstance(why, dict) else []
+    commands = [item for item in found if item["command"] and item["start_at"] is None][:MOST_ALTERNATIVES]
+    return [f"Or now, {item['message']}: {item['command']}" for item in commands]
 
 
 def _with_wait(words: Sequence[str]) -> str:
