@@ -50,6 +50,7 @@ class Services:
     starter: Starter
     allocations: AllocationService
     deadlines: DeadlineService
+    reservations: ReservationService
     bell: Bell
     reservations: ReservationService
     explanations: ExplanationService
@@ -147,6 +148,9 @@ def build_services(
         observer=observer,
         bell=bell,
     )
+    reservations = ReservationService(
+        world, scheduling=scheduling, starter=starter, limits=limits, observer=observer, bell=bell
+    )
     return Services(
         containers=containers,
         creation=creation,
@@ -162,6 +166,7 @@ def build_services(
         starter=starter,
         allocations=allocations,
         deadlines=deadlines,
+        reservations=reservations,
         bell=bell,
         reservations=ReservationService(),
         explanations=ExplanationService(scheduling, limits, world.clock),

@@ -15,7 +15,7 @@ from ds01.domain.consumption import Consumption, add_use
 from ds01.domain.event import Event
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.placement import Placement
-from ds01.domain.queue import QueueState, end_entry
+from ds01.domain.queue import Purpose, QueueState, end_entry
 from ds01.domain.request import GpuRequest
 from ds01.domain.waiting import Waiting
 from ds01.errors import ConflictError, Ds01Error
@@ -169,17 +169,19 @@ class AllocationService:
         reason = failure.message if isinstance(failure, Ds01Error) else "it was broken off"
 
         def decide(transaction: StoreTransaction) -> None:
-            row = transaction.find_container_by_nonce(granted.row.nonce)
-            is_unmade = row is not None and row.engine_id is None
-            if row is not None and is_unmade:
-                transaction.delete_container(row.uid, row.name)
             current = transaction.find_allocation(granted.allocation.id)
-            if current is not None and current.state is AllocationState.CLAIMED:
+            is_creation = granted.entry.purpose is Purpose.CREATE
+            row = transaction.find_container_by_nonce(granted.row.nonce)
+            if is_creation and row is not None:
+                transaction.delete_container(row.uid, row.name)
+            # a start that failed may have begun a hold, which is its owner's
+            is_lost = current is not None and (is_creation or current.state is AllocationState.CLAIMED)
+            if current is not None and is_lost:
                 self.release_in(transaction, current.id, now, reason)
             if isinstance(failure, Ds01Error):
                 step = {"step": granted.entry.purpose.value, "reason": reason}
                 transaction.append_event(event_of("container.failed", granted.allocation, now, step, None))
-            settle_failure(transaction, granted.allocation.id, failure, now)
+            settle_failure(transaction, granted, failure, now, is_held=current is not None and not is_lost)
 
         await self._write_and_ring(decide)
 

@@ -5,7 +5,6 @@ place takes back what was done; a crash is repaired by reconcile: the claim is d
 A request that waited has its claim already when its creation begins: it takes the same way from there.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -30,9 +29,9 @@ from ds01.service.images import USUAL_INSIDE, ImageChoice, ImageService, InnerFi
 from ds01.service.inner import Blueprint, build_spec, file_entries
 from ds01.service.limits import LimitService, cgroup_parent_of
 from ds01.service.mounts import MountService, OpenedMounts
-from ds01.service.observation import Observation, Observer, granted_rows
+from ds01.service.observation import KnownRows, Observation, Observer, granted_rows
 from ds01.service.order import CreateOrder, require_valid_order
-from ds01.service.ports import ContainerRow, EngineInfo, ImageDetails, Notify, World
+from ds01.service.ports import EngineInfo, ImageDetails, Notify, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
 from ds01.service.scheduling import Scheduling
@@ -234,7 +233,7 @@ class CreationService:
             time_limit=time_limit_of(order, limits),
         )
 
-    async def _observe(self, order: CreateOrder, granted: Sequence[ContainerRow]) -> tuple[Observation, bool]:
+    async def _observe(self, order: CreateOrder, granted: KnownRows) -> tuple[Observation, bool]:
         """Devices that cannot be read block grants; who asks for none needs none. Also tells whether they are known."""
         try:
             return await self._observer.observe(granted), True

@@ -164,9 +164,7 @@ def record_promises(
             transaction.append_event(request_event("request.promised", entry, now, details))
 
 
-def return_to_queue(
-    transaction: StoreTransaction, allocation_id: str, reason: str, now: datetime, *, has_failed: bool = False
-) -> QueueEntry | None:
+def return_to_queue(transaction: StoreTransaction, allocation_id: str, reason: str, now: datetime) -> None:
     """Let the request of a grant wait again at its old place, if the grant came from the queue.
 
     Args:
@@ -174,32 +172,47 @@ def return_to_queue(
         allocation_id: The grant.
         reason: Why.
         now: The moment.
-        has_failed: A part of the system failed: it is tried again after a while.
     """
     entry = transaction.find_granted(allocation_id)
-    if entry is None:
-        return None
+    if entry is not None:
+        _put_back(transaction, entry, reason, now, has_failed=False)
+
+
+def _put_back(
+    transaction: StoreTransaction, entry: QueueEntry, reason: str, now: datetime, *, has_failed: bool
+) -> None:
     waiting = put_back(entry, reason, now, is_tried_again_later=has_failed)
     transaction.save_waiting(waiting)
     transaction.append_event(request_event("request.returned", waiting, now, {"reason": reason}))
-    return waiting
 
 
 def settle_failure(
-    transaction: StoreTransaction, allocation_id: str, failure: BaseException | None, now: datetime
+    transaction: StoreTransaction, granted: Granted, failure: BaseException | None, now: datetime, *, is_held: bool
 ) -> None:
-    """Decide what becomes of the request of a grant whose container could not be made or started."""
-    entry = transaction.find_granted(allocation_id)
-    if entry is None:
+    """Decide what becomes of a request whose container could not be made or started.
+
+    Args:
+        transaction: The grant is released in the same one.
+        granted: What was granted.
+        failure: What happened; something that is no error of ours: it was broken off.
+        now: The moment.
+        is_held: The container keeps the devices: there is nothing left to wait for.
+    """
+    entry = transaction.find_waiting(granted.entry.id)
+    if entry is None or entry.allocation_id != granted.allocation.id:
         return
-    if not isinstance(failure, Ds01Error):
-        return_to_queue(transaction, allocation_id, "the daemon ended before it was carried out", now)
-    elif isinstance(failure, BackendError | NoCapacityError) and entry.attempts + 1 < MOST_ATTEMPTS:
-        return_to_queue(transaction, allocation_id, failure.message, now, has_failed=True)
+    if entry.state not in {QueueState.GRANTED, QueueState.DONE}:
+        return  # it was cancelled meanwhile
+    is_transient = isinstance(failure, BackendError | NoCapacityError) and entry.attempts + 1 < MOST_ATTEMPTS
+    if not is_held and not isinstance(failure, Ds01Error):
+        _put_back(transaction, entry, "the daemon ended before it was carried out", now, has_failed=False)
+    elif not is_held and is_transient and isinstance(failure, Ds01Error):
+        _put_back(transaction, entry, failure.message, now, has_failed=True)
     else:
-        failed = end_entry(entry, QueueState.FAILED, failure.message, now)
+        reason = failure.message if isinstance(failure, Ds01Error) else "it was broken off"
+        failed = end_entry(entry, QueueState.FAILED, reason, now)
         transaction.save_waiting(failed)
-        transaction.append_event(request_event("request.failed", failed, now, {"reason": failure.message}))
+        transaction.append_event(request_event("request.failed", failed, now, {"reason": reason}))
 
 
 def facts_of(allocation: Allocation) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """What there is now: devices, containers, and which devices are held by containers without a grant of ours."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ds01.domain import label
@@ -45,6 +44,19 @@ class Observation:
         return replace(self, foreign=tuple(found for found in self.foreign if found.name not in passed))
 
 
+@dataclass(frozen=True, slots=True)
+class KnownRows:
+    """Containers that the store knows.
+
+    Attributes:
+        granted: Their grant holds their devices. One that runs without a grant is seen as any foreign container.
+        idle: Engine ids of the others: one that does not run holds nothing, whatever is attached to it.
+    """
+
+    granted: tuple[ContainerRow, ...] = ()
+    idle: frozenset[str] = frozenset()
+
+
 class Observer:
     """Looks at engine and devices. What an engine never changes about a container is asked once."""
 
@@ -53,18 +65,18 @@ class Observer:
         self._devices = devices
         self._attachments: dict[str, AttachmentFacts] = {}
 
-    async def observe(self, granted: Iterable[ContainerRow]) -> Observation:
+    async def observe(self, known: KnownRows) -> Observation:
         """Return what there is now.
 
         Args:
-            granted: Containers whose devices are counted by their grants, see `granted_rows`.
+            known: Containers of the store, see `granted_rows`.
 
         Raises:
             BackendError: Engine or devices are unknown.
         """
         inventory = await self._devices.read_inventory()
         containers = await self._engine.list_containers()
-        return Observation(inventory, tuple(containers), await self._foreign(inventory, containers, granted))
+        return Observation(inventory, tuple(containers), await self._foreign(inventory, containers, known))
 
     async def observe_containers(self) -> Observation:
         """Return the containers alone, for somebody to whom the devices do not matter.
@@ -75,18 +87,19 @@ class Observer:
         return Observation(containers=tuple(await self._engine.list_containers()))
 
     async def _foreign(
-        self, inventory: Inventory, containers: list[ContainerSummary], granted: Iterable[ContainerRow]
+        self, inventory: Inventory, containers: list[ContainerSummary], known: KnownRows
     ) -> tuple[ForeignContainer, ...]:
         if not inventory.devices:
             return ()
         # a nonce is a label, and labels are copied by `docker commit`: it counts only until the id is known
-        rows = list(granted)
+        rows = known.granted
         ids = {row.engine_id for row in rows if row.engine_id is not None}
         unfinished = {(row.nonce, str(EngineName(row.name, row.uid))) for row in rows if row.engine_id is None}
         found: list[ForeignContainer] = []
         for container in containers:
             is_counted = container.id in ids or (container.labels.get(label.NONCE), container.name) in unfinished
-            if is_counted or not _may_hold(container):
+            is_idle = container.id in known.idle and not container.state.has_processes
+            if is_counted or is_idle or not _may_hold(container):
                 continue
             facts = await self._facts(container.id)
             uuids = attached_gpus(facts, inventory) if facts else frozenset()
@@ -111,10 +124,14 @@ class Observer:
         return details.attachment
 
 
-def granted_rows(transaction: StoreTransaction) -> list[ContainerRow]:
-    """Return the rows whose grant holds its devices. One that runs without a grant is seen as any foreign container."""
+def granted_rows(transaction: StoreTransaction) -> KnownRows:
+    """Return the containers that the store knows, those whose grant holds their devices apart from the others."""
     holding = {allocation.id for allocation in transaction.list_allocations()}
-    return [row for row in transaction.list_containers() if row.allocation_id in holding]
+    rows = transaction.list_containers()
+    return KnownRows(
+        tuple(row for row in rows if row.allocation_id in holding),
+        frozenset(row.engine_id for row in rows if row.allocation_id not in holding and row.engine_id is not None),
+    )
 
 
 def _note(facts: AttachmentFacts | None, uuids: frozenset[str], inventory: Inventory) -> str:

@@ -8,7 +8,7 @@ import pytest
 from ds01.domain.attachment import AttachmentFacts, DeviceRequest
 from ds01.domain.container import ContainerState
 from ds01.errors import BackendError
-from ds01.service.observation import Observer
+from ds01.service.observation import KnownRows, Observer
 from tests.unit.service.docker_made import docker_made
 from tests.unit.service.stage import BOB_CALLER, Stage, run_to_failure, until
 
@@ -24,7 +24,7 @@ def stage() -> Stage:
 
 
 async def held_by_foreigners(stage: Stage) -> set[str]:
-    observation = await Observer(stage.engine, stage.devices).observe(())
+    observation = await Observer(stage.engine, stage.devices).observe(KnownRows())
     return {uuid for container in observation.foreign for uuid in container.gpu_uuids}
 
 
@@ -66,20 +66,20 @@ async def test_what_another_daemon_of_ours_has_just_made_counts_before_it_runs(s
 async def test_what_cannot_be_read_is_an_error_and_not_nothing(stage: Stage) -> None:
     observer = Observer(stage.engine, stage.devices)
     stage.devices.failure = BackendError("NVML hangs.")
-    assert isinstance(await run_to_failure(observer.observe(())), BackendError)
+    assert isinstance(await run_to_failure(observer.observe(KnownRows())), BackendError)
     stage.devices.failure = None
     stage.engine.fail_next("list_containers", BackendError("The engine hangs."))
-    assert isinstance(await run_to_failure(observer.observe(())), BackendError)
+    assert isinstance(await run_to_failure(observer.observe(KnownRows())), BackendError)
     stage.engine.add_container(docker_made("stranger", state=RUNNING))
     stage.engine.fail_next("find_container", BackendError("The engine hangs."))
-    assert isinstance(await run_to_failure(observer.observe(())), BackendError)
+    assert isinstance(await run_to_failure(observer.observe(KnownRows())), BackendError)
 
 
 async def test_a_container_is_inspected_once(stage: Stage) -> None:
     observer = Observer(stage.engine, stage.devices)
     stage.engine.add_container(docker_made("stranger", state=RUNNING))
     for _ in range(3):
-        await observer.observe(())
+        await observer.observe(KnownRows())
     assert stage.engine.calls["find_container"] == 1
 
 
@@ -88,7 +88,7 @@ async def test_a_container_that_is_gone_when_it_is_inspected_holds_nothing(stage
     listed = stage.engine.add_container(details)
     gate = stage.engine.hold("find_container")
     observer = Observer(stage.engine, stage.devices)
-    looking = asyncio.ensure_future(observer.observe(()))
+    looking = asyncio.ensure_future(observer.observe(KnownRows()))
     for _ in range(20):
         await asyncio.sleep(0)
     del stage.engine.containers[listed.details.id]
@@ -116,7 +116,7 @@ async def test_a_container_sees_neither_itself_nor_the_younger_that_wait(stage: 
     own = stage.engine.containers[container].details
     waiting = replace(docker_made("waiting", state=ContainerState.CREATED), labels=own.labels)
     stage.engine.add_container(replace(waiting, created_at=own.created_at, id="0" * 64))
-    observation = await Observer(stage.engine, stage.devices).observe(())
+    observation = await Observer(stage.engine, stage.devices).observe(KnownRows())
     assert {found.name for found in observation.foreign} == {"demo._.1001", "waiting"}
     # of the same age: the id decides, the same way for both
     assert {found.name for found in observation.for_start_of(container).foreign} == {"waiting"}
@@ -131,7 +131,7 @@ async def test_a_copy_under_the_name_of_a_container_of_ours_is_foreign(stage: St
     copied = replace(docker_made(own.name, state=RUNNING, uuid="MIG-1-0"), labels=own.labels)
     stage.engine.add_container(copied)
     rows = await stage.store.read(lambda transaction: transaction.list_containers())
-    observation = await Observer(stage.engine, stage.devices).observe(rows)
+    observation = await Observer(stage.engine, stage.devices).observe(KnownRows(tuple(rows)))
     assert [found.gpu_uuids for found in observation.foreign] == [{"MIG-1-0"}]
 
 
