@@ -87,7 +87,7 @@ def build_server(
     queueing = QueueHandlers(
         queue, explanations, waiters, viewers, containers=services.containers, usage=services.usage
     )
-    reservations = ReservationHandlers(services.reservations, queue, viewers, world.accounts)
+    reservations = ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)
     images = ImageHandlers(services.catalogue)
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)

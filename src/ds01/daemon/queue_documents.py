@@ -6,6 +6,7 @@ from ds01.api import schema
 from ds01.daemon.documents import SCHEMA, time_text
 from ds01.daemon.order_command import create_command
 from ds01.domain.allocation import Allocation, AllocationState
+from ds01.domain.booking import Span
 from ds01.domain.explanation import Blocker, Cause, Counterfactual, Way
 from ds01.domain.queue import QueueEntry, QueueState
 from ds01.domain.reservation import Reservation
@@ -21,7 +22,7 @@ from ds01.domain.why_text import (
     request_text,
 )
 from ds01.service.explanations import Explained, ExplainedGpu
-from ds01.service.reservations import Span, Timeline
+from ds01.service.reservations import Timeline
 
 UNKNOWN_ESTIMATE = Estimate(None, is_promise=False, assumption="the GPUs or Docker do not answer", place=0)
 _STATES = {QueueState.WAITING: "waiting", QueueState.GRANTED: "starting"}
@@ -269,12 +270,10 @@ def reservation_document(
     )
 
 
-def timeline_document(
-    found: Timeline, situation: Situation, viewer: Viewer, *, viewer_group: str
-) -> schema.TimelineDocument:
+def timeline_document(found: Timeline, viewer: Viewer, *, viewer_group: str) -> schema.TimelineDocument:
     """Return the timeline: a row for each device, then one for each span that has no device yet."""
     rows: list[schema.TimelineRow] = []
-    for uuid, address, label, unusable in _devices(situation):
+    for uuid, address, label, unusable in _devices(found.situation):
         spans = [span_document(span, viewer, viewer_group) for span in found.spans if span.gpu_uuid == uuid]
         rows.append(
             schema.TimelineRow(
@@ -289,7 +288,7 @@ def timeline_document(
     rows += [_row_without_device(span, viewer, viewer_group) for span in found.spans if span.gpu_uuid is None]
     return schema.TimelineDocument(
         schema_version=SCHEMA,
-        now=situation.now.isoformat(timespec="seconds"),
+        now=found.situation.now.isoformat(timespec="seconds"),
         from_at=found.start_at.isoformat(timespec="seconds"),
         to_at=found.end_at.isoformat(timespec="seconds"),
         rows=rows,

@@ -52,7 +52,6 @@ class Services:
     deadlines: DeadlineService
     reservations: ReservationService
     bell: Bell
-    reservations: ReservationService
     explanations: ExplanationService
 
 
@@ -168,6 +167,5 @@ def build_services(
         deadlines=deadlines,
         reservations=reservations,
         bell=bell,
-        reservations=ReservationService(),
         explanations=ExplanationService(scheduling, limits, world.clock),
     )

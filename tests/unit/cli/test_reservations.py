@@ -91,7 +91,7 @@ def test_what_stands_in_the_way_is_named_with_its_times(daemon: ScriptedDaemon, 
     assert lines[:2] == ["✗ It cannot be kept.", "→ In the way:"]
     assert lines[2].startswith("    reservation exam, 2 GPUs: ")
     assert lines[3].endswith(" to no end is known")
-    assert lines[4:] == ["→ Later.", "→ See: ds01 timeline"]
+    assert lines[4:] == ["→ Later."]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def _naming_conflicts() -> Iterator[None]:
         found = [item for item in conflicts if isinstance(item, dict)] if isinstance(conflicts, list) else []
         lines = [f"  {_conflict(item, said)}" for item in found[:MOST_CONFLICTS]]
         if lines:
-            error.hint = "\n".join(["In the way:", *lines, *([error.hint] if error.hint else []), "See: ds01 timeline"])
+            error.hint = "\n".join(["In the way:", *lines, *([error.hint] if error.hint else [])])
         raise
 
 

@@ -1,7 +1,8 @@
 """Reservations and the timeline."""
 
 import asyncio
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from ds01.api import schema
 from ds01.daemon.call import Call, moment_of
@@ -10,28 +11,23 @@ from ds01.daemon.handlers.queue import promise_document
 from ds01.daemon.queue_documents import reservation_document, timeline_document
 from ds01.daemon.server import Handler
 from ds01.daemon.viewers import Viewers, uids_in
-from ds01.domain.queue_move import Affected
-from ds01.domain.request import ANY_KIND, GpuRequest
+from ds01.domain.request import ANY_KIND, GpuRequest, format_request
 from ds01.domain.reservation import Reservation
-from ds01.domain.situation import Situation
-from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
-from ds01.service.ports import Accounts
-from ds01.service.queue import QueueItem, QueueService
+from ds01.domain.reservation_life import reservation_not_found
+from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
+from ds01.service.ports import Accounts, Clock
 from ds01.service.reservations import ReservationOrder, ReservationService
 
 DEFAULT_LENGTH = timedelta(days=1)
-LONGEST = timedelta(days=366)
 
 
 class ReservationHandlers:
     """Answers about reservations. Windows show to everybody, names as the site says."""
 
-    def __init__(
-        self, reservations: ReservationService, queue: QueueService, viewers: Viewers, accounts: Accounts
-    ) -> None:
+    def __init__(self, reservations: ReservationService, viewers: Viewers, accounts: Accounts, clock: Clock) -> None:
         self._reservations = reservations
-        self._queue = queue
         self._viewers = viewers
+        self._clock = clock
         self._accounts = accounts
 
     def table(self) -> dict[str, Handler]:
@@ -55,31 +51,28 @@ class ReservationHandlers:
         )
 
     async def _document(
-        self, call: Call, found: Reservation, situation: Situation | None = None
+        self, call: Call, found: Reservation, containers: Mapping[str, Sequence[str]] | None = None
     ) -> schema.ReservationDocument:
         viewer = await self._viewers.of(call.caller, [found.uid, found.created_by_uid])
-        inside = [grant for grant in situation.allocations if grant.reservation == found.id] if situation else []
-        containers = [grant.container_name for grant in inside if viewer.sees_user(grant.uid)]
+        inside = containers.get(found.id, ()) if containers is not None else ()
         group = self._viewers.group_of(call.caller)
-        return reservation_document(found, viewer, viewer_group=group, containers=containers)
+        return reservation_document(found, viewer, viewer_group=group, containers=inside)
 
     async def create_reservation(self, call: Call) -> schema.ReservationOutcome:
         """Keep GPUs, or say whether that is possible."""
         body = call.document(schema.ReservationBody)
         dry_run = body.get("dry_run", False)
         order = await self._order(call, body)
-        before = await self._queue.list_()
         try:
-            made = await self._reservations.create(call.caller, order, dry_run=dry_run)
+            outcome = await self._reservations.create(call.caller, order, dry_run=dry_run)
         except ConflictError as refusal:
-            await self._hide_names(call, refusal)
+            await self._hide_names(call, refusal, order)
             raise
-        changed = _changed(before, await self._queue.list_())
-        viewer = await self._viewers.of(call.caller, (found.waiting.uid for found in changed))
+        viewer = await self._viewers.of(call.caller, (found.waiting.uid for found in outcome.promises))
         return schema.ReservationOutcome(
             schema_version=SCHEMA,
-            reservation=await self._document(call, made),
-            promises=[promise_document(found, viewer) for found in changed],
+            reservation=await self._document(call, outcome.reservation),
+            promises=[promise_document(found, viewer) for found in outcome.promises],
             dry_run=dry_run,
         )
 
@@ -110,48 +103,53 @@ class ReservationHandlers:
             raise NotFoundError(f"There is no user {name[:60]!r} on this machine.", hint="Write a login name.")
         return user.uid
 
-    async def _hide_names(self, call: Call, refusal: ConflictError) -> None:
-        """Names of others stay with those who may see them; that something is there, and when, is no secret."""
-        viewer = await self._viewers.of(call.caller, ())
+    async def _hide_names(self, call: Call, refusal: ConflictError, order: ReservationOrder) -> None:
+        """Names of others stay with those who may see them; that something is there, and when, is no secret.
+
+        What is in the way stands in the details only: its times are for the client to say.
+        """
         conflicts = refusal.details.get("conflicts")
-        if not viewer.sees_user(None) and isinstance(conflicts, list):
-            refusal.details["conflicts"] = [{**item, "name": ""} for item in conflicts if isinstance(item, dict)]
+        if isinstance(conflicts, list):
+            refusal.message = f"{format_request(order.request)} cannot be kept then: something else is in the way."
+            found = [item for item in conflicts if isinstance(item, dict)]
+            viewer = await self._viewers.of(call.caller, (item.get("uid") for item in found))
+            hidden = {"name": "", "uid": None}
+            refusal.details["conflicts"] = [
+                item if viewer.sees_user(item.get("uid")) else {**item, **hidden} for item in found
+            ]
 
     async def get_reservation(self, call: Call) -> schema.ReservationDocument:
         """One reservation."""
-        found = await self._reservations.get(call.request.match_info["reservation"])
-        situation, _ = await self._queue.situation()
-        return await self._document(call, found, situation)
+        found = await self._find(call)
+        return await self._document(call, found, await self._reservations.containers_in())
+
+    async def _find(self, call: Call) -> Reservation:
+        """The reservation that a path names. A name that the caller may not see names nothing.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        text = call.request.match_info["reservation"]
+        found = await self._reservations.get(text)
+        if text == found.name and not (await self._document(call, found))["name"]:
+            raise reservation_not_found(text)
+        return found
 
     async def cancel_reservation(self, call: Call) -> schema.CancelledReservation:
         """End one before its time."""
-        found = await self._reservations.cancel(call.caller, call.request.match_info["reservation"])
-        return schema.CancelledReservation(schema_version=SCHEMA, reservation=await self._document(call, found))
+        found, caller = await self._find(call), call.caller
+        if not caller.is_admin and caller.uid not in {found.uid, found.created_by_uid}:
+            raise ForbiddenError(f"The reservation {found.id} is another's.", hint="Ask its owner or an administrator.")
+        cancelled = await self._reservations.cancel(caller, found.id)
+        return schema.CancelledReservation(schema_version=SCHEMA, reservation=await self._document(call, cancelled))
 
     async def get_timeline(self, call: Call) -> schema.TimelineDocument:
         """Who has what until when."""
-        situation, _ = await self._queue.situation()
         query = call.request.query
-        start = moment_of("from_at", query["from_at"]) if "from_at" in query else situation.now
-        end = moment_of("to_at", query["to_at"]) if "to_at" in query else start + DEFAULT_LENGTH
-        if not timedelta() < end - start <= LONGEST:
-            raise InvalidRequestError("The timeline must end after it begins, and within a year.", hint="ds01 timeline")
-        found = await self._reservations.timeline(start, end - start)
-        viewer = await self._viewers.of(call.caller, {*uids_in(situation), *(span.uid for span in found.spans)})
-        return timeline_document(found, situation, viewer, viewer_group=self._viewers.group_of(call.caller))
-
-
-def _changed(before: list[QueueItem], after: list[QueueItem]) -> list[Affected]:
-    """Promises that are later now, or gone."""
-    now: dict[str, tuple[QueueItem, datetime | None]] = {
-        item.entry.id: (item, item.entry.waiting.promised_at) for item in after
-    }
-    found: list[Affected] = []
-    for item in before:
-        promised_at = item.entry.waiting.promised_at
-        if promised_at is None or item.entry.id not in now:
-            continue
-        later, present = now[item.entry.id]
-        if present is None or present > promised_at:
-            found.append(Affected(later.entry.waiting, promised_at, present))
-    return found
+        start = moment_of("from_at", query["from_at"]) if "from_at" in query else None
+        length = DEFAULT_LENGTH
+        if "to_at" in query:
+            length = moment_of("to_at", query["to_at"]) - (start or self._clock.now())
+        found = await self._reservations.timeline(start, length)
+        viewer = await self._viewers.of(call.caller, {*uids_in(found.situation), *(span.uid for span in found.spans)})
+        return timeline_document(found, viewer, viewer_group=self._viewers.group_of(call.caller))
