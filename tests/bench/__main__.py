@@ -7,7 +7,10 @@ from pathlib import Path
 
 from tests.bench.figure import Figure
 
-ROWS = {5: "tests.bench.row05_list"}
+ROWS = {
+    5: "tests.bench.row05_list",
+    8: "tests.bench.row08_pass",
+}
 
 
 def main() -> int:

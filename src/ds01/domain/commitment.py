@@ -10,13 +10,13 @@ from ds01.domain.choice import Chosen, choose, sets
 from ds01.domain.option import Grid, Options, Wish
 from ds01.domain.reservation import Reservation
 from ds01.domain.situation import Situation
-from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Timeline, add, pieces_of, ticks
+from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, Timeline, add, pieces_of, ticks
 from ds01.domain.waiting import Waiting
 
 MOST_STARTS = 16
 """Earlier starts that are tried by moving other commitments to other devices."""
-Promised = tuple[Waiting, Options, float]
-"""A request with a promise, what satisfies it, and what it may weigh."""
+Promised = tuple[Waiting, Options, Room]
+"""A request with a promise, what satisfies it, and what it may weigh from a start on."""
 
 
 class Commitments:
@@ -39,6 +39,7 @@ class Commitments:
             if not reservation.state.is_over and reservation.start_at <= situation.now < reservation.end_at
         }
         self.future = Future(grid, self._timeline(is_assumed=False))
+        self._profiles: dict[str, str] = {}
         self.broken: dict[str, str] = {}
         self.short: dict[str, int] = {}
 
@@ -57,6 +58,10 @@ class Commitments:
                 end, late_end = self._end(hold, is_assumed=is_assumed)
                 timeline.add(hold.pieces, 0, end, late_end)
         return timeline
+
+    def end_of(self, hold: Hold) -> int:
+        """Return when a hold has given everything back at the latest."""
+        return self._end(hold, is_assumed=False)[1]
 
     def _end(self, hold: Hold, *, is_assumed: bool) -> tuple[int, int]:
         """Return when a hold ends for reservations, and when for everybody else."""
@@ -113,17 +118,21 @@ class Commitments:
 
     def _used_inside(self, reservation: Reservation) -> int:
         """Count the devices of a reservation that are in use by grants inside it."""
-        owners = (hold.owner for hold in self._holds)
-        return sum(
-            max(len(owner.gpu_uuids), len(owner.slices))
-            for owner in owners
-            if isinstance(owner, Allocation) and owner.reservation == reservation.id
-        )
+        used = 0
+        for hold in self._holds:
+            owner = hold.owner
+            if isinstance(owner, Allocation) and owner.reservation == reservation.id:
+                used += max(len(owner.gpu_uuids), len(owner.slices))
+                for card, mask in hold.pieces:
+                    self._profiles.setdefault(reservation.id, self._grid.profile_at(card, mask))
+        return used
 
     def _of_reservation(self, reservation: Reservation, count: int) -> Commitment | None:
         if count <= 0:
             return None
-        options = self._grid.options(Wish(replace(reservation.request, count=count)))
+        # several devices are of one profile: what is in use inside decides about the rest
+        profile = self._profiles.get(reservation.id)
+        options = self._grid.options(Wish(replace(reservation.request, count=count), profile=profile))
         now = self._situation.now
         start, end = max(ticks(reservation.start_at - now), 0), ticks(reservation.end_at - now)
         return Commitment(reservation.id, options, start, end, end + self._margin, is_reservation=True)
@@ -159,12 +168,12 @@ class Commitments:
             if not self._admit(commitment):
                 self.broken[item[0].id] = self._why_broken(commitment)
 
-    def _keep_earlier(self, waiting: Waiting, options: Options, budget: float) -> bool:
+    def _keep_earlier(self, waiting: Waiting, options: Options, room: Room) -> bool:
         length = self._length(waiting)
-        start = self.future.earliest(options, length, self._not_before(waiting), budget=budget)
+        start = self.future.earliest(options, length, room, self._not_before(waiting))
         if start is None or start > self._latest(waiting):
             return False
-        self._place(waiting.id, options, start, length, budget)
+        self._place(waiting.id, options, start, length, room(start) or 0.0)
         return True
 
     def _place(self, id_: str, options: Options, start: int, length: int, budget: float) -> Commitment:
@@ -176,8 +185,9 @@ class Commitments:
         self.future.commitments.append(commitment)
         return commitment
 
-    def _at_promise(self, waiting: Waiting, options: Options, budget: float) -> Commitment:
+    def _at_promise(self, waiting: Waiting, options: Options, room: Room) -> Commitment:
         start = self._latest(waiting)
+        budget = room(start) or 0.0
         end = add(start, self._length(waiting))
         return Commitment(waiting.id, options, start, end, end, is_reservation=False, budget=budget)
 
@@ -201,30 +211,32 @@ class Commitments:
             return "a reservation or an earlier promise keeps the devices" if kept else "an earlier promise comes first"
         return "a grant holds the devices longer than its time limit, or a container that is not ours took them"
 
-    def promise(self, id_: str, options: Options, length: int, budget: float) -> Commitment | None:
+    def promise(self, id_: str, options: Options, length: int, room: Room) -> Commitment | None:
         """Promise the earliest start that is sure, or None if there is none.
 
         Args:
             id_: The request.
             options: What satisfies it.
             length: How long it holds its devices, release included; NEVER: without end.
-            budget: Gpu-equivalents that it may weigh.
+            room: What it may weigh from a start on.
         """
-        start = self.future.earliest(options, length, budget=budget)
-        earlier = self._earlier(id_, options, length, budget, NEVER if start is None else start)
+        start = self.future.earliest(options, length, room)
+        earlier = self._earlier(id_, options, length, room, NEVER if start is None else start)
         if earlier is not None:
             return earlier
-        return None if start is None else self._place(id_, options, start, length, budget)
+        return None if start is None else self._place(id_, options, start, length, room(start) or 0.0)
 
-    def _earlier(self, id_: str, options: Options, length: int, budget: float, before: int) -> Commitment | None:
+    def _earlier(self, id_: str, options: Options, length: int, room: Room, before: int) -> Commitment | None:
         """Promise a start before that one by moving other commitments to other devices, if it can be."""
         if not self.future.commitments:
             return None
         starts = [0, *(end for end in self.future.timeline.ends() if end < before)]
         for start in starts[:MOST_STARTS]:
-            end = add(start, length)
+            end, budget = add(start, length), room(start)
+            if budget is None or start >= before:
+                continue
             commitment = Commitment(id_, options, start, end, end, is_reservation=False, budget=budget)
-            if start < before and self._admit(commitment):
+            if self._admit(commitment):
                 return commitment
         return None
 
@@ -257,17 +269,24 @@ class Commitments:
             soft.commitments = copies
         return soft
 
+    def profile_of(self, reservation: Reservation) -> str | None:
+        """Return the profile of what is in use in a reservation; None: nothing is."""
+        return self._profiles.get(reservation.id)
+
     def start_inside(self, reservation: Reservation, options: Options, room: float) -> Chosen | None:
         """Take devices of a reservation for a request in it, or None if it has too few left."""
         own = self.of(reservation.id)
         if own is None or own.options.count < options.count:
             return None
-        rest = self._of_reservation(reservation, own.options.count - options.count)
+        left = own.options.count - options.count
         others = [other for other in self.future.commitments if other is not own]
-        wanted = others if rest is None else [rest, *others]
+        known = self._profiles.get(reservation.id)
         busy = self.future.timeline.busy(0, own.end, for_reservation=True)
         for chosen in sets(self._grid, options, busy, budget=room):
             pieces = pieces_of(chosen)
+            self._profiles[reservation.id] = chosen[0].position.profile
+            rest = self._of_reservation(reservation, left)
+            wanted = others if rest is None else [rest, *others]
             self.future.timeline.add(pieces, 0, own.end, own.late_end)
             places = self.future.arrange(wanted)
             if places is not None:
@@ -276,4 +295,7 @@ class Commitments:
                     commitment.pieces = place
                 return chosen
             self.future.timeline.undo(pieces)
+            self._profiles.pop(reservation.id)
+            if known is not None:
+                self._profiles[reservation.id] = known
         return None

@@ -82,7 +82,7 @@ class Forecast:
         known_length, known = self._earliest.get(options_key, (NEVER, 0))
         # a wish that is as long or longer cannot start before one that was placed already
         begin = max(not_before, known if length >= known_length else 0)
-        start = future.earliest(options, length, begin, budget=room)
+        start = future.earliest(options, length, lambda _: room, begin)
         if start is None:
             return None
         end = add(start, length)

@@ -1,6 +1,6 @@
 """What of a board satisfies a request: its options, in levels, the one that is taken first at the front."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ class Wish(NamedTuple):
         may_share: A share of a device is enough.
         gpu_uuids: The very devices; empty: any.
         inside: What the reservation in which it starts keeps; None: it starts outside of any.
+        profile: The only profile that is wanted; None: any.
         priority: The policy's where devices are shared; else 0, so that it divides nothing.
     """
 
@@ -33,6 +34,7 @@ class Wish(NamedTuple):
     may_share: bool = False
     gpu_uuids: tuple[str, ...] = ()
     inside: GpuRequest | None = None
+    profile: str | None = None
     priority: int = 0
 
 
@@ -50,6 +52,20 @@ class Option(NamedTuple):
     mask: int
     number: int
     position: Position
+
+
+class Family(NamedTuple):
+    """Positions of one model that differ only in their place.
+
+    Attributes:
+        model: Product name of the cards.
+        is_divided: Their devices can be taken by shares.
+        options: In the order of cards and positions.
+    """
+
+    model: str
+    is_divided: bool
+    options: tuple[Option, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +127,7 @@ class Grid:
         places = {card.index: number for number, card in enumerate(board.cards)}
         self.neighbours = [[places[index] for index in card.near if index in places] for card in board.cards]
         self._options: dict[Wish, Options] = {}
+        self._families: tuple[Family, ...] | None = None
         self._most: dict[int, int] = {}
 
     def worth(self, card: int, taken: int) -> float:
@@ -131,8 +148,16 @@ class Grid:
         """Return what satisfies a wish when nobody holds anything. Cards that cannot be used have none."""
         found = self._options.get(wish)
         if found is None:
-            found = self._options[wish] = options_of(self.board, wish)
+            if self._families is None:
+                self._families = families_of(self.board)
+            found = self._options[wish] = options_of(self.board, wish, self._families)
         return found
+
+    def profile_at(self, card: int, mask: int) -> str:
+        """Return the profile of the position with these bits, else of one that they take."""
+        positions = self.board.cards[card].positions
+        same = [position.profile for position in positions if position.mask == mask]
+        return (same or [position.profile for position in positions if position.mask & mask] or [""])[0]
 
     def most(self, options: Options) -> int:
         """Return how many devices of one profile an empty board has for a wish."""
@@ -151,32 +176,62 @@ class Grid:
             may_share,
             waiting.gpu_uuids,
             inside,
+            None,
             waiting.priority if may_share else 0,
         )
 
 
-def options_of(board: Board, wish: Wish, *, also_unusable: bool = False) -> Options:
+def families_of(board: Board, *, also_unusable: bool = False) -> tuple[Family, ...]:
+    """Return the positions of a board put together by what they are.
+
+    Args:
+        board: The board.
+        also_unusable: Count drained cards too: what could be granted one day.
+    """
+    found: dict[tuple[object, ...], list[Option]] = {}
+    for number, card in enumerate(board.cards):
+        if card.unusable and not also_unusable:
+            continue
+        model = card.model
+        shared = {position.gpu_uuid for position in card.positions if position.shares > 1}
+        for place, position in enumerate(card.positions):
+            is_divided = bool(shared) and position.gpu_uuid in shared
+            key = (
+                model,
+                position.profile,
+                position.memory_bytes,
+                position.equivalents,
+                position.kind,
+                position.shares > 1,
+                is_divided,
+            )
+            options = found.get(key)
+            if options is None:
+                options = found[key] = []
+            options.append(Option(number, position.mask, place, position))
+    return tuple(Family(str(key[0]), bool(key[6]), tuple(options)) for key, options in found.items())
+
+
+def options_of(board: Board, wish: Wish, families: Iterable[Family]) -> Options:
     """Return what of a board satisfies a wish.
 
     Args:
         board: The board.
         wish: The wish.
-        also_unusable: Count drained cards too: what could be granted one day.
+        families: Its positions.
     """
     levels: dict[tuple[object, ...], list[Option]] = {}
-    for number, card in enumerate(board.cards):
-        if card.unusable and not also_unusable:
+    for family in families:
+        first = family.options[0].position
+        if not _is_way(first, wish, is_divided=family.is_divided) or not satisfies(first, family.model, wish):
             continue
-        shared = {position.gpu_uuid for position in card.positions if position.shares > 1}
-        for place, position in enumerate(card.positions):
-            if not _is_way(position, wish, shared) or not satisfies(position, card.model, wish):
-                continue
-            unliked = 0 if wish.preference in {ANY_KIND, position.kind.value} else 1
-            key = (unliked, position.equivalents, position.memory_bytes, position.profile)
-            levels.setdefault(key, []).append(Option(number, position.mask, place, position))
+        unliked = 0 if wish.preference in {ANY_KIND, first.kind.value} else 1
+        key = (unliked, first.equivalents, first.memory_bytes, first.profile)
+        levels.setdefault(key, []).extend(_named(family.options, wish.gpu_uuids))
     ordered = tuple(
-        Level(options[0].position.profile, options[0].position.equivalents, tuple(options))
-        for _, options in sorted(levels.items(), key=lambda item: item[0])
+        Level(options[0].position.profile, options[0].position.equivalents, tuple(sorted(options, key=_by_place)))
+        for _, options in sorted(levels.items(), key=_by_key)
+        if options
     )
     profiles: dict[str, list[Level]] = {}
     for level in ordered:
@@ -188,18 +243,30 @@ def options_of(board: Board, wish: Wish, *, also_unusable: bool = False) -> Opti
     return Options(wish, ordered, tuple(tuple(found) for found in profiles.values()), tuple(reach))
 
 
-def _is_way(position: Position, wish: Wish, shared: set[str | None]) -> bool:
+def _named(options: Sequence[Option], gpu_uuids: Sequence[str]) -> Sequence[Option]:
+    return [option for option in options if option.position.gpu_uuid in gpu_uuids] if gpu_uuids else options
+
+
+def _by_place(option: Option) -> tuple[int, int]:
+    return option.card, option.number
+
+
+def _by_key(item: tuple[tuple[object, ...], object]) -> tuple[object, ...]:
+    return item[0]
+
+
+def _is_way(position: Position, wish: Wish, *, is_divided: bool) -> bool:
     """A device that is shared is taken by shares, or whole by who wants it alone: never one for the other."""
     if position.shares > 1:
         return wish.may_share
-    return not (wish.may_share and position.gpu_uuid is not None and position.gpu_uuid in shared)
+    return not (wish.may_share and is_divided)
 
 
 def satisfies(position: Position, model: str, wish: Wish) -> bool:
-    """Tell whether a position is what is wished for."""
+    """Tell whether a position is of the sort that is wished for."""
     if not wish.allow_full and position.kind is GpuKind.FULL:
         return False
-    if wish.gpu_uuids and position.gpu_uuid not in wish.gpu_uuids:
+    if wish.profile is not None and position.profile != wish.profile:
         return False
     if wish.inside is not None and not _fits(position, model, wish.inside):
         return False

@@ -1,13 +1,13 @@
 """The order of those who wait: promised starts, places given by an administrator, then priority, age and fair share."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ds01.domain.situation import GroupRules, Person, Situation
 from ds01.domain.waiting import Waiting
 
 HOUR_S = 3600.0
-LAST_PLACE = 1 << 62
+PROMISED_PLACE = -(1 << 62)
 
 
 class FairShare:
@@ -18,17 +18,13 @@ class FairShare:
         self._groups = {name: rules.recent_use_s / max(rules.shares, 1e-9) for name, rules in groups.items()}
         self._usual = _mean(self._people.values())
         self._usual_of_groups = _mean(self._groups.values())
-        self._known: dict[tuple[int, str], float] = {}
 
     def of(self, uid: int, group: str) -> float:
         """Return the share of a user, 0 to 1: the user's own part, and the group's where it has rules."""
-        known = self._known.get((uid, group))
-        if known is None:
-            known = _little(self._people.get(uid, 0.0), self._usual)
-            if group in self._groups:
-                known = (known + _little(self._groups[group], self._usual_of_groups)) / 2
-            self._known[uid, group] = known
-        return known
+        share = _little(self._people.get(uid, 0.0), self._usual)
+        if group in self._groups:
+            share = (share + _little(self._groups[group], self._usual_of_groups)) / 2
+        return share
 
 
 def _mean(uses: Iterable[float]) -> float:
@@ -44,33 +40,29 @@ def order_of(situation: Situation) -> list[Waiting]:
     """Return those who wait in the order in which they are served. Who has given up is not among them."""
     now = situation.now
     weights = situation.rules.weights
-    fair = FairShare(situation.people, situation.groups)
+    fair, shares = FairShare(situation.people, situation.groups), dict[tuple[int, str], float]()
     priority, age, share = weights.priority / 100, weights.age_per_hour / HOUR_S, weights.fair_share
-    keyed = []
+    first: list[tuple[int, datetime, float, datetime, str, Waiting]] = []
+    keyed: list[tuple[float, datetime, str, Waiting]] = []
     for waiting in situation.waiting:
         if waiting.gives_up_at is not None and waiting.gives_up_at <= now:
             continue
-        waited = (now - waiting.queued_at).total_seconds()
-        score = priority * waiting.priority + age * waited + share * fair.of(waiting.uid, waiting.group)
-        promised, moved = waiting.promised_at, waiting.moved_to
-        rank = (0, 0) if promised is not None else (1, LAST_PLACE if moved is None else moved)
-        keyed.append((rank, promised or now, -score, waiting.queued_at, waiting.id, waiting))
-    keyed.sort(key=_sort_key)
-    return [item[-1] for item in keyed]
-
-
-def _sort_key(item: tuple[tuple[int, int], datetime, float, datetime, str, Waiting]) -> tuple[object, ...]:
-    return item[:-1]
-
-
-def passing_order(behind: Iterable[Waiting]) -> list[Waiting]:
-    """Return those behind the first in the order in which they may pass it: the shortest time limit first."""
-    limited = []
-    unlimited = []
-    for place, waiting in enumerate(behind):
-        if waiting.time_limit is None:
-            unlimited.append(waiting)
+        queued_at, owner = waiting.queued_at, (waiting.uid, waiting.group)
+        fair_share = shares.get(owner)
+        if fair_share is None:
+            fair_share = shares[owner] = share * fair.of(*owner)
+        score = priority * waiting.priority + age * (now - queued_at).total_seconds() + fair_share
+        if waiting.promised_at is not None:
+            first.append((PROMISED_PLACE, waiting.promised_at, -score, queued_at, waiting.id, waiting))
+        elif waiting.moved_to is not None:
+            first.append((waiting.moved_to, now, -score, queued_at, waiting.id, waiting))
         else:
-            limited.append((waiting.time_limit, place, waiting))
-    limited.sort(key=lambda item: item[:2])
-    return [item[2] for item in limited] + unlimited
+            keyed.append((-score, queued_at, waiting.id, waiting))
+    first.sort()  # ids differ, so that no two requests are compared themselves
+    keyed.sort()
+    return [item[5] for item in first] + [item[3] for item in keyed]
+
+
+def passing_rank(waiting: Waiting) -> timedelta:
+    """Return what decides who passes the first: the shortest time limit; who is as long keeps its place behind it."""
+    return waiting.time_limit or timedelta.max

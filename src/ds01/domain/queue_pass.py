@@ -4,20 +4,24 @@ EASY: those who fit start in the order of the queue; the first who does not fit 
 sure; others start before it only if it, every other promise and every reservation can still be kept.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 
 from ds01.domain.board import Hold, holds_of
-from ds01.domain.choice import Chosen, Score, choose, sets
+from ds01.domain.choice import UNLIMITED, Chosen, Score, choose, sets
 from ds01.domain.commitment import Commitments
-from ds01.domain.ledger import Ledger
+from ds01.domain.ledger import ledger_of
 from ds01.domain.option import Grid, Options, Values
-from ds01.domain.queue_order import order_of, passing_order
+from ds01.domain.queue_order import order_of, passing_rank
 from ds01.domain.sharing import SharedUse
 from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
-from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, add, moment, pieces_of, ticks
+from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, add, moment, pieces_of, ticks
 from ds01.domain.waiting import Waiting
 
+LATER_THAN_NEVER = NEVER + 1
+Crowd = list[tuple[timedelta, int, Waiting]]
+"""Requests that ask for the same, as a heap: time limit, place in the order, request."""
 MOST_TRIES = 24
 """Sets that are tried for one request beside everything that must be kept."""
 
@@ -32,8 +36,8 @@ class QueuePass:
         self.grid = Grid(situation.board, values)
         self.margin = ticks(situation.release_margin)
         self.holds: Sequence[Hold] = holds_of(situation.board, situation.allocations, situation.foreign)
-        self.ledger = Ledger(situation, self.holds)
         self.kept = Commitments(situation, self.grid, self.holds)
+        self.ledger = ledger_of(situation, self.holds, [self.kept.end_of(hold) for hold in self.holds])
         self.future: Future = self.kept.future
         self.soft: Future | None = None
         self.head: Waiting | None = None
@@ -42,7 +46,9 @@ class QueuePass:
         self.promises: dict[str, datetime] = {}
         self.order = order_of(situation)
         self._guard: list[int] | None = None
-        self._failed: dict[tuple[int, float], int] = {}
+        self._known: dict[object, dict[tuple[object, ...], Options | None]] = {}
+        self._options: dict[int, dict[tuple[object, ...], Options | None]] = {}
+        self._failed: dict[int, int] = {}
         self._busy: dict[int, list[int]] = {}
         self._granted: set[str] = set()
 
@@ -53,11 +59,7 @@ class QueuePass:
             if waiting.reservation is not None and waiting.request.count:
                 self._start_inside(waiting)
         behind = self._in_order()
-        for waiting in behind:
-            if waiting.promised_at is not None:
-                self._start(waiting)
-        for waiting in passing_order(other for other in behind if other.promised_at is None):
-            self._start(waiting)
+        self._let_pass(behind)
         left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
         promises = {key: found for key, found in self.promises.items() if key not in self._granted}
         return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
@@ -70,14 +72,15 @@ class QueuePass:
         for waiting in self.order:
             if waiting.promised_at is None or waiting.reservation is not None or not waiting.request.count:
                 continue
-            budget = self.ledger.room(waiting, NEVER)
-            options = self.options(waiting)
+            options, room = self.options(waiting), self.room_of(waiting)
+            latest = max(ticks(waiting.promised_at - situation.now), 1)
             if options is None:
-                self.kept.broken[waiting.id] = "no device that it could have is left on this machine"
-            elif budget is None:
+                self.kept.broken[waiting.id] = "too few devices that it could have are left on this machine"
+            elif room(latest) is None:
                 self.kept.broken[waiting.id] = "its quota does not allow it any more"
             else:
-                promised.append((waiting, options, budget))
+                promised.append((waiting, options, room))
+                self.ledger.keep(waiting, options.levels[0].equivalents * options.count, latest)
         self.kept.keep_promises(promised)
         for waiting, _, _ in promised:
             commitment = self.kept.of(waiting.id)
@@ -85,13 +88,82 @@ class QueuePass:
                 self.promises[waiting.id] = min(waiting.promised_at, moment(situation.now, commitment.start))
                 self.ledger.keep(waiting, commitment.budget, commitment.start)
 
+    def room_of(self, waiting: Waiting) -> Room:
+        """Return what a request may weigh from a start on."""
+        length = self.length(waiting)
+        return lambda start: self.ledger.room(waiting, add(start, length), start)
+
     def options(self, waiting: Waiting) -> Options | None:
         """Return what satisfies a request, or None if the machine has too little of it now."""
+        known = self._options.get(waiting.uid)
+        if known is None:
+            known = self._options[waiting.uid] = self._known_for(waiting.uid)
+        request = waiting.request
+        key: tuple[object, ...] = (request.kind, request.count, request.memory_bytes)
+        if waiting.gpu_uuids or self.shared is not None:
+            key = (*key, waiting.gpu_uuids, waiting.is_exclusive, waiting.priority)
+        if key in known:
+            return known[key]
         person = self.situation.people.get(waiting.uid)
-        if person is None:
-            return None
-        options = self.grid.options(self.grid.wish_of(waiting, person.limits.values))
-        return options if self.grid.most(options) >= options.count else None
+        options = None
+        if person is not None:
+            options = self.grid.options(self.grid.wish_of(waiting, person.limits.values))
+            options = options if self.grid.most(options) >= options.count else None
+        known[key] = options
+        return options
+
+    def _known_for(self, uid: int) -> dict[tuple[object, ...], Options | None]:
+        """Return what is known of requests, which is the same for all users with the same rules about devices."""
+        person = self.situation.people.get(uid)
+        rules = None if person is None else (person.limits.values.allow_full_gpu, person.limits.values.gpu_preference)
+        return self._known.setdefault(rules, {})
+
+    def _let_pass(self, behind: Iterable[Waiting]) -> None:
+        """Start whom nothing holds up: first those with a promise, then the shortest, who is as long in the order.
+
+        Equal requests are together: once nothing is left for one, there is nothing for those that are no shorter.
+        """
+        promised, crowds = self._crowds(behind)
+        for waiting in promised:
+            self._start(waiting)
+        nearest = [(crowd[0], number) for number, crowd in enumerate(crowds)]
+        heapify(nearest)
+        while nearest:
+            (_, _, waiting), number = heappop(nearest)
+            heappop(crowds[number])
+            is_hopeless = not self._start(waiting) and self._is_hopeless(waiting)
+            if crowds[number] and not is_hopeless:
+                heappush(nearest, (crowds[number][0], number))
+
+    def _crowds(self, behind: Iterable[Waiting]) -> tuple[list[Waiting], list[Crowd]]:
+        """Return those with a promise, and the others by what they ask for; without those for whom nothing is free."""
+        taken = self.future.timeline.busy(0, 1)
+        promised: list[Waiting] = []
+        found: dict[int, Crowd | None] = {}
+        for place, waiting in enumerate(behind):
+            if waiting.promised_at is not None:
+                promised.append(waiting)
+                continue
+            options = self.options(waiting)
+            key = id(options)
+            if key not in found:
+                found[key] = [] if self._is_free(waiting, options, taken) else None
+            crowd = found[key]
+            if crowd is not None:
+                crowd.append((passing_rank(waiting), place, waiting))
+        crowds = [crowd for crowd in found.values() if crowd]
+        for crowd in crowds:
+            heapify(crowd)
+        return promised, crowds
+
+    def _is_free(self, waiting: Waiting, options: Options | None, taken: Sequence[int]) -> bool:
+        if options is None:
+            return not waiting.request.count
+        return choose(self.grid, options, taken, score=self._score(waiting)) is not None
+
+    def _is_hopeless(self, waiting: Waiting) -> bool:
+        options = self.options(waiting)
+        return options is not None and id(options) in self._failed
 
     def _in_order(self) -> list[Waiting]:
         """Start those who fit, up to the first that does not; return those behind it who may try to pass."""
@@ -121,16 +193,16 @@ class QueuePass:
         if waiting.id in self._granted or not self._is_due(waiting):
             return False
         end = add(0, self.length(waiting))
+        options = self.options(waiting)
+        if waiting.request.count and (options is None or self._has_failed(waiting, options, end)):
+            return False
         room = self.ledger.room(waiting, end)
         if room is None:
             return False
-        if not waiting.request.count:
+        if options is None or not waiting.request.count:
             self._record(waiting, (), end)
             return True
-        options = self.options(waiting)
-        if options is None:
-            return False
-        own = self.kept.release(waiting.id)
+        own = self.kept.release(waiting.id) if waiting.id in self.promises else None
         if own is not None:
             self._forget()
         chosen = self._find(waiting, options, end, room)
@@ -142,20 +214,21 @@ class QueuePass:
         self._record(waiting, chosen, end)
         return True
 
+    def _has_failed(self, waiting: Waiting, options: Options, end: int) -> bool:
+        """Tell whether an equal request that is no longer found no place: what is taken since only made it worse."""
+        return self._failed.get(id(options), LATER_THAN_NEVER) <= end and waiting.id not in self.promises
+
     def length(self, waiting: Waiting) -> int:
         """Return how long a grant holds its devices at most, from its start."""
         return NEVER if waiting.time_limit is None else ticks(waiting.time_limit) + self.margin
 
     def _find(self, waiting: Waiting, options: Options, end: int, room: float) -> Chosen | None:
-        key = (id(options), room)
-        if self._failed.get(key, NEVER + 1) <= end:
-            return None
         score = self._score(waiting)
         chosen = choose(self.grid, options, self._busy_until(end), budget=room, score=score)
         if chosen is None and (self.future.commitments or self.soft is not None):
             chosen = self._find_beside(options, end, room, score)
-        if chosen is None:
-            self._failed[key] = end
+        if chosen is None and (room == UNLIMITED or self._find(waiting, options, end, UNLIMITED) is None):
+            self._failed[id(options)] = end
         return chosen
 
     def _busy_until(self, end: int) -> list[int]:
@@ -198,7 +271,7 @@ class QueuePass:
         self.grants.append(grant)
         self._granted.add(waiting.id)
         self.ledger.forget(waiting)
-        self.ledger.add(waiting.uid, waiting.group, len(chosen), grant.equivalents)
+        self.ledger.add(waiting.uid, waiting.group, len(chosen), grant.equivalents, end=self.end_of(grant))
         if not waiting.gpu_uuids:
             self.ledger.add_container(waiting.uid)
         if self.shared is not None:
@@ -214,10 +287,9 @@ class QueuePass:
         """Keep the earliest start for the first that does not fit; False: nobody can say one."""
         if waiting.id in self.promises:
             return True
-        options, room = self.options(waiting), self.ledger.room(waiting, NEVER)
-        if options is None or room is None:
+        options, room, length = self.options(waiting), self.room_of(waiting), self.length(waiting)
+        if options is None:
             return False
-        length = self.length(waiting)
         commitment = self.kept.promise(waiting.id, options, length, room)
         self._forget()
         if commitment is not None:
@@ -227,14 +299,14 @@ class QueuePass:
         self.soft = self.kept.soft_future(
             [(grant_pieces(self.grid, grant), self.end_of(grant)) for grant in self.grants]
         )
-        start = self.soft.earliest(options, length, budget=room)
+        start = self.soft.earliest(options, length, room)
         if start is None:
             self.soft = None
             return False
-        place = choose(self.grid, options, self.soft.busy(start, add(start, length)), budget=room)
-        end = add(start, length)
+        end, budget = add(start, length), room(start) or 0.0
+        place = choose(self.grid, options, self.soft.busy(start, end), budget=budget)
         self.soft.commitments.append(
-            Commitment(waiting.id, options, start, end, end, False, room, pieces_of(place or ()))
+            Commitment(waiting.id, options, start, end, end, False, budget, pieces_of(place or ()))
         )
         return True
 
@@ -264,6 +336,7 @@ class QueuePass:
         if room is None:
             return
         wish = self.grid.wish_of(waiting, person.limits.values, reservation.request)
+        wish = wish._replace(profile=self.kept.profile_of(reservation))
         chosen = self.kept.start_inside(reservation, self.grid.options(wish), room)
         if chosen is not None:
             self._forget()

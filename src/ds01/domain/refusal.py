@@ -6,10 +6,10 @@ from difflib import get_close_matches
 from ds01.domain.allocation import Allocation
 from ds01.domain.board import Board, Card, Hold, Position, holds_of
 from ds01.domain.gpu import Gpu, GpuKind
-from ds01.domain.ledger import Ledger
+from ds01.domain.ledger import Ledger, ledger_of
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import FOREIGN_STATE
-from ds01.domain.option import Grid, Level, Option, Options, Wish, is_kind, most_at_once, options_of
+from ds01.domain.option import Grid, Level, Option, Options, Wish, families_of, is_kind, most_at_once, options_of
 from ds01.domain.quota import (
     GroupHolding,
     QuotaExcess,
@@ -58,8 +58,7 @@ def require_within_quota(situation: Situation, waiting: Waiting) -> None:
     if not waiting.request.count:
         return
     cheapest = _cheapest(situation.board, possible_options(situation, waiting))
-    ours = ledger.group_usage(waiting.group)
-    group = _group(situation, waiting, Usage(ours.gpus, ours.gpu_equivalents))
+    group = _group(situation, waiting, Usage(*ledger.group_usage(waiting.group)))
     excess = find_quota_excess(limits, usage, cheapest, group)
     if excess is not None:
         raise _quota_exceeded(excess, usage, limits, waiting.request)
@@ -78,7 +77,7 @@ def limits_of(situation: Situation, waiting: Waiting) -> EffectiveLimits:
 
 
 def _ledger(situation: Situation) -> Ledger:
-    return Ledger(situation, holds_of(situation.board, situation.allocations, situation.foreign))
+    return ledger_of(situation, holds_of(situation.board, situation.allocations, situation.foreign))
 
 
 def possible_options(situation: Situation, waiting: Waiting) -> Options:
@@ -90,7 +89,8 @@ def possible_options(situation: Situation, waiting: Waiting) -> Options:
     """
     board, limits = situation.board, limits_of(situation, waiting)
     wish = Grid(board).wish_of(waiting, limits.values)
-    options = options_of(board, wish, also_unusable=True)
+    families = families_of(board, also_unusable=True)
+    options = options_of(board, wish, families)
     if most_at_once(board, options) >= waiting.request.count:
         return options
     raise _impossible(board, wish, limits, options)
@@ -118,7 +118,7 @@ def _impossible(board: Board, wish: Wish, limits: EffectiveLimits, options: Opti
             f"A GPU of this container is gone or cannot be used now ({', '.join(wish.gpu_uuids)}).",
             hint="`ds01 gpus` shows the state of every device. A new container gets another one; your workspace stays.",
         )
-    unlimited = options_of(board, wish._replace(allow_full=True), also_unusable=True)
+    unlimited = options_of(board, wish._replace(allow_full=True), families_of(board, also_unusable=True))
     most = most_at_once(board, options)
     if not wish.allow_full and most_at_once(board, unlimited) >= request.count:
         return QuotaExceededError(

@@ -3,7 +3,7 @@
 Times are whole microseconds after the present, so that equal moments are equal and a promise is kept to the tick.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +15,8 @@ NEVER = 1 << 62
 MOST_STEPS = 2000
 """Sets that are tried for one question; who still has no answer then gets the careful one: no."""
 Pieces = tuple[Piece, ...]
+Room = Callable[[int], float | None]
+"""What a request may weigh when it starts at a tick; None: its quota forbids it then."""
 
 
 def ticks(length: timedelta) -> int:
@@ -175,9 +177,19 @@ class Future:
         grid = self.grid
         return tuple(sorted((grid.layouts[card], mask, self.timeline.card(card)) for card, mask in pieces))
 
-    def earliest(self, options: Options, length: int, not_before: int = 0, *, budget: float = UNLIMITED) -> int | None:
-        """Return the earliest start from which a wish fits, every commitment at its place, or None."""
+    def earliest(self, options: Options, length: int, room: Room, not_before: int = 0) -> int | None:
+        """Return the earliest start from which a wish fits, every commitment at its place, or None.
+
+        Args:
+            options: What satisfies the wish.
+            length: How long it holds its devices.
+            room: What it may weigh from a start on.
+            not_before: It does not start before.
+        """
         for start in [not_before, *(end for end in self._ends() if end > not_before)]:
+            budget = room(start)
+            if budget is None:
+                continue
             busy = self.busy(start, add(start, length))
             if choose(self.grid, options, busy, budget=budget) is not None:
                 return start

@@ -26,7 +26,7 @@ from ds01.domain.explanation import (
 )
 from ds01.domain.gpu import GpuKind
 from ds01.domain.limit import EffectiveLimits, Limits
-from ds01.domain.option import Grid, Level, Options, Values, most_at_once, options_of
+from ds01.domain.option import Grid, Level, Options, Values, families_of, most_at_once, options_of
 from ds01.domain.order_cause import list_order_causes
 from ds01.domain.quota import (
     GroupHolding,
@@ -102,7 +102,7 @@ def _options(trial: Trial, *, also_unusable: bool = False) -> Options:
     reservation = trial.reservation()
     inside = reservation.request if reservation is not None else None
     wish = Grid(trial.situation.board).wish_of(trial.waiting, _limits_of(trial).values, inside)
-    return options_of(trial.situation.board, wish, also_unusable=also_unusable)
+    return options_of(trial.situation.board, wish, families_of(trial.situation.board, also_unusable=also_unusable))
 
 
 # --- never, as long as the machine and the policy are as they are -----------------------------------------------------
