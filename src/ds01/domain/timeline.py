@@ -3,7 +3,7 @@
 Times are whole microseconds after the present, so that equal moments are equal and a promise is kept to the tick.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -67,6 +67,13 @@ class Timeline:
         """Return every moment at which something is given back, in order."""
         found = {late for intervals in self._cards for _, _, late, _ in intervals if 0 < late < NEVER}
         return sorted(found)
+
+    def given_back(self) -> Iterator[tuple[int, Pieces]]:
+        """Yield what ends, with its end."""
+        for card, intervals in enumerate(self._cards):
+            for _, _, late, mask in intervals:
+                if late < NEVER:
+                    yield late, ((card, mask),)
 
     def card(self, number: int) -> tuple[tuple[int, int, int, int], ...]:
         """Return the intervals of a card in order: cards with equal ones are interchangeable."""
