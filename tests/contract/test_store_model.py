@@ -10,6 +10,9 @@ from hypothesis import given, settings, strategies as st
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.domain.allocation import AllocationState
 from ds01.domain.event import Event, EventFilter
+from ds01.domain.queue import Purpose, QueueEntry, QueueState
+from ds01.domain.request import GpuRequest
+from ds01.domain.waiting import Waiting
 from ds01.errors import ConflictError
 from ds01.service.ports import Store, StoreTransaction
 from tests.fake_store import MemoryStore
@@ -30,10 +33,28 @@ class Save:
     gpus: tuple[str, ...]
     state: AllocationState
     minute: int
+    shares: int
+    slices: tuple[str, ...]
 
     def apply(self, transaction: StoreTransaction) -> object:
-        transaction.save_allocation(allocation(self.name, *self.gpus, state=self.state, minute=self.minute))
+        grant = allocation(self.name, *self.gpus, state=self.state, minute=self.minute)
+        transaction.save_allocation(replace(grant, shares=self.shares, slices=self.slices))
         return None
+
+
+@dataclass(frozen=True)
+class Wait:
+    name: str
+    uid: int
+    container: str
+    state: QueueState
+    allocation_id: str | None
+
+    def apply(self, transaction: StoreTransaction) -> object:
+        request = Waiting(self.name, self.uid, "", self.container, GpuRequest(), 1, None, at(self.uid))
+        entry = QueueEntry(request, Purpose.CREATE, "", self.state, at(self.uid), self.allocation_id)
+        transaction.save_waiting(entry)
+        return transaction.find_granted(self.allocation_id) if self.allocation_id else None
 
 
 @dataclass(frozen=True)
@@ -92,7 +113,7 @@ class Fail:
 class Catch:
     """Goes on after a conflict."""
 
-    step: Save | Put
+    step: Save | Put | Wait
 
     def apply(self, transaction: StoreTransaction) -> object:
         try:
@@ -108,17 +129,28 @@ SAVES = st.builds(
     st.lists(st.sampled_from(["GPU-0", "GPU-1", "MIG-2"]), max_size=3).map(tuple),
     st.sampled_from(AllocationState),
     NUMBERS,
+    st.sampled_from([1, 1, 2, 3]),
+    st.sampled_from([(), (), ("GPU-9/1g.5gb@0",)]),
+)
+WAITS = st.builds(
+    Wait,
+    st.sampled_from(["w1", "w2", "w3"]),
+    NUMBERS,
+    NAMES,
+    st.sampled_from(QueueState),
+    st.none() | ALLOCATIONS,
 )
 PUTS = st.builds(Put, NAMES, NUMBERS, ALLOCATIONS, st.sampled_from(["n1", "n2", "n3", "n4"]), NUMBERS, st.booleans())
-Step = Save | Put | Delete | Append | Remember | Fail | Catch
+Step = Save | Put | Wait | Delete | Append | Remember | Fail | Catch
 STEPS: st.SearchStrategy[Step] = st.one_of(
     SAVES,
     PUTS,
+    WAITS,
     st.builds(Delete, NAMES, NUMBERS),
     st.builds(Append, NUMBERS, TEXTS),
     st.builds(Remember, TEXTS, TEXTS),
     st.builds(Fail),
-    st.builds(Catch, st.one_of(SAVES, PUTS)),
+    st.builds(Catch, st.one_of(SAVES, PUTS, WAITS)),
 )
 
 
@@ -127,6 +159,9 @@ def read_all(transaction: StoreTransaction) -> object:
         transaction.list_allocations(),
         [transaction.find_allocation(name) for name in ("a1", "a2", "a3")],
         transaction.list_containers(),
+        transaction.list_waiting(),
+        transaction.list_ended(),
+        [transaction.find_waiting(name) for name in ("w1", "w2", "w3")],
         [transaction.find_container_by_nonce(nonce) for nonce in ("n1", "n2", "n3", "n4")],
         [replace(event, id=0) for event in transaction.list_events()],
         transaction.list_events(EventFilter(viewer_uid=1), limit=2),

@@ -112,7 +112,9 @@ async def test_a_migration_killed_at_any_step_leaves_the_old_or_the_new_version(
         version = query_one(path, "PRAGMA user_version")
         versions_seen.add(version)
         assert query_one(path, "SELECT value FROM facts") == "value"
-        assert query_one(path, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'notes'") == int(version in {NEWEST + 1, NEWEST + 2})
+        assert query_one(path, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'notes'") == int(
+            version in {NEWEST + 1, NEWEST + 2}
+        )
         backup = path.with_name(f"{path.name}.backup-v{NEWEST}")
         if backup.exists():
             assert query_one(backup, "PRAGMA user_version") == NEWEST

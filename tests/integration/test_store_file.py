@@ -9,13 +9,15 @@ import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ds01.adapters.sqlite.migrations import Migration, read_migrations
 from ds01.adapters.sqlite.store import SqliteStore
-from ds01.errors import BackendError
+from ds01.domain.allocation import AllocationState
+from ds01.errors import BackendError, ConflictError
 from ds01.service.ports import StoreTransaction
 from tests.store_values import allocation
 
@@ -309,3 +311,39 @@ async def test_a_query_sees_one_moment_while_others_write(tmp_path: Path) -> Non
     assert await store.read(write_beside) == ("before", "before")
     assert await store.read(lambda t: t.get_fact("key")) == "after"
     await store.close()
+
+
+FIRST_VERSION = """
+    INSERT INTO allocations VALUES ('a1', 1001, 'train', 1, 'any', NULL, 1.0, 'active', 5, NULL, 4, '["GPU-0"]', 1);
+    INSERT INTO allocations VALUES ('a2', 1002, 'old', 2, 'full', 7, 2.0, 'released', 9, 8, 3, '["GPU-1", "GPU-2"]', 0);
+    INSERT INTO containers VALUES (1001, 'train', 'n1', 'id', 'a1', 'image', 4, '{}');
+    INSERT INTO events (name, at_us, details) VALUES ('container.started', 6, '{}');
+    INSERT INTO facts VALUES ('key', 'value');
+"""
+
+
+async def test_a_database_of_the_first_version_keeps_everything_that_it_held(tmp_path: Path) -> None:
+    path = tmp_path / "ds01.db"
+    old = await SqliteStore.open(path, checkpoint=pass_every_checkpoint, migrations=read_migrations()[:1])
+    await old.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_VERSION)
+
+    store = await open_store(path)
+    [grant] = await store.read(lambda t: t.list_allocations())
+    assert (grant.id, grant.gpu_uuids, grant.group, grant.shares, grant.slices) == ("a1", ("GPU-0",), "", 1, ())
+    assert (grant.time_limit, grant.ends_at, grant.reservation) == (None, None, None)
+    released = await store.read(lambda t: t.find_allocation("a2"))
+    assert released is not None
+    assert released.gpu_uuids == ("GPU-1", "GPU-2")
+    assert [row.nonce for row in await store.read(lambda t: t.list_containers())] == ["n1"]
+    assert len(await store.read(lambda t: t.list_events())) == 1
+    assert await store.read(lambda t: t.list_waiting()) == []
+    with pytest.raises(ConflictError, match="GPU-0 is held by the allocation a1"):
+        await store.write(lambda t: t.save_allocation(allocation("a3", "GPU-0")))
+    await store.write(lambda t: t.save_allocation(allocation("a3", "GPU-1")))
+    await store.write(lambda t: t.save_allocation(replace(grant, state=AllocationState.RELEASED)))
+    await store.write(lambda t: t.save_allocation(allocation("a4", "GPU-0")))
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "ds01.db.backup-v1")) as connection:
+        assert connection.execute("SELECT count(*) FROM held_gpus").fetchone() == (1,)

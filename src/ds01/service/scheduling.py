@@ -386,6 +386,7 @@ def _expire(transaction: StoreTransaction, now: datetime) -> None:
 
 
 def _placement(grant: Grant, observation: Observation) -> Placement:
-    gpus: Mapping[str, Gpu] = {gpu.uuid: gpu for gpu in all_gpus(observation.inventory)}
-    uuids = (taken.position.gpu_uuid for taken in grant.positions)
-    return Placement(tuple(gpus[uuid] for uuid in uuids if uuid is not None and uuid in gpus), grant.reason)
+    wanted = {taken.position.gpu_uuid for taken in grant.positions}
+    if not wanted:
+        return Placement((), grant.reason)
+    return Placement(tuple(gpu for gpu in all_gpus(observation.inventory) if gpu.uuid in wanted), grant.reason)

@@ -58,8 +58,18 @@ class View:
 
 
 def plain_boards(policy: Callable[[], Policy]) -> Boards:
-    """Return what makes boards of existing devices only."""
-    return lambda _transaction, inventory: board_of(inventory, shares=policy().site.sharing.max_containers_per_gpu)
+    """Return what makes boards of existing devices only. The same devices, the same board: it is worked out once."""
+    known: list[tuple[Inventory, int, Board]] = []
+
+    def make(_transaction: StoreTransaction, inventory: Inventory) -> Board:
+        shares = policy().site.sharing.max_containers_per_gpu
+        for seen, seen_shares, board in known[-1:]:
+            if seen_shares == shares and (seen is inventory or seen == inventory):
+                return board
+        known[:] = [(inventory, shares, board_of(inventory, shares=shares))]
+        return known[0][2]
+
+    return make
 
 
 def situation_in(transaction: StoreTransaction, view: View) -> tuple[Situation, dict[str, QueueEntry]]:
