@@ -105,12 +105,12 @@ class Allocator(RuleBasedStateMachine):
             self.book(grant)
         for id_, waiting in self.waiting.items():
             told, start = waiting.promised_at, found.promises.get(id_)
-            if told is not None and not may_break:
-                assert id_ not in found.broken, f"a promise is broken: {found.broken[id_]}"
+            if id_ in found.broken:
+                assert may_break, f"a promise is broken: {found.broken[id_]}"
+            elif told is not None:
                 assert start is not None, "a promise is forgotten"
-            if told is not None and start is not None:
                 assert start <= told, "a promise moves later"
-            self.waiting[id_] = replace(waiting, promised_at=None if id_ in found.broken else start)
+            self.waiting[id_] = replace(waiting, promised_at=start)
         assert list(found.order) == [id_ for id_ in found.order if id_ in self.waiting]
         assert set(found.order) == set(self.waiting)
         self.last = found
@@ -185,8 +185,9 @@ class Allocator(RuleBasedStateMachine):
         assert equivalents is None or total <= equivalents + TOLERANCE, "over the gpu-equivalents"
 
     def release(self, id_: str) -> None:
+        """A container that was never made is gone with its claim; any other stays, without devices."""
         grant = self.grants.pop(id_)
-        if grant.state is AllocationState.HELD:
+        if grant.state is not AllocationState.CLAIMED:
             released = move_allocation(grant, AllocationState.RELEASED, self.now)
             self.ended[id_] = replace(released, deadline_at=None)
 
