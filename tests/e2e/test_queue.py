@@ -1,6 +1,5 @@
 """Waiting, end to end: a real daemon, a real engine, alice and bob. What `why` shows is typed as it stands."""
 
-import json
 import os
 import re
 import shlex
@@ -142,7 +141,7 @@ def test_a_refusal_without_waiting_names_the_way_to_wait_and_what_is_free(full: 
     assert refused.status == 5
     lines = refused.stderr.splitlines()
     assert any(line.endswith(f"ds01 create mine {shlex.join([*IMAGE, *WHOLE])} --wait") for line in lines)
-    [command] = [line.partition(": ")[2] for line in lines if "Or now, " in line and "3g.20gb" in line]
+    [command] = [line.partition("): ")[2] for line in lines if "Or now (1 3g.20gb is free now)" in line]
     typed(full, command)
     assert state_of(full, "mine") == "created"
 
@@ -249,12 +248,8 @@ def test_nobody_touches_the_request_of_another_and_administrators_may(full: Site
         assert full.run("queue", "cancel", first, "-y", user="bob", check=False).status == 4
         assert full.run("queue", "move", second, "--first", "-y", check=False).status == 4
         as_root(full, "queue", "move", second, "--first", "-y", "--reason", "exam")
-        order = [
-            found["id"]
-            for found in as_root(full, "queue", "-a", "--json").stdout
-            and json.loads(as_root(full, "queue", "-a", "--json").stdout)["requests"]
-        ]
-        assert order == [second, first]
+        moved = as_root(full, "queue", "-a", "--json").document["requests"]
+        assert [found["id"] for found in moved] == [second, first]
         as_root(full, "queue", "cancel", first, "-y")
         assert full.run("queue", "-q").stdout == "two\n"
         names = [event["name"] for event in full.run("events", "--json").document["events"]]

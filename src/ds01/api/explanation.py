@@ -177,8 +177,12 @@ def holder_name(holder: BlockerDocument) -> str:
 def counterfactual_lines(counterfactual: CounterfactualDocument, clock: Clock) -> list[str]:
     """Return what would help, and the command for it."""
     start = counterfactual["start_at"]
-    when = "now" if start is None else clock.say(start)
-    lines = [f"  - {counterfactual['message'].removesuffix('.')}: {when}."]
+    message = counterfactual["message"].removesuffix(".")
+    if start is not None:
+        message += f": {clock.say(start)}"
+    elif not message.endswith("now"):
+        message += ": now"
+    lines = [f"  - {message}."]
     return lines + ([f"      {counterfactual['command']}"] if counterfactual["command"] else [])
 
 

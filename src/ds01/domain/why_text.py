@@ -256,10 +256,9 @@ def counterfactual_text(found: Counterfactual, asked: Waiting, viewer: Viewer) -
 
 
 def _given_back(found: Counterfactual, viewer: Viewer) -> str:
-    if found.waiting.uid == viewer.uid:
-        return f"once you remove {' and '.join(name for _, name in found.containers)}"
-    verb = "is" if len(found.containers) == 1 else "are"
-    return f"once {_containers(found, viewer)} {verb} removed"
+    own = " and ".join(name for _, name in found.containers)
+    names = own if found.waiting.uid == viewer.uid else _containers(found, viewer)
+    return f"once {names} {'gives its' if len(found.containers) == 1 else 'give their'} GPUs back"
 
 
 def _containers(found: Counterfactual, viewer: Viewer) -> str:

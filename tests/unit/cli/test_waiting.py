@@ -145,7 +145,7 @@ def test_a_refusal_says_when_it_would_start_and_what_could_be_had_now(daemon: Sc
     lines = ds01(*CREATE).err.splitlines()
     assert lines[1].startswith("→ Keep a place in the queue and wait (it starts by ")
     assert lines[1].endswith("at the latest: promised): ds01 create my-project pytorch --wait")
-    assert lines[2].startswith("→ Or now, 1 1g.10gb can be had: ds01 queue cancel my-project -y && ds01 create ")
+    assert lines[2].startswith("→ Or now (1 1g.10gb can be had): ds01 queue cancel my-project -y && ds01 create ")
     assert lines[3:] == ["→ x"]
 
 

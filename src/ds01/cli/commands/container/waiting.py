@@ -233,7 +233,7 @@ def _alternatives(error: NoCapacityError) -> list[str]:
     why = error.details.get("why")
     found = cast("WhyDocument", why)["counterfactuals"] if isinstance(why, dict) else []
     commands = [item for item in found if item["command"] and item["start_at"] is None][:MOST_ALTERNATIVES]
-    return [f"Or now, {item['message']}: {item['command']}" for item in commands]
+    return [f"Or now ({item['message']}): {item['command']}" for item in commands]
 
 
 def _with_wait(words: Sequence[str]) -> str:
