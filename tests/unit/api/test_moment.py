@@ -91,6 +91,8 @@ def test_of_two_the_one_that_is_still_to_come_is_meant() -> None:
     assert local("2026-10-25 02:30", between) == "2026-10-25T02:30+01:00"
     after = datetime(2026, 10, 25, 2, 45, tzinfo=BERLIN, fold=1)
     assert local("02:30", after) == "2026-10-26T02:30+01:00"
+    with pytest.raises(InvalidRequestError, match="comes twice"):
+        parse("2026-10-25 02:30", after + timedelta(hours=1))
 
 
 def test_the_hours_around_a_change_are_right() -> None:
