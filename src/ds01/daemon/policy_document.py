@@ -13,15 +13,12 @@ from ds01.units import format_cpus, format_duration, format_size
 
 NOT_ENFORCED_SECTIONS = (
     "access",
-    "scheduling",
     "notices",
     "report",
     "cache",
     "catalogue",
-    "sharing",
     "lifecycle",
     "aggregate",
-    "reservation",
 )
 """Sections that are read and kept, and that nothing obeys yet."""
 NOT_ENFORCED_LIMITS = (
@@ -31,7 +28,6 @@ NOT_ENFORCED_LIMITS = (
     "devices",
     "idle_timeout",
     "container_hold_after_stop",
-    "priority",
 )
 """Limits that are read and kept, and that nothing obeys yet."""
 _SIZES = frozenset({"memory", "memory_swap", "shm_size", "storage", "network"})
@@ -69,7 +65,7 @@ def error_remark(error: Ds01Error) -> schema.ConfigRemark:
 
 def not_enforced(limits: EffectiveLimits, aggregate: LimitLayer, *, always: list[str]) -> list[str]:
     """Return the names of what the policy promises here and nothing obeys yet."""
-    named = [name for name in NOT_ENFORCED_LIMITS if name != "priority" and getattr(limits.values, name)]
+    named = [name for name in NOT_ENFORCED_LIMITS if getattr(limits.values, name)]
     promised = ["aggregate"] if any(value is not None for value in aggregate.values.values()) else []
     return list(dict.fromkeys([*always, *named, *promised]))
 

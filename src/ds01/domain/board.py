@@ -199,11 +199,21 @@ def holds_of(
         holds.append(_held(container, sorted(container.gpu_uuids), places, ()))
         _take(taken, holds[-1].pieces)
     held = [allocation for allocation in allocations if allocation.is_holding]
+    parts = _parts_by_device(held)
     # who has devices alone comes first, so that shares are found beside them in any case
     for allocation in sorted(held, key=lambda grant: (grant.shares > 1, grant.claimed_at, grant.id)):
-        holds.append(_hold_of_grant(board, allocation, places, taken))
+        holds.append(_hold_of_grant(allocation, places, taken, parts))
         _take(taken, holds[-1].pieces)
     return tuple(holds)
+
+
+def _parts_by_device(held: Iterable[Allocation]) -> dict[str, int]:
+    """Return into how many parts each shared device is divided: as few as the one who was promised the fewest."""
+    parts: dict[str, int] = {}
+    for allocation in held:
+        for uuid in allocation.gpu_uuids if allocation.shares > 1 else ():
+            parts[uuid] = min(parts.get(uuid, allocation.shares), allocation.shares)
+    return parts
 
 
 def taken_of(
@@ -240,7 +250,9 @@ def _places(board: Board) -> dict[str, Piece]:
     return places
 
 
-def _hold_of_grant(board: Board, allocation: Allocation, places: Mapping[str, Piece], taken: Sequence[int]) -> Hold:
+def _hold_of_grant(
+    allocation: Allocation, places: Mapping[str, Piece], taken: Sequence[int], parts: dict[str, int]
+) -> Hold:
     if allocation.slices:
         cards = {slice_: slice_.rpartition("/")[0] for slice_ in allocation.slices}
         # a place that the table does not know: nobody else gets anything of that card
@@ -253,15 +265,16 @@ def _hold_of_grant(board: Board, allocation: Allocation, places: Mapping[str, Pi
     for uuid in allocation.gpu_uuids:
         if uuid in places:
             number, bits = places[uuid]
-            pieces.append((number, _free_part(bits, taken[number], allocation.shares)))
+            # the site divides devices into more parts now: the oldest takes those that nobody may have beside it
+            surplus = max(bits.bit_count() - parts.pop(uuid, bits.bit_count()), 0)
+            pieces.append((number, _free_part(bits, taken[number], 1 + surplus)))
         else:
             lost.append(uuid)
     return Hold(allocation, tuple(pieces), tuple(lost))
 
 
-def _free_part(bits: int, taken: int, shares: int) -> int:
+def _free_part(bits: int, taken: int, wanted: int) -> int:
     """Return the part of a device that a share takes: its lowest free bits; without enough of them any."""
-    wanted = max(1, -(-bits.bit_count() // shares))
     part = 0
     for candidates in (bits & ~taken, bits & taken):
         left = candidates

@@ -81,6 +81,8 @@ def situation_in(transaction: StoreTransaction, view: View) -> tuple[Situation, 
     allocations = tuple(transaction.list_allocations())
     entries = {entry.id: entry for entry in transaction.list_waiting() if entry.state is QueueState.WAITING}
     uids = {entry.uid for entry in entries.values()} | {grant.uid for grant in allocations}
+    # what others made for somebody counts for that one's group too
+    uids |= {found.uid for found in view.observation.foreign if found.uid is not None}
     unknown = uids - view.limits.keys()
     if unknown:
         raise UnknownPersonError(unknown)

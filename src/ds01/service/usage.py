@@ -8,6 +8,8 @@ from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, ContainerStats
 from ds01.domain.gpu import DeviceSample, Gpu, GpuState, Inventory, PhysicalGpu, all_gpus
 from ds01.domain.occupancy import ForeignContainer, Holder, Occupancy, occupy
+from ds01.domain.queue import QueueState
+from ds01.domain.waiting import Waiting
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.containers import ContainerService, devices_in
 from ds01.service.observation import Observer, granted_rows
@@ -72,11 +74,13 @@ class Held:
         allocations: Grants that are not released.
         foreign: Containers with devices that no grant counts.
         owners: Owner of every container that exists or is being made.
+        waiting: Requests that wait: each will be a container.
     """
 
     allocations: tuple[Allocation, ...]
     foreign: tuple[ForeignContainer, ...]
     owners: tuple[int, ...]
+    waiting: tuple[Waiting, ...] = ()
 
 
 class UsageService:
@@ -114,18 +118,20 @@ class UsageService:
 
         While engine or devices are unknown it is the grants alone: nothing new is granted then.
         """
-        rows, granted, allocations = await self._store.read(
+        rows, granted, allocations, entries = await self._store.read(
             lambda transaction: (
                 transaction.list_containers(),
                 granted_rows(transaction),
                 transaction.list_allocations(),
+                transaction.list_waiting(),
             )
         )
         try:
             foreign = (await self._observer.observe(granted)).foreign
         except BackendError:
             foreign = ()
-        return Held(tuple(allocations), foreign, tuple(row.uid for row in rows))
+        waiting = tuple(entry.waiting for entry in entries if entry.state is QueueState.WAITING)
+        return Held(tuple(allocations), foreign, tuple(row.uid for row in rows), waiting)
 
     async def _samples(self) -> dict[str, DeviceSample]:
         try:

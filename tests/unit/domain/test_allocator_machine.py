@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation
 from ds01.domain.board import board_of
+from ds01.domain.booking import require_keepable, shortfalls
 from ds01.domain.gpu import Gpu, Inventory, all_gpus, schedulable_gpus, weigh_devices
 from ds01.domain.occupancy import ForeignContainer
 from ds01.domain.placement import is_of_kind
@@ -64,6 +65,7 @@ class Allocator(RuleBasedStateMachine):
         self.strangers: dict[str, ForeignContainer] = {}
         self.reservations: dict[str, Reservation] = {}
         self.last: Pass | None = None
+        self.is_short = False
         self.numbers = 0
 
     @initialize(data=st.data(), number=st.integers(0, len(MACHINES) - 1), shares=st.sampled_from([1, 1, 1, 2, 3]))
@@ -99,8 +101,14 @@ class Allocator(RuleBasedStateMachine):
     # --- what the daemon does -----------------------------------------------------------------------------------------
 
     def settle(self, *, may_break: bool = False) -> None:
-        """Run a pass and make durable what it decides. Only some events may break what was promised."""
-        found = plan_pass(self.situation())
+        """Run a pass and make durable what it decides. Only some events may break what was promised.
+
+        A reservation that was short of devices takes them when it can, whatever was promised meanwhile: it came first.
+        """
+        situation = self.situation()
+        found = plan_pass(situation)
+        may_break = may_break or self.is_short
+        self.is_short = bool(self.reservations) and bool(shortfalls(situation))
         for grant in found.grants:
             self.book(grant)
         for id_, waiting in self.waiting.items():
@@ -329,9 +337,14 @@ class Allocator(RuleBasedStateMachine):
         start = self.now + timedelta(hours=begin)
         id_ = f"r{self.new_id()}"
         group = None if uid is not None else "student"
-        self.reservations[id_] = Reservation(
+        wanted = Reservation(
             id_, id_, uid, group, GpuRequest(gpus, kind), start, start + timedelta(hours=hours), "", ADMIN, self.now
         )
+        try:
+            require_keepable(self.situation(), wanted, may_break_promises=True)
+        except Ds01Error:
+            return
+        self.reservations[id_] = wanted
         self.expire()
         self.settle(may_break=True)
 
@@ -470,7 +483,7 @@ class Allocator(RuleBasedStateMachine):
 
 TestAllocator = Allocator.TestCase
 TestAllocator.settings = settings(
-    max_examples=2000 if IS_LONG else 60,
+    max_examples=2000 if IS_LONG else 200,
     stateful_step_count=80 if IS_LONG else 30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

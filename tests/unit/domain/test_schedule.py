@@ -383,7 +383,7 @@ def test_who_asks_for_more_than_ever_allowed_cannot_wait_and_who_holds_too_much_
 
 def test_the_quota_of_a_group_is_said_with_both_figures() -> None:
     groups = {"student": GroupRules(max_gpus=1, origins={"gpus": "policy.yaml:9"})}
-    with pytest.raises(QuotaExceededError, match=r"your group holds 1 of 1 GPUs.*policy\.yaml:9"):
+    with pytest.raises(QuotaExceededError, match=r"your group student holds 1 of 1 GPUs.*policy\.yaml:9"):
         plan_grant(world(2, held(0, None), groups=groups), want(1))
 
 

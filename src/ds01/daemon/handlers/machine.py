@@ -199,7 +199,7 @@ class MachineHandlers:
 
 
 def _usage_document(uid: int, held: Held) -> schema.UsageDocument:
-    usage = usage_of(uid, held.allocations, count_containers(uid, held.owners), held.foreign)
+    usage = usage_of(uid, held.allocations, count_containers(uid, held.owners, held.waiting), held.foreign)
     return schema.UsageDocument(
         gpus=usage.gpus, gpu_equivalents=round(usage.gpu_equivalents, 6), containers=usage.containers
     )
