@@ -163,7 +163,7 @@ def test_why_for_a_quota_names_what_is_held_and_giving_it_back_works(site: Site)
     said = why(site, "second", "bob")
     assert "you hold 1 of 1 GPUs" in said.stdout
     assert "first" in said.stdout
-    typed(site, suggested(said, "first"), "bob")
+    typed(site, suggested(said, "once first gives"), "bob")
     wait_until(lambda: state_of(site, "second", "bob") == "created", "what would help")
 
 
@@ -207,7 +207,7 @@ def test_a_reserved_gpu_is_free_at_its_minute_although_others_kept_the_machine_f
     try:
         wait_until(lambda: as_root(site, "admin", "config", "show", check=False).status == 0, "the new policy")
         hold(site, "theirs", "bob", "--time", "1m")
-        begin = (datetime.now(UTC) + timedelta(seconds=75)).replace(microsecond=0)
+        begin = (datetime.now(UTC) + timedelta(minutes=3, seconds=15)).replace(microsecond=0)
         end = begin + timedelta(hours=1)
         window = ("--from", begin.isoformat(), "--to", end.isoformat())
         made = site.run("reservation", "create", "--kind", "full", *window, "--name", "demo", "--json").document
@@ -220,12 +220,14 @@ def test_a_reserved_gpu_is_free_at_its_minute_although_others_kept_the_machine_f
         assert "demo" in site.run("timeline", user="bob").stdout
         clash = site.run("reservation", "create", "--kind", "full", *window, user="bob", check=False)
         assert clash.status in {4, 8}
-        wait_until(lambda: state_of(site, "mine") == "created", "the container in the reservation", timeout_s=150)
+        wait_until(lambda: state_of(site, "mine") == "created", "the container in the reservation", timeout_s=240)
         started = next(
             event
             for event in site.run("events", "--container", "mine", "--json").document["events"]
             if event["name"] == "allocation.claimed"
         )
+        wanted = datetime.fromisoformat(made["reservation"]["start_at"])
+        assert wanted == begin
         assert begin <= datetime.fromisoformat(started["at"]) < begin + timedelta(seconds=60)
         assert state_of(site, "long", "bob") is None
         shown = site.run("reservation", "show", "demo", "--json").document
