@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -31,6 +31,7 @@ class _Tables:
     queue: dict[str, QueueEntry] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
     consumption: dict[tuple[int, str], Consumption] = field(default_factory=dict)
+    places: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def snapshot(self) -> "_Tables":
         return _Tables(*(copy(getattr(self, item.name)) for item in fields(self)))
@@ -108,9 +109,9 @@ class _MemoryTransaction:
                 if other.id != entry.id and (other.uid, other.waiting.container_name) == key:
                     raise name_waits(entry.waiting.container_name)
         is_granted = entry.state is QueueState.GRANTED
-        if is_granted or entry.state is QueueState.WAITING:
-            if is_granted != (entry.allocation_id is not None):
-                raise ConflictError(f"The request {entry.id} is {entry.state} and has the grant {entry.allocation_id}.")
+        has_grant = entry.allocation_id is not None
+        if entry.state.is_open and is_granted != has_grant:
+            raise ConflictError(f"The request {entry.id} is {entry.state} and has the grant {entry.allocation_id}.")
         if entry.allocation_id is not None and entry.allocation_id not in self._tables.allocations:
             raise ConflictError(f"The request {entry.id} is not possible: there is no {entry.allocation_id}.")
         granted = self.find_granted(entry.allocation_id) if is_granted and entry.allocation_id else None
@@ -166,6 +167,13 @@ class _MemoryTransaction:
             return found[max(len(found) - max(limit, 0), 0) :]
         return found[: max(limit, 0)]
 
+    def list_dynamic_cards(self) -> list[str]:
+        return sorted(card for card, places in self._tables.places.items() if places)
+
+    def save_dynamic_card(self, card_uuid: str, places: Mapping[str, int]) -> None:
+        self._require_writable()
+        self._tables.places[card_uuid] = dict(places)
+
     def get_fact(self, key: str) -> str | None:
         return self._tables.facts.get(key)
 
@@ -182,6 +190,7 @@ class _MemoryTransaction:
         if len(set(wanted)) < len(wanted):
             raise ConflictError(f"The allocation {allocation.id} names a device twice.")
         others = [other for other in self.list_allocations() if other.id != allocation.id]
+        self._require_places_free(allocation, others)
         for device in wanted:
             shares = 1 if device in allocation.slices else allocation.shares
             holders = [
@@ -192,6 +201,24 @@ class _MemoryTransaction:
             most = min([shares, *(held for held, _ in holders)])
             if len(holders) >= most:
                 raise ConflictError(f"{device} is held by the allocation {holders[0][1]}.")
+
+    def _require_places_free(self, allocation: Allocation, others: list[Allocation]) -> None:
+        taken: dict[str, int] = {}
+        for other in others:
+            for slice_ in other.slices:
+                card = slice_.partition("/")[0]
+                taken[card] = taken.get(card, 0) | self._tables.places.get(card, {}).get(slice_, 0)
+        held = {uuid for other in others for uuid in other.gpu_uuids}
+        for slice_ in allocation.slices:
+            card = slice_.partition("/")[0]
+            places = self._tables.places.get(card)
+            if not places:
+                continue
+            if slice_ not in places or places[slice_] & taken.get(card, 0) or card in held:
+                raise ConflictError(f"The place {slice_} is held, or does not exist.")
+            taken[card] = taken.get(card, 0) | places[slice_]
+        if any(taken.get(uuid) for uuid in allocation.gpu_uuids):
+            raise ConflictError("An instance on the card is held.")
 
 
 class MemoryStore:

@@ -1,40 +1,27 @@
 """Fakes of every port but engine and store (tests/fake_engine, tests/fake_store), and a world made of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services, build_services
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance, PhysicalGpu
 from ds01.domain.limit import Limits
 from ds01.domain.policy import Policy
 from ds01.domain.user import Group, User
-from ds01.errors import BackendError, ForbiddenError, NotFoundError
+from ds01.errors import ForbiddenError, NotFoundError
 from ds01.service.ports import ResolvedDirectory, World
+from tests.fake_devices import FakeDevices, mig_gpu, whole_gpu
 from tests.fake_engine import FakeEngine
 from tests.fake_store import MemoryStore
 
+__all__ = ["FakeDevices", "mig_gpu", "whole_gpu"]
 GIB = 1024**3
 BEGINNING = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ALICE = User(1001, 1001, "alice", (Group(1001, "alice"), Group(5000, "lab")), "/home/alice", "/bin/bash")
 BOB = User(1002, 1002, "bob", (Group(1002, "bob"),), "/home/bob", "/bin/bash")
 ROOT = User(0, 0, "root", (Group(0, "root"),), "/root", "/bin/bash")
 SEAL_KEY = bytes(32)
-
-
-def whole_gpu(index: int, model: str = "NVIDIA A100-PCIE-40GB") -> PhysicalGpu:
-    """Return a card without MIG."""
-    return PhysicalGpu(f"GPU-{index}", index, model, 40 * GIB, (8, 0), f"00000000:0{index}:00.0", index, 7)
-
-
-def mig_gpu(index: int, *slices: int) -> PhysicalGpu:
-    """Return a card in MIG mode with instances of so many slices each."""
-    instances = tuple(
-        MigInstance(f"MIG-{index}-{place}", f"{size}g.{5 * size}gb", 5 * size * GIB, size, place + 1, 0, place)
-        for place, size in enumerate(slices)
-    )
-    return replace(whole_gpu(index), mig_enabled=True, mig_pending=True, instances=instances)
 
 
 class FakeClock:
@@ -51,37 +38,6 @@ class FakeClock:
 
     def advance(self, length: timedelta) -> None:
         self._now += length
-
-
-@dataclass
-class FakeDevices:
-    """Devices that are as a test says."""
-
-    inventory: Inventory = field(
-        default_factory=lambda: Inventory((whole_gpu(0), mig_gpu(1, 3, 1, 1)), "560.35.03", (12, 6))
-    )
-    processes: list[GpuProcess] = field(default_factory=list)
-    samples: dict[str, DeviceSample] = field(default_factory=dict)
-    failure: BackendError | None = None
-
-    async def read_inventory(self) -> Inventory:
-        self._may_fail()
-        return self.inventory
-
-    async def read_samples(self) -> dict[str, DeviceSample]:
-        self._may_fail()
-        return dict(self.samples)
-
-    async def read_processes(self) -> list[GpuProcess]:
-        self._may_fail()
-        return list(self.processes)
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-    def _may_fail(self) -> None:
-        if self.failure is not None:
-            raise self.failure
 
 
 class FakeAccounts:

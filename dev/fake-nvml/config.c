@@ -1,100 +1,10 @@
 /* Reads the text file (format: README.md) into `machine`. Mistakes in it are reported on standard error. */
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "line.h"
 #include "machine.h"
-
-#define MAX_PAIRS 48
-
-struct pair {
-    const char *key, *value;
-    int asked_for; /* some reader knows this key; a pair nobody asked for is a typing mistake */
-};
-
-struct line {
-    unsigned int number;
-    char text[1024];
-    const char *word;
-    struct pair pairs[MAX_PAIRS];
-    size_t count;
-};
-
-static void complain(const struct line *line, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fprintf(stderr, "fake-nvml: line %u: ", line->number);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-}
-
-/* Cut the next token (a word, or key=value, or key="two words") out of *rest in place; NULL at the end. */
-static char *next_token(char **rest)
-{
-    char *from = *rest + strspn(*rest, " \t\r\n");
-    if (*from == '\0' || *from == '#') return NULL;
-    char *to = from, *end = from;
-    int quoted = 0;
-    for (; *from != '\0' && (quoted || strchr(" \t\r\n", *from) == NULL); from++) {
-        if (*from == '"') quoted = !quoted;
-        else *to++ = *from;
-    }
-    *rest = *from == '\0' ? from : from + 1;
-    *to = '\0';
-    return end;
-}
-
-static void split_line(struct line *line)
-{
-    char *rest = line->text;
-    line->word = next_token(&rest);
-    line->count = 0;
-    for (char *token; (token = next_token(&rest)) != NULL;) {
-        char *equals = strchr(token, '=');
-        if (equals == NULL) {
-            complain(line, "'%s' is not key=value", token);
-        } else if (line->count < MAX_PAIRS) {
-            *equals = '\0';
-            line->pairs[line->count++] = (struct pair){token, equals + 1, 0};
-        }
-    }
-}
-
-static const char *text_of(struct line *line, const char *key, const char *otherwise)
-{
-    for (size_t i = 0; i < line->count; i++) {
-        if (strcmp(line->pairs[i].key, key) != 0) continue;
-        line->pairs[i].asked_for = 1;
-        return line->pairs[i].value;
-    }
-    return otherwise;
-}
-
-static long long number_of(struct line *line, const char *key, long long otherwise)
-{
-    const char *text = text_of(line, key, NULL);
-    if (text == NULL) return otherwise;
-    char *end;
-    errno = 0;
-    long long number = strtoll(text, &end, 0); /* base 0: throttle reasons are written as 0x40 */
-    if (errno == 0 && end != text && *end == '\0') return number;
-    complain(line, "%s=%s is not a number", key, text);
-    return otherwise;
-}
-
-static int int_of(struct line *line, const char *key, int otherwise)
-{
-    return (int)number_of(line, key, otherwise);
-}
-
-static void copy_of(struct line *line, const char *key, char *target, size_t length, const char *otherwise)
-{
-    snprintf(target, length, "%s", text_of(line, key, otherwise));
-}
 
 static void read_system(struct line *line)
 {
@@ -129,6 +39,25 @@ static void read_energy(struct line *line, nvmlDevice_t gpu, const struct nvmlDe
     }
 }
 
+static void read_health(struct line *line, nvmlDevice_t gpu)
+{
+    int has_remapper = gpu->compute_major >= 8; /* Ampere and later remap rows, the cards before retire pages */
+    gpu->ecc = int_of(line, "ecc", 1);
+    gpu->ecc_pending = int_of(line, "ecc_pending", gpu->ecc);
+    gpu->ecc_corrected = number_of(line, "ecc_corrected", 0);
+    gpu->ecc_uncorrected = number_of(line, "ecc_uncorrected", 0);
+    gpu->ecc_uncorrected_ever = number_of(line, "ecc_uncorrected_ever", gpu->ecc_uncorrected);
+    gpu->remap_corrected = int_of(line, "remap_corrected", 0);
+    gpu->remap_uncorrected = int_of(line, "remap_uncorrected", 0);
+    gpu->remap_failed = int_of(line, "remap_failed", 0);
+    gpu->remap_pending = int_of(line, "remap_pending", has_remapper ? 0 : ABSENT);
+    gpu->retired = int_of(line, "retired", 0);
+    gpu->retired_pending = int_of(line, "retired_pending", has_remapper ? ABSENT : 0);
+    gpu->recovery_action = int_of(line, "recovery", ABSENT);
+    gpu->event_types = (unsigned long long)number_of(line, "events", NVML_EVENT_SINGLE_BIT_ECC
+        | NVML_EVENT_DOUBLE_BIT_ECC | NVML_EVENT_XID | NVML_EVENT_CLOCK | NVML_EVENT_MIG);
+}
+
 static void read_readings(struct line *line, nvmlDevice_t gpu)
 {
     gpu->memory_mib = int_of(line, "mem", 40960);
@@ -140,10 +69,6 @@ static void read_readings(struct line *line, nvmlDevice_t gpu)
     gpu->power_w = int_of(line, "power", 50);
     gpu->power_limit_w = int_of(line, "limit", 300);
     gpu->throttle_reasons = (unsigned long long)number_of(line, "throttle", gpu->utilization > 0 ? 0 : 1);
-    gpu->ecc = int_of(line, "ecc", 1);
-    gpu->ecc_pending = int_of(line, "ecc_pending", gpu->ecc);
-    gpu->ecc_corrected = number_of(line, "ecc_corrected", 0);
-    gpu->ecc_uncorrected = number_of(line, "ecc_uncorrected", 0);
     gpu->pcie_width_max = int_of(line, "width_max", 16);
     gpu->pcie_width = int_of(line, "width", gpu->pcie_width_max);
     gpu->pcie_generation_max = int_of(line, "gen_max", 4);
@@ -181,7 +106,9 @@ static void read_gpu(struct line *line, double mtime_s)
     const char *capability = text_of(line, "cc", "8.0");
     if (sscanf(capability, "%d.%d", &gpu->compute_major, &gpu->compute_minor) != 2)
         complain(line, "cc=%s is not a compute capability such as 8.0", capability);
+    gpu->mode_needs_reset = int_of(line, "mode_reset", gpu->compute_major < 9);
     read_readings(line, gpu);
+    read_health(line, gpu);
     read_energy(line, gpu, &before, mtime_s);
     machine.gpu_by_index[machine.gpu_count++] = gpu;
 }
@@ -207,35 +134,66 @@ static const struct profile *find_profile(nvmlDevice_t gpu, const char *wanted)
     return NULL;
 }
 
-/* The GPU instance a MIG device lies in; made at its first MIG device, directly behind the instance before it. */
-static void join_gpu_instance(struct line *line, nvmlDevice_t mig, unsigned int memory_slices)
+/* The slot of a GPU instance: its own if it had one, so that handles given out keep their meaning. */
+static nvmlGpuInstance_t instance_slot(nvmlDevice_t gpu, unsigned int id)
 {
-    struct nvmlGpuInstance_st *instances = machine.instances[mig->parent - machine.gpus];
-    unsigned int behind = 0;
-    size_t i = 0;
-    for (; i < MAX_MIG_PER_GPU && instances[i].present; i++) {
-        if (instances[i].id == (unsigned int)mig->gpu_instance_id) break;
-        behind = instances[i].start + instances[i].size;
+    nvmlGpuInstance_t slots = machine.instances[gpu - machine.gpus], free_slot = NULL;
+    for (size_t i = 0; i < MAX_MIG_PER_GPU; i++) {
+        if (slots[i].gpu != NULL && slots[i].id == id) return &slots[i];
+        if (free_slot == NULL && !slots[i].present) free_slot = &slots[i];
     }
-    unsigned int start = (unsigned int)int_of(line, "start", (int)behind);
-    if (i == MAX_MIG_PER_GPU || instances[i].present) return;
-    instances[i] = (struct nvmlGpuInstance_st){1, mig->parent, (unsigned int)mig->gpu_instance_id,
-                                               (unsigned int)mig->profile_id, start, memory_slices};
+    return free_slot;
+}
+
+/* First memory slice behind every instance read so far. */
+static unsigned int behind_all(nvmlDevice_t gpu)
+{
+    const struct nvmlGpuInstance_st *slots = machine.instances[gpu - machine.gpus];
+    unsigned int behind = 0;
+    for (size_t i = 0; i < MAX_MIG_PER_GPU; i++)
+        if (slots[i].present && slots[i].start + slots[i].size > behind) behind = slots[i].start + slots[i].size;
+    return behind;
+}
+
+/* A GPU instance comes into being by its own line, or by the first MIG device that lies in it. */
+static void join_gpu_instance(struct line *line, nvmlDevice_t gpu, unsigned int id, unsigned int profile_id,
+                              unsigned int memory_slices)
+{
+    unsigned int start = (unsigned int)int_of(line, "start", (int)behind_all(gpu));
+    nvmlGpuInstance_t slot = instance_slot(gpu, id);
+    if (slot == NULL) complain(line, "more than %d GPU instances on one GPU", MAX_MIG_PER_GPU);
+    else if (!slot->present) *slot = (struct nvmlGpuInstance_st){1, gpu, id, profile_id, start, memory_slices};
+}
+
+static nvmlDevice_t gpu_of(struct line *line, const char *key)
+{
+    int index = int_of(line, key, 0);
+    if (index >= 0 && (unsigned int)index < machine.gpu_count) return machine.gpu_by_index[index];
+    complain(line, "%s=%d has no gpu line above", key, index);
+    return NULL;
+}
+
+static void read_gpu_instance(struct line *line)
+{
+    nvmlDevice_t gpu = gpu_of(line, "gpu");
+    const char *name = text_of(line, "profile", "1g.5gb");
+    const struct profile *profile = gpu != NULL ? find_profile(gpu, name) : NULL;
+    unsigned int id = (unsigned int)int_of(line, "gi", 1);
+    if (gpu == NULL) return;
+    if (profile == NULL) complain(line, "GPU %u has no profile %s", gpu->index, name);
+    else if (gpu->mig_mode == 1) join_gpu_instance(line, gpu, id, profile->id, profile->memory_slices);
+    text_of(line, "start", NULL);
 }
 
 static void read_mig(struct line *line)
 {
-    int gpu_index = int_of(line, "gpu", 0);
-    if (gpu_index < 0 || (unsigned int)gpu_index >= machine.gpu_count) {
-        complain(line, "gpu=%d has no gpu line above", gpu_index);
-        return;
-    }
-    nvmlDevice_t gpu = machine.gpu_by_index[gpu_index];
+    nvmlDevice_t gpu = gpu_of(line, "gpu");
+    if (gpu == NULL) return;
     const char *full_name = text_of(line, "profile", "1g.5gb"), *profile_name = full_name;
     int slot = int_of(line, "slot", 0), compute_slices = cut_compute_slices(&profile_name);
     const struct profile *profile = find_profile(gpu, profile_name);
     char uuid[96];
-    snprintf(uuid, sizeof uuid, "MIG-00000000-0000-0000-%04d-%012d", gpu_index, slot);
+    snprintf(uuid, sizeof uuid, "MIG-00000000-0000-0000-%04u-%012d", gpu->index, slot);
     nvmlDevice_t mig = slot_for(machine.migs[gpu - machine.gpus], MAX_MIG_PER_GPU, text_of(line, "uuid", uuid));
     if (mig == NULL) {
         complain(line, "more than %d MIG devices on one GPU", MAX_MIG_PER_GPU);
@@ -256,8 +214,59 @@ static void read_mig(struct line *line)
     mig->multiprocessors = int_of(line, "sm", 14 * mig->compute_instance_slices);
     mig->memory_mib = int_of(line, "mem", profile != NULL ? (int)profile_memory_mib(gpu, profile) : 4864);
     mig->memory_used_mib = int_of(line, "used", 12);
-    if (mig->present) join_gpu_instance(line, mig, profile != NULL ? profile->memory_slices : 1);
+    if (mig->present)
+        join_gpu_instance(line, gpu, (unsigned int)mig->gpu_instance_id, (unsigned int)mig->profile_id,
+                          profile != NULL ? profile->memory_slices : 1);
     else text_of(line, "start", NULL);
+}
+
+static const struct {
+    const char *word;
+    unsigned int level;
+} link_kinds[] = {
+    {"pix", NVML_TOPOLOGY_SINGLE}, {"pxb", NVML_TOPOLOGY_MULTIPLE}, {"phb", NVML_TOPOLOGY_HOSTBRIDGE},
+    {"node", NVML_TOPOLOGY_NODE},  {"sys", NVML_TOPOLOGY_SYSTEM},
+};
+
+static void read_link(struct line *line)
+{
+    nvmlDevice_t gpu = gpu_of(line, "gpu"), peer = gpu_of(line, "peer");
+    const char *word = text_of(line, "pcie", "sys");
+    struct link link = {0, (unsigned int)int_of(line, "nvlink", 0), int_of(line, "nvswitch", 0)};
+    for (size_t i = 0; i < sizeof link_kinds / sizeof link_kinds[0]; i++)
+        if (strcmp(link_kinds[i].word, word) == 0) link.level = link_kinds[i].level;
+    if (link.level == 0) complain(line, "pcie=%s is none of pix, pxb, phb, node, sys", word);
+    if (gpu == NULL || peer == NULL || gpu == peer || link.level == 0) return;
+    machine.links[gpu->index][peer->index] = link;
+    machine.links[peer->index][gpu->index] = link;
+}
+
+static unsigned long long event_type_of(struct line *line)
+{
+    const char *word = text_of(line, "type", "xid");
+    if (strcmp(word, "xid") == 0) return NVML_EVENT_XID;
+    if (strcmp(word, "ecc") == 0) return NVML_EVENT_DOUBLE_BIT_ECC;
+    if (strcmp(word, "ecc_corrected") == 0) return NVML_EVENT_SINGLE_BIT_ECC;
+    if (strcmp(word, "mig") == 0) return NVML_EVENT_MIG;
+    if (strcmp(word, "clock") == 0) return NVML_EVENT_CLOCK;
+    complain(line, "type=%s is none of xid, ecc, ecc_corrected, mig, clock", word);
+    return 0;
+}
+
+static void read_event(struct line *line)
+{
+    if (machine.event_count >= MAX_EVENTS) {
+        complain(line, "more than %d events", MAX_EVENTS);
+        return;
+    }
+    unsigned long long before = machine.event_count == 0 ? 0 : machine.events[machine.event_count - 1].number;
+    struct event *event = &machine.events[machine.event_count++];
+    event->gpu = (unsigned int)int_of(line, "gpu", 0);
+    event->type = event_type_of(line);
+    event->data = (unsigned long long)number_of(line, "data", 0);
+    event->number = (unsigned long long)number_of(line, "n", (long long)before + 1);
+    event->gpu_instance_id = int_of(line, "gi", ABSENT);
+    event->compute_instance_id = int_of(line, "ci", ABSENT);
 }
 
 static void read_process(struct line *line)
@@ -293,7 +302,10 @@ static void read_line(struct line *line, double mtime_s)
 {
     if (strcmp(line->word, "system") == 0) read_system(line);
     else if (strcmp(line->word, "gpu") == 0) read_gpu(line, mtime_s);
+    else if (strcmp(line->word, "gi") == 0) read_gpu_instance(line);
     else if (strcmp(line->word, "mig") == 0) read_mig(line);
+    else if (strcmp(line->word, "link") == 0) read_link(line);
+    else if (strcmp(line->word, "event") == 0) read_event(line);
     else if (strcmp(line->word, "proc") == 0) read_process(line);
     else if (strcmp(line->word, "fail") == 0 || strcmp(line->word, "delay") == 0) read_rule(line);
     else {
@@ -314,11 +326,15 @@ static void forget(void)
     machine.gpu_count = 0;
     machine.process_count = 0;
     machine.rule_count = 0;
+    machine.event_count = 0;
     memset(machine.rules, 0, sizeof machine.rules);
-    memset(machine.instances, 0, sizeof machine.instances);
+    memset(machine.links, 0, sizeof machine.links);
     for (size_t gpu = 0; gpu < MAX_GPUS; gpu++) {
         machine.gpus[gpu].present = 0;
-        for (size_t slot = 0; slot < MAX_MIG_PER_GPU; slot++) machine.migs[gpu][slot].present = 0;
+        for (size_t slot = 0; slot < MAX_MIG_PER_GPU; slot++) {
+            machine.migs[gpu][slot].present = 0;
+            machine.instances[gpu][slot].present = 0;
+        }
     }
 }
 

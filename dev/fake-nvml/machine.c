@@ -1,12 +1,17 @@
 /* Storage of the pretended machine, and the entry and exit of every NVML call. */
 #include "machine.h"
 
+#include <fcntl.h>
+#include <libgen.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <time.h>
+#include <unistd.h>
 
 struct machine machine;
 
@@ -21,7 +26,7 @@ struct file_version {
     int exists;
 };
 
-static const char *config_path(void)
+const char *config_path(void)
 {
     const char *path = getenv("FAKE_NVML_CONF");
     return path != NULL ? path : "/etc/fake_nvml.conf";
@@ -34,7 +39,7 @@ static int same_version(const struct file_version *a, const struct file_version 
 }
 
 /* Called with the lock held. */
-static void refresh(void)
+void look_again(void)
 {
     static struct file_version loaded;
     static int loaded_once;
@@ -88,7 +93,7 @@ static nvmlReturn_t apply_rules(const char *function, int gpu)
     for (size_t i = 0; i < machine.rule_count; i++) {
         if (machine.rules[i].milliseconds > 0 && rule_matches(&machine.rules[i], function, gpu)) {
             sleep_unlocked(machine.rules[i].milliseconds);
-            refresh();
+            look_again();
             break;
         }
     }
@@ -113,7 +118,7 @@ static nvmlReturn_t begin(void)
 {
     pthread_mutex_lock(&lock);
     if (sessions == 0) return NVML_ERROR_UNINITIALIZED;
-    refresh();
+    look_again();
     return machine.readable ? NVML_SUCCESS : NVML_ERROR_DRIVER_NOT_LOADED;
 }
 
@@ -145,6 +150,46 @@ nvmlReturn_t enter_index(const char *function, unsigned int index)
     return machine.gpu_by_index[index]->lost ? NVML_ERROR_GPU_IS_LOST : NVML_SUCCESS;
 }
 
+nvmlReturn_t enter_instance(const char *function, nvmlGpuInstance_t instance)
+{
+    nvmlReturn_t result = begin();
+    if (result != NVML_SUCCESS) return result;
+    const struct nvmlGpuInstance_st *first = &machine.instances[0][0];
+    if (instance < first || instance >= first + MAX_GPUS * MAX_MIG_PER_GPU || instance->gpu == NULL)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    result = apply_rules(function, (int)instance->gpu->index);
+    if (result != NVML_SUCCESS) return result;
+    if (!instance->gpu->present || instance->gpu->lost) return NVML_ERROR_GPU_IS_LOST;
+    return instance->present ? NVML_SUCCESS : NVML_ERROR_INVALID_ARGUMENT; /* a destroyed one */
+}
+
+void pause_unlocked(int milliseconds)
+{
+    sleep_unlocked(milliseconds);
+    look_again();
+}
+
+/* The folder is what gets locked: the file itself is another one after each change. */
+int begin_change(void)
+{
+    char path[1024];
+    if (snprintf(path, sizeof path, "%s", config_path()) >= (int)sizeof path) return -1;
+    int descriptor = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    if (flock(descriptor, LOCK_EX) != 0) {
+        close(descriptor);
+        return -1;
+    }
+    look_again();
+    return descriptor;
+}
+
+void end_change(int descriptor)
+{
+    look_again();
+    close(descriptor);
+}
+
 nvmlReturn_t leave(nvmlReturn_t result)
 {
     pthread_mutex_unlock(&lock);
@@ -154,7 +199,7 @@ nvmlReturn_t leave(nvmlReturn_t result)
 nvmlReturn_t start_session(void)
 {
     pthread_mutex_lock(&lock);
-    refresh();
+    look_again();
     if (!machine.readable) return leave(NVML_ERROR_DRIVER_NOT_LOADED);
     nvmlReturn_t result = apply_rules("nvmlInitWithFlags", ABSENT);
     if (result == NVML_SUCCESS) result = machine.init_result;

@@ -34,6 +34,41 @@ const struct profile *profiles_of(int slices, size_t *count)
     return slices == 4 ? four_slices : seven_slices;
 }
 
+const struct profile *profile_by_id(nvmlDevice_t gpu, unsigned int id)
+{
+    size_t count;
+    const struct profile *profiles = profiles_of(gpu->slices, &count);
+    for (size_t i = 0; i < count && gpu->mig_mode != ABSENT; i++)
+        if (profiles[i].id == id) return &profiles[i];
+    return NULL;
+}
+
+/*
+ * An instance begins at a multiple of its memory slices; the eighth memory slice belongs to those that cover more than
+ * one compute slice of memory, and a 4g begins at the front only. Source: NVIDIA MIG User Guide, "Partitioning".
+ */
+unsigned int placements_of(nvmlDevice_t gpu, const struct profile *profile, unsigned int starts[MAX_PLACEMENTS])
+{
+    unsigned int compute = (unsigned int)gpu->slices, count = 0;
+    for (unsigned int start = 0; start < compute && count < profile->max_instances; start += profile->memory_slices)
+        starts[count++] = start;
+    if (profile->media_extensions)
+        for (count = 0; count < compute; count++) starts[count] = count;
+    return count;
+}
+
+int is_place_free(nvmlDevice_t gpu, const struct profile *profile, unsigned int start)
+{
+    const struct nvmlGpuInstance_st *slots = machine.instances[gpu - machine.gpus];
+    unsigned int same = 0;
+    for (size_t i = 0; i < MAX_MIG_PER_GPU; i++) {
+        if (!slots[i].present) continue;
+        if (slots[i].start < start + profile->memory_slices && start < slots[i].start + slots[i].size) return 0;
+        same += slots[i].profile_id == profile->id;
+    }
+    return same < profile->max_instances;
+}
+
 unsigned int profile_memory_mib(nvmlDevice_t gpu, const struct profile *profile)
 {
     unsigned int memory_slices_in_all = gpu->slices == 4 ? 4 : 8;
@@ -211,9 +246,138 @@ nvmlReturn_t nvmlDeviceGetGpuInstanceById(nvmlDevice_t device, unsigned int id, 
 
 nvmlReturn_t nvmlGpuInstanceGetInfo(nvmlGpuInstance_t instance, nvmlGpuInstanceInfo_t *info)
 {
-    ENTER(info);
-    if (instance == NULL || !instance->present) return leave(NVML_ERROR_INVALID_ARGUMENT);
+    ENTER_INSTANCE(instance, info);
     *info = (nvmlGpuInstanceInfo_t){instance->gpu, instance->id, instance->profile_id,
                                     {instance->start, instance->size}};
     return leave(NVML_SUCCESS);
 }
+
+/* All places, taken ones too; nvml.h: creation fails where they overlap with one that exists. */
+nvmlReturn_t nvmlDeviceGetGpuInstancePossiblePlacements_v2(nvmlDevice_t device, unsigned int profile_id,
+                                                           nvmlGpuInstancePlacement_t *placements, unsigned int *count)
+{
+    ENTER_GPU(device, count);
+    if (device->mig_mode == ABSENT) return leave(NVML_ERROR_NOT_SUPPORTED);
+    const struct profile *profile = profile_by_id(device, profile_id);
+    if (profile == NULL) return leave(NVML_ERROR_INVALID_ARGUMENT);
+    unsigned int starts[MAX_PLACEMENTS], found = placements_of(device, profile, starts);
+    unsigned int room = placements != NULL ? *count : 0;
+    for (unsigned int i = 0; i < found && i < room; i++)
+        placements[i] = (nvmlGpuInstancePlacement_t){starts[i], profile->memory_slices};
+    *count = found;
+    return leave(placements != NULL && found > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS);
+}
+
+nvmlReturn_t nvmlDeviceGetGpuInstancePossiblePlacements(nvmlDevice_t device, unsigned int profile_id,
+                                                        nvmlGpuInstancePlacement_t *placements, unsigned int *count)
+    ALIAS_OF(nvmlDeviceGetGpuInstancePossiblePlacements_v2);
+
+/* How many more of the profile fit, beside what is there. */
+nvmlReturn_t nvmlDeviceGetGpuInstanceRemainingCapacity(nvmlDevice_t device, unsigned int profile_id,
+                                                       unsigned int *count)
+{
+    ENTER_GPU(device, count);
+    if (device->mig_mode != 1) return leave(NVML_ERROR_NOT_SUPPORTED);
+    const struct profile *profile = profile_by_id(device, profile_id);
+    if (profile == NULL) return leave(NVML_ERROR_INVALID_ARGUMENT);
+    unsigned int starts[MAX_PLACEMENTS], found = placements_of(device, profile, starts);
+    *count = 0;
+    for (unsigned int i = 0; i < found; i++) *count += is_place_free(device, profile, starts[i]) != 0;
+    if (profile->media_extensions && *count > 1) *count = 1;
+    return leave(NVML_SUCCESS);
+}
+
+/* Numbers of compute instance profiles are those of GPU instances with as many slices; so are their ids here. */
+static unsigned int compute_slices_of(unsigned int profile)
+{
+    static const unsigned int slices[] = {1, 2, 3, 4, 7};
+    return profile < COUNT_OF(slices) ? slices[profile] : 0;
+}
+
+static nvmlReturn_t describe_compute_profile(nvmlGpuInstance_t instance, unsigned int number,
+                                             nvmlComputeInstanceProfileInfo_t *info)
+{
+    const struct profile *around = profile_by_id(instance->gpu, instance->profile_id);
+    unsigned int slices = compute_slices_of(number);
+    if (around == NULL || slices == 0 || slices > around->compute_slices) return NVML_ERROR_NOT_SUPPORTED;
+    *info = (nvmlComputeInstanceProfileInfo_t){
+        .id = number,
+        .sliceCount = slices,
+        .instanceCount = around->compute_slices / slices,
+        .multiprocessorCount = 14 * slices,
+        .sharedCopyEngineCount = slices,
+    };
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlGpuInstanceGetComputeInstanceProfileInfo(nvmlGpuInstance_t instance, unsigned int profile,
+                                                          unsigned int engine_profile,
+                                                          nvmlComputeInstanceProfileInfo_t *info)
+{
+    ENTER_INSTANCE(instance, info);
+    if (engine_profile != 0) return leave(NVML_ERROR_INVALID_ARGUMENT);
+    return leave(describe_compute_profile(instance, profile, info));
+}
+
+nvmlReturn_t nvmlGpuInstanceGetComputeInstanceProfileInfoV(nvmlGpuInstance_t instance, unsigned int profile,
+                                                           unsigned int engine_profile,
+                                                           nvmlComputeInstanceProfileInfo_v2_t *info)
+{
+    ENTER_INSTANCE(instance, info);
+    if (info->version != NVML_STRUCT_VERSION(nvmlComputeInstanceProfileInfo_v2_t, 2))
+        return leave(NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    if (engine_profile != 0) return leave(NVML_ERROR_INVALID_ARGUMENT);
+    nvmlReturn_t result = describe_compute_profile(instance, profile, &info->info);
+    if (result == NVML_SUCCESS) snprintf(info->name, sizeof info->name, "MIG %uc", info->info.sliceCount);
+    return leave(result);
+}
+
+/* A compute instance and the MIG device that programs see are one thing here. */
+static int lies_in(nvmlDevice_t mig, nvmlGpuInstance_t instance)
+{
+    return mig->present && mig->gpu_instance_id == (int)instance->id;
+}
+
+nvmlReturn_t nvmlGpuInstanceGetComputeInstances(nvmlGpuInstance_t instance, unsigned int profile_id,
+                                                nvmlComputeInstance_t *instances, unsigned int *count)
+{
+    ENTER_INSTANCE(instance, count);
+    nvmlDevice_t migs = machine.migs[instance->gpu - machine.gpus];
+    unsigned int slices = compute_slices_of(profile_id);
+    *count = 0;
+    for (size_t i = 0; i < MAX_MIG_PER_GPU && instances != NULL; i++)
+        if (lies_in(&migs[i], instance) && migs[i].compute_instance_slices == (int)slices)
+            instances[(*count)++] = (nvmlComputeInstance_t)&migs[i];
+    return leave(NVML_SUCCESS);
+}
+
+nvmlReturn_t nvmlGpuInstanceGetComputeInstanceById(nvmlGpuInstance_t instance, unsigned int id,
+                                                   nvmlComputeInstance_t *compute_instance)
+{
+    ENTER_INSTANCE(instance, compute_instance);
+    nvmlDevice_t migs = machine.migs[instance->gpu - machine.gpus];
+    for (size_t i = 0; i < MAX_MIG_PER_GPU; i++) {
+        if (!lies_in(&migs[i], instance) || migs[i].compute_instance_id != (int)id) continue;
+        *compute_instance = (nvmlComputeInstance_t)&migs[i];
+        return leave(NVML_SUCCESS);
+    }
+    return leave(NVML_ERROR_NOT_FOUND);
+}
+
+nvmlReturn_t nvmlComputeInstanceGetInfo_v2(nvmlComputeInstance_t instance, nvmlComputeInstanceInfo_t *info)
+{
+    nvmlDevice_t mig = (nvmlDevice_t)instance;
+    ENTER_DEVICE(mig, info);
+    if (mig->parent == NULL) return leave(NVML_ERROR_INVALID_ARGUMENT);
+    *info = (nvmlComputeInstanceInfo_t){.device = mig->parent, .id = (unsigned int)mig->compute_instance_id};
+    info->placement.size = (unsigned int)mig->compute_instance_slices;
+    for (unsigned int number = 0; compute_slices_of(number) != 0; number++)
+        if (compute_slices_of(number) == (unsigned int)mig->compute_instance_slices) info->profileId = number;
+    nvmlGpuInstance_t slots = machine.instances[mig->parent - machine.gpus];
+    for (size_t i = 0; i < MAX_MIG_PER_GPU; i++)
+        if (slots[i].present && (int)slots[i].id == mig->gpu_instance_id) info->gpuInstance = &slots[i];
+    return leave(NVML_SUCCESS);
+}
+
+nvmlReturn_t nvmlComputeInstanceGetInfo(nvmlComputeInstance_t instance, nvmlComputeInstanceInfo_t *info)
+    ALIAS_OF(nvmlComputeInstanceGetInfo_v2);

@@ -90,3 +90,20 @@ nvmlReturn_t nvmlDeviceGetProcessUtilization(nvmlDevice_t device, nvmlProcessUti
     if (found == 0) return leave(NVML_ERROR_NOT_FOUND);
     return leave(found > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS);
 }
+
+int is_gpu_in_use(nvmlDevice_t gpu)
+{
+    for (size_t i = 0; i < machine.process_count; i++)
+        if (machine.processes[i].gpu == gpu->index) return 1;
+    return 0;
+}
+
+int is_instance_in_use(nvmlGpuInstance_t instance, int compute_instance_id)
+{
+    for (size_t i = 0; i < machine.process_count; i++) {
+        const struct process *process = &machine.processes[i];
+        if (process->gpu != instance->gpu->index || process->gpu_instance_id != (int)instance->id) continue;
+        if (compute_instance_id == ABSENT || process->compute_instance_id == compute_instance_id) return 1;
+    }
+    return 0;
+}

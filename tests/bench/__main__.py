@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.bench.figure import Figure
 
 ROWS = {
+    1: "tests.bench.row01_mig_orders",
+    2: "tests.bench.row02_mig_churn",
     5: "tests.bench.row05_list",
     8: "tests.bench.row08_pass",
 }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 PAIRS = 21
 WARM_UPS = 2
+GOAL_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Figure:
         unit: Its unit.
         anchor: The anchor's median, same unit.
         anchor_name: What the anchor is.
-        gate: Highest ratio that passes.
+        gate: Highest ratio that passes; the lowest, where more is better.
         stretch: Ratio we would like.
+        is_more_better: A higher ratio is better; both are compared as far as the table of figures writes them.
     """
 
     row: int
@@ -33,6 +35,7 @@ class Figure:
     anchor_name: str
     gate: float
     stretch: float
+    is_more_better: bool = False
 
     @property
     def ratio(self) -> float:
@@ -40,15 +43,20 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        if self.ratio <= self.stretch:
+        if self._reaches(self.stretch):
             return "stretch"
-        return "ok" if self.ratio <= self.gate else "FAILED"
+        return "ok" if self._reaches(self.gate) else "FAILED"
+
+    def _reaches(self, goal: float) -> bool:
+        return round(self.ratio, GOAL_DIGITS) >= goal if self.is_more_better else self.ratio <= goal
 
     def line(self) -> str:
         """`name value unit anchor ratio goal verdict`, as one line."""
+        digits, sign = (4, ">=") if self.is_more_better else (2, "<=")
         return (
-            f"{self.row:>2} {self.name:<28} {self.value:9.2f} {self.unit:<4} {self.anchor:9.2f} {self.ratio:6.2f}x  "
-            f"<= {self.gate}x (stretch {self.stretch}x)  {self.verdict}  [anchor: {self.anchor_name}]"
+            f"{self.row:>2} {self.name:<28} {self.value:9.{digits}f} {self.unit:<4} {self.anchor:9.{digits}f} "
+            f"{self.ratio:6.{digits}f}x  "
+            f"{sign} {self.gate}x (stretch {self.stretch}x)  {self.verdict}  [anchor: {self.anchor_name}]"
         )
 
     def json(self) -> str:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from ds01.adapters.sqlite.store import SqliteStore
@@ -29,7 +30,7 @@ from tests.fakes import (
     whole_gpu,
 )
 
-FOLDER = "/var/tmp"  # noqa: S108 - the anchor's file and the store's lie on the same disk
+FOLDER = "/var/tmp"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class StoreSite:
         services: The use cases.
         store: The store.
         engine: The engine, in memory.
+        clock: The time, which stands still.
+        devices: The devices.
         observation: The machine: four whole GPUs and four with seven instances each.
         limits: Without quotas.
         policy: Without quotas.
@@ -49,6 +52,7 @@ class StoreSite:
     store: SqliteStore
     engine: FakeEngine
     clock: FakeClock
+    devices: FakeDevices
     observation: Observation
     limits: EffectiveLimits
     policy: Policy
@@ -68,13 +72,17 @@ class StoreSite:
 
 
 @asynccontextmanager
-async def store_site(folder: Path) -> AsyncIterator[StoreSite]:
+async def store_site(folder: Path, engine: FakeEngine | None = None) -> AsyncIterator[StoreSite]:
     """Services over a new store in a folder."""
     clock = FakeClock()
-    engine, devices = FakeEngine(clock=clock), FakeDevices()
+    engine, devices = engine or FakeEngine(clock=clock), FakeDevices()
     cards = (*(whole_gpu(index) for index in range(4)), *(mig_gpu(index, *[1] * 7) for index in range(4, 8)))
     devices.inventory = Inventory(cards, "560.35.03", (12, 6))
-    policy = Policy(default_group="lab", base=Limits(), site=Site(lifecycle=Lifecycle(mode="enforce")))
+    policy = Policy(
+        default_group="lab",
+        base=Limits(gpu_hold_after_stop=timedelta(0)),
+        site=Site(lifecycle=Lifecycle(mode="enforce")),
+    )
     store = await SqliteStore.open(folder / "ds01.db", checkpoint=lambda _step: None)
     world = World(
         engine=engine,
@@ -89,7 +97,7 @@ async def store_site(folder: Path) -> AsyncIterator[StoreSite]:
     limits = EffectiveLimits(policy.base, {}, "lab")
     observation = Observation(devices.inventory)
     try:
-        yield StoreSite(services, store, engine, clock, observation, limits, policy)
+        yield StoreSite(services, store, engine, clock, devices, observation, limits, policy)
     finally:
         await services.starter.close()
         await store.close()

@@ -1,6 +1,6 @@
 """The pretended library, a machine it shows, and adapters over it that are closed at the end of the test."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 
 from ds01.adapters.nvml.devices import NvmlDevices, Patience
 from tests.contract.nvml_double import FakeMachine, HandClock, OpenDevices, build, example_machine, plug
+from tests.contract.nvml_session import Session
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +47,17 @@ async def open_devices(machine: FakeMachine, clock: HandClock, pci: Path) -> Asy
             return devices
 
         yield open_one
+
+
+@pytest.fixture
+def silent(machine: FakeMachine) -> Iterator[Session]:
+    """A session before nvmlInit."""
+    session = Session(machine)
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def session(silent: Session) -> Session:
+    silent.ask("nvmlInit()")
+    return silent

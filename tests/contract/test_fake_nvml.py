@@ -1,110 +1,15 @@
 """The test double of NVML answers the vendor's Python binding as the real library is documented to."""
 
-import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.contract.nvml_double import CUT, MIG_1G, MIG_3G, OTHER_MIG_1G, WHOLE, FakeMachine
+from tests.contract.nvml_session import NvmlCallError, Session, smi
 
 NOT_SUPPORTED = 3
 GPU_IS_LOST = 15
 MIB = 1 << 20
-
-# Runs in the other process: one expression a line in, one JSON answer a line out.
-PROGRAM = """
-import json, sys
-import pynvml
-from pynvml import *
-
-kept = {}
-
-def keep(name, value):
-    kept[name] = value
-
-def gpu(index):
-    return nvmlDeviceGetHandleByIndex(index)
-
-def mig(index, slot):
-    return nvmlDeviceGetMigDeviceHandleByIndex(gpu(index), slot)
-
-for line in sys.stdin:
-    try:
-        answer = {"value": eval(line)}
-    except NVMLError as error:
-        answer = {"code": error.value, "text": str(error)}
-    print(json.dumps(answer), flush=True)
-"""
-
-
-class NvmlCallError(Exception):
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class Session:
-    """A process that holds the library, with the binding loaded."""
-
-    def __init__(self, machine: FakeMachine) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
-            env=machine.environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def answer(self, expression: str) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(expression + "\n")
-        self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def ask(self, expression: str) -> Any:
-        answer = self.answer(expression)
-        if "code" in answer:
-            raise NvmlCallError(answer["code"], answer["text"])
-        return answer["value"]
-
-    def code_of(self, expression: str) -> int:
-        """Return the error code that the expression ends with."""
-        with pytest.raises(NvmlCallError) as failure:
-            self.ask(expression)
-        return failure.value.code
-
-    def close(self) -> None:
-        self.process.communicate()
-
-
-@pytest.fixture
-def silent(machine: FakeMachine) -> Iterator[Session]:
-    """A session before nvmlInit."""
-    session = Session(machine)
-    yield session
-    session.close()
-
-
-@pytest.fixture
-def session(silent: Session) -> Session:
-    silent.ask("nvmlInit()")
-    return silent
-
-
-def smi(machine: FakeMachine, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [machine.library / "nvidia-smi", *arguments],
-        env=machine.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_a_whole_card_is_described_as_the_file_says(session: Session) -> None:

@@ -122,7 +122,7 @@ async def test_graphics_processes_and_those_of_vanished_instances_count_too(
     machine.append("proc gpu=0 pid=4001 mem=5 type=G")
     machine.append("proc gpu=1 gi=5 ci=0 pid=4002 mem=7")
     assert sorted(await open_devices().read_processes(), key=lambda process: process.pid) == [
-        GpuProcess(pid=4001, gpu_uuid=WHOLE, memory_bytes=5 * MIB),
+        GpuProcess(pid=4001, gpu_uuid=WHOLE, memory_bytes=5 * MIB, is_compute=False),
         GpuProcess(pid=4002, gpu_uuid=CUT, memory_bytes=7 * MIB),
     ]
 

@@ -225,6 +225,15 @@ ROUTES: tuple[Route, ...] = (
         errors=("forbidden",),
     ),
     Route(
+        "apply_mig_layout",
+        "POST",
+        "/v1/mig",
+        "Cut GPUs into MIG instances as a file says, or say what that would do; administrators only.",
+        schema.MigPlanDocument,
+        body=schema.MigLayoutBody,
+        errors=("forbidden", "not_found", "conflict"),
+    ),
+    Route(
         "list_events",
         "GET",
         "/v1/events",

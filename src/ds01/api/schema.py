@@ -48,6 +48,12 @@ from ds01.api.machine_schema import (
     StatusDocument as StatusDocument,
     UsageDocument as UsageDocument,
 )
+from ds01.api.mig_schema import (
+    MigCardDocument as MigCardDocument,
+    MigLayoutBody as MigLayoutBody,
+    MigPlanDocument as MigPlanDocument,
+    MigStepDocument as MigStepDocument,
+)
 from ds01.api.queue_schema import (
     AffectedPromise as AffectedPromise,
     BlockerDocument as BlockerDocument,

@@ -88,6 +88,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
     Entry("admin config check", "config:CHECK", "Look at a policy file without its taking effect."),
     Entry("admin config show", "config:SHOW", "Show the policy in force, and what set each value."),
+    Entry("admin mig plan", "mig:PLAN", "Show what a file of MIG layouts would change, and who is in the way."),
+    Entry("admin mig apply", "mig:APPLY", "Cut GPUs into MIG instances as a file says."),
     Entry("status", "status:STATUS", "Show the machine at a glance.", daily="status"),
     Entry("events", "events:EVENTS", "Show what happened, who did it and why.", daily="events"),
     Entry("version", "status:VERSION_SPEC", "Show the versions of ds01 and ds01d.", daily="version"),
@@ -102,6 +104,7 @@ NOUNS = {
     "reservation": "GPUs kept for a window of time.",
     "limits": "Show what you may use, and what set each limit.",
     "admin": "For administrators.",
+    "admin mig": "How GPUs are cut into MIG instances.",
     "admin config": "The site's policy: check a file, show what is in force.",
 }
 DEFAULT_VERBS = {"limits": "show", "queue": "list", "reservation": "list"}

@@ -209,6 +209,11 @@ class Client(WaitingCalls):
         answer: schema.ConfigCheck = self._act("POST", "/v1/config/check", body or {})
         return answer
 
+    def apply_mig_layout(self, body: schema.MigLayoutBody) -> schema.MigPlanDocument:
+        """Cut GPUs into MIG instances as a file says, or with `dry_run` say what that would do."""
+        answer: schema.MigPlanDocument = self._act("POST", "/v1/mig", body)
+        return answer
+
     def list_events(self, selection: Mapping[str, str | int | None]) -> schema.EventList:
         """Return recorded events, newest last; `selection` holds the route's parameters."""
         answer: schema.EventList = self._get("/v1/events" + query_of(**selection))

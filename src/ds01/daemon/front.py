@@ -12,6 +12,7 @@ from ds01.daemon.handlers.events import EventHandlers
 from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
+from ds01.daemon.handlers.mig import MigHandlers
 from ds01.daemon.handlers.queue import QueueHandlers, Waiters
 from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
@@ -92,6 +93,7 @@ def build_server(
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
-    tables = (containers, queueing, reservations, foreign, sessions, machine, images, config, events)
+    mig = MigHandlers(services.mig, only_uid=only_uid)
+    tables = (mig, containers, queueing, reservations, foreign, sessions, machine, images, config, events)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

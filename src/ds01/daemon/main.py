@@ -163,6 +163,7 @@ class Serving:
             asyncio.create_task(guard("events", daemon.events.run, self.leave)),
             asyncio.create_task(guard("scheduler", daemon.scheduler.run, self.leave)),
             asyncio.create_task(guard("deadlines", daemon.deadlines.run, self.leave)),
+            asyncio.create_task(guard("devices", daemon.devices.run, self.leave)),
             asyncio.create_task(guard("watch", daemon.watch.run, self.leave)),
             asyncio.create_task(guard("export", daemon.export.run, self.leave)),
         ]

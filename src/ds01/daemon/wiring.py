@@ -14,10 +14,12 @@ from ds01.adapters.linux.directories import LinuxDirectories
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
+from ds01.daemon.boot import read_boot
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
 from ds01.daemon.clock import SystemClock
 from ds01.daemon.deadline_loop import DeadlineLoop
+from ds01.daemon.device_loop import DeviceLoop
 from ds01.daemon.event_documents import names_of
 from ds01.daemon.export import EventExport
 from ds01.daemon.feed import AnnouncingStore, EventFeed
@@ -50,6 +52,7 @@ class Daemon:
         events: The loop that follows the engine.
         scheduler: The loop that serves the queue.
         deadlines: The loop that does what falls due.
+        devices: The loop that follows the devices.
         watch: The loop that looks after the daemon itself.
         export: The loop that appends events to their file.
         feed: Rings when something was recorded.
@@ -64,6 +67,7 @@ class Daemon:
     events: EventLoop
     scheduler: SchedulerLoop
     deadlines: DeadlineLoop
+    devices: DeviceLoop
     watch: WatchLoop
     export: EventExport
     feed: EventFeed
@@ -129,23 +133,14 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     feed, store = EventFeed(), world.store
     world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
-    services = build_services(
-        world,
-        lambda: policy.current,
-        lambda: catalogue.current,
-        seal_key=key,
-        only_uid=only_uid,
-        timezone=read_timezone(),
-    )
+    services = _services(world, policy, catalogue, key, only_uid)
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
     relay = StreamRelay()
     server = build_server(
         world, services, SiteFiles(policy, catalogue), Trail(feed, export), relay, only_uid=only_uid, leave=leave
     )
-    reconcile = ReconcileLoop(services.reconciler, services.bell)
-    scheduler = SchedulerLoop(services.scheduling, services.starter, services.bell, world.clock)
-    deadlines = DeadlineLoop(services.deadlines, services.bell, world.clock, wake_reconcile=reconcile.wake)
+    loops = _loops(world, services)
     watch = WatchLoop(
         policy,
         world,
@@ -156,15 +151,15 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         is_personal=personal,
         leave=leave,
     )
-    watch.attend(changed=services.bell.ring, is_needed=lambda: scheduler.is_needed or deadlines.next_at is not None)
-    events = EventLoop(world.engine, services.limits, reconcile, world.clock)
+    watch.attend(changed=services.bell.ring, is_needed=loops.is_needed)
     return Daemon(
         server=server,
         relay=relay,
-        reconcile=reconcile,
-        events=events,
-        scheduler=scheduler,
-        deadlines=deadlines,
+        reconcile=loops.reconcile,
+        events=EventLoop(world.engine, services.limits, loops.reconcile, world.clock),
+        scheduler=loops.scheduler,
+        deadlines=loops.deadlines,
+        devices=DeviceLoop(world.devices, services.upkeep, world.clock, loops.reconcile.wake),
         watch=watch,
         export=export,
         feed=feed,
@@ -172,6 +167,41 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         policy=policy,
         services=services,
     )
+
+
+def _services(
+    world: World, policy: PolicyFile, catalogue: CatalogueFiles, key: bytes, only_uid: int | None
+) -> Services:
+    return build_services(
+        world,
+        lambda: policy.current,
+        lambda: catalogue.current,
+        seal_key=key,
+        only_uid=only_uid,
+        timezone=read_timezone(),
+        boot=read_boot(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Loops:
+    """The loops that grant, and take back what was granted."""
+
+    reconcile: ReconcileLoop
+    scheduler: SchedulerLoop
+    deadlines: DeadlineLoop
+
+    def is_needed(self) -> bool:
+        """Somebody waits, or something falls due: a personal daemon stays."""
+        return self.scheduler.is_needed or self.deadlines.next_at is not None
+
+
+def _loops(world: World, services: Services) -> _Loops:
+    bell, clock = services.bell, world.clock
+    reconcile = ReconcileLoop(services.reconciler, bell)
+    scheduler = SchedulerLoop(services.scheduling, services.starter, bell, clock)
+    deadlines = DeadlineLoop(services.deadlines, bell, clock, wake_reconcile=reconcile.wake)
+    return _Loops(reconcile, scheduler, deadlines)
 
 
 async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:

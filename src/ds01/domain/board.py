@@ -7,11 +7,15 @@ bits, one for a share and all of them for somebody who wants it alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.gpu import GpuKind, GpuState, Inventory, PhysicalGpu, instance_equivalents
+from ds01.domain.gpu import GpuKind, GpuState, Inventory, MigInstance, PhysicalGpu, instance_equivalents
 from ds01.domain.occupancy import ForeignContainer
+
+if TYPE_CHECKING:
+    from ds01.domain.mig import MigTable
 
 UNUSABLE_TEXT: Mapping[GpuState, str] = {
     GpuState.MIG_EMPTY: "MIG is on and it has no instance",
@@ -87,9 +91,14 @@ class Board:
     """Every card of the machine, in the driver's order.
 
     What is taken is kept beside it, as one mask a card in the same order: `tuple[int, ...]`.
+
+    Attributes:
+        cards: The cards.
+        tables: Tables of the cards whose instances are made on demand, by the key that the card names.
     """
 
     cards: tuple[Card, ...]
+    tables: Mapping[str, "MigTable"] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,7 @@ def board_of(
     inventory: Inventory,
     *,
     drained: Mapping[str, str] | None = None,
+    unusable: Mapping[str, str] | None = None,
     dynamic: Mapping[str, OnDemand] | None = None,
     shares: int = 1,
     near: Mapping[str, tuple[int, ...]] | None = None,
@@ -133,46 +143,54 @@ def board_of(
     Args:
         inventory: The machine.
         drained: Cards and MIG instances that an administrator took out, uuid to the reason.
+        unusable: The same for whatever reason, uuid to the whole phrase, see `upkeep.unusable_gpus`.
         dynamic: Cards whose instances are made on demand, by uuid.
         shares: Containers that may hold one device at a time.
         near: Card uuid to the indices of the cards that are linked closely with it, nearest first.
     """
-    drained, dynamic, near = drained or {}, dynamic or {}, near or {}
+    said = {uuid: f"it is drained{f': {reason}' if reason else ''}" for uuid, reason in (drained or {}).items()}
+    out, dynamic, near = {**said, **(unusable or {})}, dynamic or {}, near or {}
     cards = []
     for device in sorted(inventory.devices, key=lambda found: (found.index, found.uuid)):
-        card = _card(device, dynamic.get(device.uuid), shares, drained)
+        card = _card(device, dynamic.get(device.uuid), shares, out)
         cards.append(replace(card, near=near.get(device.uuid, ())))
     return Board(tuple(cards))
 
 
-def _card(device: PhysicalGpu, on_demand: OnDemand | None, shares: int, drained: Mapping[str, str]) -> Card:
-    reason = drained.get(device.uuid)
-    unusable = "" if reason is None else f"it is drained{f': {reason}' if reason else ''}"
-    bare = Card(device.uuid, device.index, device.model, (), unusable)
+def _card(device: PhysicalGpu, on_demand: OnDemand | None, shares: int, out: Mapping[str, str]) -> Card:
+    bare = Card(device.uuid, device.index, device.model, (), out.get(device.uuid, ""))
     if on_demand is not None and device.state in {GpuState.MIG, GpuState.MIG_EMPTY}:
         card = replace(bare, positions=on_demand.positions, table=on_demand.table)
-        # where an instance lies is known from the grant that it was made for; of any other it is not
-        return replace(card, instances=tuple((found.uuid, card.all_bits) for found in device.instances))
+        # an instance that no grant was made for (somebody else's container has it) takes the slices that it lies on
+        return replace(card, instances=tuple((found.uuid, _slices_of(found, card)) for found in device.instances))
     if device.state is GpuState.WHOLE:
         whole = Position(0, GpuKind.FULL, FULL_PROFILE, device.uuid, None, 1.0, device.memory_bytes)
         return replace(bare, positions=tuple(_divided(whole, 0, shares)))
     if device.state is GpuState.MIG:
-        return _cut_card(device, bare, shares, drained)
+        return _cut_card(device, bare, shares, out)
     fault = device.fault or UNUSABLE_TEXT.get(device.state, device.state.value)
     return replace(bare, unusable=fault)
 
 
-def _cut_card(device: PhysicalGpu, bare: Card, shares: int, drained: Mapping[str, str]) -> Card:
+def _slices_of(instance: MigInstance, card: Card) -> int:
+    """Return the bits of an instance; where the driver does not say its place, all of the card."""
+    if instance.start is None or instance.memory_slices <= 0:
+        return card.all_bits
+    return ((1 << instance.memory_slices) - 1) << instance.start
+
+
+def _cut_card(device: PhysicalGpu, bare: Card, shares: int, out: Mapping[str, str]) -> Card:
     positions: list[Position] = []
     instances: list[tuple[str, int]] = []
     for place, found in enumerate(sorted(device.instances, key=lambda instance: (instance.index, instance.uuid))):
         first = place * shares
         instances.append((found.uuid, ((1 << shares) - 1) << first))
-        if found.uuid not in drained:
+        if found.uuid not in out:
             weight = instance_equivalents(device, found)
             whole = Position(0, GpuKind.MIG, found.profile, found.uuid, None, weight, found.memory_bytes)
             positions += _divided(whole, first, shares)
-    unusable = bare.unusable or ("" if positions else "every instance of it is drained")
+    said = dict.fromkeys(out[found.uuid] for found in device.instances if found.uuid in out)
+    unusable = bare.unusable or ("" if positions else f"no instance of it can be granted: {'; '.join(said)}")
     return replace(bare, positions=tuple(positions), instances=tuple(instances), unusable=unusable)
 
 

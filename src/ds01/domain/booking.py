@@ -8,7 +8,7 @@ from ds01.domain.allocation import Allocation, AllocationState
 from ds01.domain.board import holds_of
 from ds01.domain.commitment import Commitments
 from ds01.domain.limit import EffectiveLimits
-from ds01.domain.option import Grid
+from ds01.domain.option import grid_of
 from ds01.domain.quota import TOLERANCE, require_request_allowed
 from ds01.domain.refusal import possible_options, require_possible
 from ds01.domain.request import GpuRequest, format_request
@@ -155,7 +155,7 @@ def _least_weight(situation: Situation, request: GpuRequest, wanted: Reservation
 def shortfalls(situation: Situation) -> dict[str, int]:
     """Return the reservations that cannot be kept whole, id to the number of missing devices."""
     holds = holds_of(situation.board, situation.allocations, situation.foreign)
-    kept = Commitments(situation, Grid(situation.board), holds)
+    kept = Commitments(situation, grid_of(situation.board), holds)
     kept.keep_reservations()
     return dict(kept.short)
 

@@ -37,7 +37,8 @@ def choose(
                 continue
             free = [option for option in level.options if not option.mask & busy[option.card]]
             if free:
-                return (_best(grid, free, busy, score),)
+                best = _best(grid, free, busy, score)
+                return (_on_endless_card(grid, best, free, busy) if options.wish.is_endless else best,)
         return None
     for levels in options.by_profile:
         found = _several(grid, levels, options.count, busy, budget)
@@ -113,6 +114,14 @@ def _best(grid: Grid, free: Sequence[Option], busy: Sequence[int], score: Score 
             option.number,
         ),
     )
+
+
+def _on_endless_card(grid: Grid, best: Option, free: Sequence[Option], busy: Sequence[int]) -> Option:
+    """Choose the start anew for a grant without an end: on its card it lies where most of what may follow fits."""
+    if best.position.start is None:
+        return best
+    here = [option for option in free if option.card == best.card]
+    return max(here, key=lambda option: (grid.filling_worth(option, busy[option.card]), -option.number))
 
 
 def _loss(grid: Grid, option: Option, busy: Sequence[int]) -> float:

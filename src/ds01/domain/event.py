@@ -84,8 +84,47 @@ EVENTS: Mapping[str, EventKind] = _kinds(
     EventKind("reservation.cancelled", _WINDOW, "A reservation was taken back.", is_public=True),
     EventKind("reservation.no_show", _WINDOW, "Nobody used a reservation in time: it was released.", is_public=True),
     EventKind(
-        "gpu.unmanaged", ("gpu", "holder"), "A device is held by a container that DS01 did not grant.", is_public=True
+        "allocation.lost",
+        ("allocation", "gpus", "reason"),
+        "A device of a grant is not on the machine any more; nothing was moved to another one.",
     ),
+    EventKind(
+        "mig.changed",
+        ("gpu", "layout", "steps", "needs_reset"),
+        "A GPU was cut anew, or its instances are made by grants from now on.",
+        is_public=True,
+    ),
+    EventKind(
+        "mig.failed",
+        ("gpu", "reason", "undone", "problem"),
+        "A change of a GPU's MIG layout failed; `undone` says whether it is as before.",
+        is_public=True,
+    ),
+    EventKind(
+        "gpu.unmanaged",
+        ("gpu", "holder"),
+        "A device is held by a container, or used by a process of the host, that DS01 did not grant.",
+        is_public=True,
+    ),
+    EventKind("gpu.lost", ("gpu", "index", "reason"), "The driver does not list a card any more.", is_public=True),
+    EventKind("gpu.returned", ("gpu", "index"), "A card that was gone is listed again.", is_public=True),
+    EventKind(
+        "gpu.unhealthy",
+        ("gpu", "index", "reason"),
+        "A card has a fault: what runs on it goes on, and it gets no new grants.",
+        is_public=True,
+    ),
+    EventKind("gpu.healthy", ("gpu", "index"), "A card has no fault any more.", is_public=True),
+    EventKind(
+        "gpu.repartitioned",
+        ("gpu", "index", "added", "removed"),
+        "MIG instances of a card were made or destroyed.",
+        is_public=True,
+    ),
+    EventKind(
+        "gpu.drained", ("gpu", "reason"), "An administrator took a device out: it gets no new grants.", is_public=True
+    ),
+    EventKind("gpu.resumed", ("gpu",), "An administrator lets a device be granted again.", is_public=True),
     EventKind("limit.reached", ("limit", "reason"), "A request was refused because of a limit."),
     EventKind("access.denied", ("reason",), "Somebody tried what they may not do."),
     EventKind("policy.changed", ("source",), "A new policy is in force.", is_public=True),

@@ -18,6 +18,23 @@ class GpuKind(StrEnum):
     MIG = "mig"
 
 
+class LinkKind(StrEnum):
+    """What lies between two cards, the nearest first. The words are those of `nvidia-smi topo -m`."""
+
+    NVLINK = "nvlink"
+    """NVLink, directly or through a switch of it."""
+    PIX = "pix"
+    """At most one PCIe bridge."""
+    PXB = "pxb"
+    """Several PCIe bridges, and not the host bridge."""
+    PHB = "phb"
+    """A PCIe host bridge."""
+    NODE = "node"
+    """Host bridges of one NUMA node."""
+    SYS = "sys"
+    """The connection between NUMA nodes."""
+
+
 class GpuState(StrEnum):
     """State of a physical device, as it follows from what the driver says.
 
@@ -45,6 +62,8 @@ class MigInstance:
         gpu_instance_id: Ids by which processes are found again.
         compute_instance_id: As above.
         index: Position among the MIG devices of the parent (`0:index`).
+        start: First memory slice of the GPU instance; None if the driver does not say.
+        memory_slices: Memory slices of the GPU instance; 0 if the driver does not say.
     """
 
     uuid: str
@@ -54,6 +73,44 @@ class MigInstance:
     gpu_instance_id: int
     compute_instance_id: int
     index: int
+    start: int | None = None
+    memory_slices: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MigProfile:
+    """A kind of GPU instance that a card can be cut into, as the driver tells it.
+
+    Attributes:
+        name: `1g.5gb`, as the driver says it.
+        id: The driver's number, which `nvidia-smi mig -cgi` takes.
+        compute_slices: Compute slices of an instance.
+        memory_slices: Memory slices that it covers.
+        memory_bytes: Memory of an instance.
+        placements: Memory slices at which one can begin.
+        max_instances: How many fit on the card at the same time.
+    """
+
+    name: str
+    id: int
+    compute_slices: int
+    memory_slices: int
+    memory_bytes: int
+    placements: tuple[int, ...]
+    max_instances: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLink:
+    """The nearest way from one card to another.
+
+    Attributes:
+        uuid: The other card.
+        kind: What lies between them.
+    """
+
+    uuid: str
+    kind: LinkKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +129,9 @@ class PhysicalGpu:
         mig_enabled: MIG mode is on now.
         mig_pending: MIG mode after the next reset.
         instances: MIG devices that exist now.
-        fault: Why the device cannot be used (fell off the bus, a reading failed); None if it answers.
+        fault: Why the device cannot be used (fell off the bus, broken memory, a reading failed); None if it can.
+        mig_profiles: What it can be cut into; empty if it knows no MIG or its driver does not say.
+        links: The other cards, the nearest first; empty if the driver does not say.
     """
 
     uuid: str
@@ -87,6 +146,8 @@ class PhysicalGpu:
     mig_pending: bool = False
     instances: tuple[MigInstance, ...] = ()
     fault: str | None = None
+    mig_profiles: tuple[MigProfile, ...] = ()
+    links: tuple[GpuLink, ...] = ()
 
     @property
     def state(self) -> GpuState:
@@ -151,6 +212,9 @@ class DeviceSample:
         power_w: Power of the card.
         energy_j: Energy since the driver was loaded.
         temperature_c: Temperature of the card.
+        sm_clock_mhz: Clock of the multiprocessors.
+        throttle_reasons: Why the clock is lower than it could be, in the driver's words; empty: it is not.
+        ecc_uncorrected: Memory errors since the driver was loaded that could not be corrected.
     """
 
     uuid: str
@@ -159,6 +223,9 @@ class DeviceSample:
     power_w: float | None = None
     energy_j: float | None = None
     temperature_c: int | None = None
+    sm_clock_mhz: int | None = None
+    throttle_reasons: tuple[str, ...] = ()
+    ecc_uncorrected: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +236,13 @@ class GpuProcess:
         pid: Process id on the host.
         gpu_uuid: Whole device or MIG instance it runs on.
         memory_bytes: Device memory it uses; None if the driver does not say.
+        is_compute: It computes; False: it only draws.
     """
 
     pid: int
     gpu_uuid: str
     memory_bytes: int | None
+    is_compute: bool = True
 
 
 def schedulable_gpus(inventory: Inventory) -> tuple[Gpu, ...]:

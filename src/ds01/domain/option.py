@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ds01.domain.board import FULL_PROFILE, Board, Position
 from ds01.domain.gpu import GpuKind
 from ds01.domain.limit import Limits
+from ds01.domain.mig import state_value
 from ds01.domain.request import ANY_KIND, FULL_KIND, MIG_KIND, GpuRequest
 from ds01.domain.waiting import Waiting
 
@@ -26,6 +27,7 @@ class Wish(NamedTuple):
         inside: What the reservation in which it starts keeps; None: it starts outside of any.
         profile: The only profile that is wanted; None: any.
         priority: The policy's where devices are shared; else 0, so that it divides nothing.
+        is_endless: The grant will have no end, where instances are made on demand; else False, as above.
     """
 
     request: GpuRequest
@@ -36,6 +38,7 @@ class Wish(NamedTuple):
     inside: GpuRequest | None = None
     profile: str | None = None
     priority: int = 0
+    is_endless: bool = False
 
 
 class Option(NamedTuple):
@@ -127,8 +130,14 @@ class Grid:
         places = {card.index: number for number, card in enumerate(board.cards)}
         self.neighbours = [[places[index] for index in card.near if index in places] for card in board.cards]
         self._options: dict[Wish, Options] = {}
+        self._possible: dict[Wish, Options] = {}
         self._families: tuple[Family, ...] | None = None
-        self._most: dict[int, int] = {}
+        self._all_families: tuple[Family, ...] | None = None
+        self._most: dict[int, tuple[Options, int]] = {}
+
+    def is_of(self, board: Board, values: Values | None) -> bool:
+        """Tell whether it was made of this very board and these values."""
+        return self.board is board and (self._values is values or (not self._values and not values))
 
     def worth(self, card: int, taken: int) -> float:
         """Return what a card is worth in a state: by the table of its profiles, else what can still be placed on it."""
@@ -139,10 +148,19 @@ class Grid:
         return found
 
     def _work_out(self, card: int, taken: int) -> float:
-        table = self._values.get(self.board.cards[card].table or "")
+        key = self.board.cards[card].table or ""
+        values = self._values.get(key)
+        if values is not None and taken in values:
+            return values[taken]
+        table = self.board.tables.get(key)
         if table is not None:
-            return table.get(taken, 0.0)
+            return state_value(table, taken)
         return sum(weight for mask, weight in self._weights[card] if not mask & taken)
+
+    def filling_worth(self, option: Option, taken: int) -> float:
+        """Return what the card of an option is worth after it, if nothing ends there any more."""
+        table = self.board.tables.get(self.board.cards[option.card].table or "")
+        return 0.0 if table is None else state_value(table, taken | option.mask, is_filling=True)
 
     def options(self, wish: Wish) -> Options:
         """Return what satisfies a wish when nobody holds anything. Cards that cannot be used have none."""
@@ -153,6 +171,20 @@ class Grid:
             found = self._options[wish] = options_of(self.board, wish, self._families)
         return found
 
+    def possible(self, wish: Wish) -> Options:
+        """Return what satisfies a wish when also the drained cards are back."""
+        found = self._possible.get(wish)
+        if found is None:
+            if self._all_families is None:
+                self._all_families = families_of(self.board, also_unusable=True)
+            found = self._possible[wish] = options_of(self.board, wish, self._all_families)
+        return found
+
+    @property
+    def questions(self) -> int:
+        """How many wishes it remembers."""
+        return len(self._options) + len(self._possible)
+
     def profile_at(self, card: int, mask: int) -> str:
         """Return the profile of the position with these bits, else of one that they take."""
         positions = self.board.cards[card].positions
@@ -162,9 +194,9 @@ class Grid:
     def most(self, options: Options) -> int:
         """Return how many devices of one profile an empty board has for a wish."""
         found = self._most.get(id(options))
-        if found is None:
-            found = self._most[id(options)] = most_at_once(self.board, options)
-        return found
+        if found is None or found[0] is not options:
+            found = self._most[id(options)] = (options, most_at_once(self.board, options))
+        return found[1]
 
     def wish_of(self, waiting: Waiting, limits: Limits, inside: GpuRequest | None = None) -> Wish:
         """Return what decides about a waiting request."""
@@ -178,7 +210,25 @@ class Grid:
             inside,
             None,
             waiting.priority if may_share else 0,
+            waiting.time_limit is None and bool(self.board.tables),
         )
+
+
+_last_grid: list[Grid] = []
+MOST_QUESTIONS = 4096
+
+
+def grid_of(board: Board, values: Values | None = None) -> Grid:
+    """Return the grid of a board: the same as before for the very same board, with everything it has worked out.
+
+    Decisions follow each other on one board; a grid holds nothing but what follows from the board.
+    """
+    for grid in _last_grid[:1]:
+        if grid.is_of(board, values) and grid.questions < MOST_QUESTIONS:
+            return grid
+    made = Grid(board, values)
+    _last_grid[:] = [made]
+    return made
 
 
 def families_of(board: Board, *, also_unusable: bool = False) -> tuple[Family, ...]:

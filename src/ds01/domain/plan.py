@@ -28,6 +28,9 @@ class ActionKind(StrEnum):
     ADOPT = "adopt"
     REMOVE_HELPER = "remove_helper"
     RELEASE_ORPHAN = "release_orphan"
+    TELL_LOST = "tell_lost"
+    TELL_BACK = "tell_back"
+    RELEASE_LOST = "release_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Snapshot:
         now: The moment.
         is_alive: Tells whether the creation with this nonce is being carried out now.
         is_helper: Tells whether an engine name is one of our short-lived containers.
+        lost: Devices of grants that are not on the machine any more, by the id of the grant; None: unknown.
+        told_lost: Grants of which that has been told.
     """
 
     wanted: tuple[WantedContainer, ...]
@@ -89,6 +94,8 @@ class Snapshot:
     now: datetime
     is_alive: Callable[[str], bool]
     is_helper: Callable[[str], bool]
+    lost: Mapping[str, tuple[str, ...]] | None = None
+    told_lost: frozenset[str] = frozenset()
 
 
 def plan_reconcile(snapshot: Snapshot) -> list[Action]:
@@ -136,15 +143,35 @@ def _existing(row: WantedContainer, container: ContainerSummary | None, snapshot
     if container.state.has_processes:
         if allocation is None or allocation.state is not AllocationState.ACTIVE:
             yield Action(ActionKind.TAKE_UP, "it was started past DS01", row.nonce, container.id)
+        else:
+            yield from _loss_of_running(row, container, allocation, snapshot)
         return
     if allocation is None:
         return
-    if allocation.state is AllocationState.ACTIVE and container.state in {ContainerState.EXITED, ContainerState.DEAD}:
+    if allocation.state is AllocationState.HELD and (snapshot.lost or {}).get(allocation.id):
+        yield Action(ActionKind.RELEASE_LOST, "its GPU is gone", row.nonce, container.id, allocation.id)
+    elif allocation.state is AllocationState.ACTIVE and container.state in {ContainerState.EXITED, ContainerState.DEAD}:
         yield Action(ActionKind.SETTLE_STOPPED, "it does not run any more", row.nonce, container.id)
     elif allocation.state is AllocationState.HELD and allocation.is_expired(snapshot.now):
         yield Action(ActionKind.RELEASE_HOLD, "its hold ended", row.nonce, container.id, allocation.id)
     elif allocation.state is AllocationState.CLAIMED and allocation.is_expired(snapshot.now):
         yield Action(ActionKind.RELEASE_HOLD, "it was not started in time", row.nonce, container.id, allocation.id)
+
+
+def _loss_of_running(
+    row: WantedContainer, container: ContainerSummary, allocation: Allocation, snapshot: Snapshot
+) -> Iterable[Action]:
+    """A running container keeps its grant: nobody else could have the device, and its programs are its owner's to end.
+
+    If the device comes back before that, it holds it as before.
+    """
+    if snapshot.lost is None:
+        return
+    is_lost, is_told = allocation.id in snapshot.lost, allocation.id in snapshot.told_lost
+    if is_lost and not is_told:
+        yield Action(ActionKind.TELL_LOST, "its GPU is gone", row.nonce, container.id, allocation.id)
+    elif is_told and not is_lost:
+        yield Action(ActionKind.TELL_BACK, "its GPU is back", row.nonce, container.id, allocation.id)
 
 
 def _orphans(snapshot: Snapshot, by_id: Mapping[str, ContainerSummary]) -> Iterable[Action]:

@@ -12,7 +12,7 @@ from ds01.domain.board import Hold, holds_of
 from ds01.domain.choice import UNLIMITED, Chosen, Score, choose, sets
 from ds01.domain.commitment import Commitments
 from ds01.domain.ledger import ledger_of
-from ds01.domain.option import Grid, Options, Values
+from ds01.domain.option import Grid, Options, Values, grid_of
 from ds01.domain.queue_order import order_of, passing_rank
 from ds01.domain.sharing import SharedUse
 from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
@@ -33,7 +33,7 @@ class QueuePass:
         self, situation: Situation, *, values: Values | None = None, memory_used: Mapping[str, float] | None = None
     ) -> None:
         self.situation = situation
-        self.grid = Grid(situation.board, values)
+        self.grid = grid_of(situation.board, values)
         self.margin = ticks(situation.release_margin)
         self.holds: Sequence[Hold] = holds_of(situation.board, situation.allocations, situation.foreign)
         self.kept = Commitments(situation, self.grid, self.holds)

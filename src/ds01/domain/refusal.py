@@ -9,7 +9,7 @@ from ds01.domain.gpu import Gpu, GpuKind
 from ds01.domain.ledger import Ledger, ledger_of
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import FOREIGN_STATE
-from ds01.domain.option import Grid, Level, Option, Options, Wish, families_of, is_kind, most_at_once, options_of
+from ds01.domain.option import Level, Option, Options, Wish, grid_of, is_kind, most_at_once
 from ds01.domain.quota import (
     GroupHolding,
     QuotaExcess,
@@ -88,9 +88,9 @@ def possible_options(situation: Situation, waiting: Waiting) -> Options:
         QuotaExceededError: Enough exist, but they are whole GPUs and the user may have MIG instances only.
     """
     board, limits = situation.board, limits_of(situation, waiting)
-    wish = Grid(board).wish_of(waiting, limits.values)
-    families = families_of(board, also_unusable=True)
-    options = options_of(board, wish, families)
+    grid = grid_of(board)
+    wish = grid.wish_of(waiting, limits.values)
+    options = grid.possible(wish)
     if most_at_once(board, options) >= waiting.request.count:
         return options
     raise _impossible(board, wish, limits, options)
@@ -118,7 +118,7 @@ def _impossible(board: Board, wish: Wish, limits: EffectiveLimits, options: Opti
             f"A GPU of this container is gone or cannot be used now ({', '.join(wish.gpu_uuids)}).",
             hint="`ds01 gpus` shows the state of every device. A new container gets another one; your workspace stays.",
         )
-    unlimited = options_of(board, wish._replace(allow_full=True), families_of(board, also_unusable=True))
+    unlimited = grid_of(board).possible(wish._replace(allow_full=True))
     most = most_at_once(board, options)
     if not wish.allow_full and most_at_once(board, unlimited) >= request.count:
         return QuotaExceededError(

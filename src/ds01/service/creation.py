@@ -24,12 +24,13 @@ from ds01.errors import BackendError, ConflictError, QuotaExceededError
 from ds01.service.allocations import AllocationService, Claim, ClaimOrder
 from ds01.service.completion import complete
 from ds01.service.decisions import name_taken
+from ds01.service.dynamic_instances import DynamicInstances
 from ds01.service.granting import Granted
 from ds01.service.images import USUAL_INSIDE, ImageChoice, ImageService, InnerFiles, drop_private_tag
 from ds01.service.inner import Blueprint, build_spec, file_entries
 from ds01.service.limits import LimitService, cgroup_parent_of
 from ds01.service.mounts import MountService, OpenedMounts
-from ds01.service.observation import KnownRows, Observation, Observer, granted_rows
+from ds01.service.observation import KnownRows, Observation, granted_rows
 from ds01.service.order import CreateOrder, require_valid_order
 from ds01.service.ports import EngineInfo, ImageDetails, Notify, World
 from ds01.service.presence import Presence
@@ -116,19 +117,19 @@ class CreationService:
         self,
         world: World,
         *,
-        observer: Observer,
         limits: LimitService,
         allocations: AllocationService,
         scheduling: Scheduling,
         images: ImageService,
         presence: Presence,
         reconciler: Reconciler,
+        instances: DynamicInstances,
         marks: Marks,
     ) -> None:
         self._engine = world.engine
         self._store = world.store
         self._clock = world.clock
-        self._observer = observer
+        self._observer = scheduling.observer
         self._limits = limits
         self._allocations = allocations
         self._scheduling = scheduling
@@ -136,6 +137,7 @@ class CreationService:
         self._mounts = MountService(world.directories)
         self._presence = presence
         self._reconciler = reconciler
+        self._instances = instances
         self._marks = marks
 
     async def create(self, caller: Caller, order: CreateOrder, notify: Notify) -> Creation:
@@ -194,10 +196,12 @@ class CreationService:
             gpu_uuids=tuple(gpu.uuid for gpu in placement.gpus),
         )
         plain = replace(spec, labels={key: value for key, value in spec.labels.items() if value})
-        warnings = (
-            () if image is not None else (f"The image {plan.choice.reference} is not here yet and would be pulled.",)
+        warnings = [f"The image {plan.choice.reference} is not here yet and would be pulled."] if image is None else []
+        if len(placement.gpus) < order.request.count:
+            warnings.append("Its MIG instance would be made with the grant, so the command does not name it.")
+        return Creation(
+            None, None, docker_create_command(plain), (plan.choice.reason, placement.reason), tuple(warnings)
         )
-        return Creation(None, None, docker_create_command(plain), (plan.choice.reason, placement.reason), warnings)
 
     async def _plan(self, caller: Caller, order: CreateOrder, *, is_claimed: bool = False) -> Prepared:
         name = EngineName(parse_container_name(order.name), caller.uid)
@@ -269,6 +273,7 @@ class CreationService:
     async def _build(self, work: _Work, claim: Claim) -> Creation:
         """Make the container of a claim. Devices that have to be made for the grant are made first of all."""
         caller, plan, mounts = work.caller, work.plan, work.mounts
+        claim = await self._with_instances(claim, work.undo)
         image = await self._images.provide(plan.choice, work.notify)
         await work.notify({"kind": "step", "message": f"Creating {plan.name.name} from {plan.choice.reference}"})
         inner = await self._images.look_inside(image)
@@ -292,6 +297,13 @@ class CreationService:
         reasons = (plan.choice.reason, claim.placement.reason)
         warnings = _warnings(inner, account, mounts)
         return Creation(details, allocation, docker_create_command(spec), reasons, warnings)
+
+    async def _with_instances(self, claim: Claim, undo: Undo) -> Claim:
+        """Make the MIG instances of a grant that names places on a card; other grants have their devices."""
+        if not claim.allocation.slices:
+            return claim
+        undo.add("destroy its MIG instances", lambda: self._instances.unmake(claim.allocation))
+        return replace(claim, allocation=await complete(self._instances.make(claim.allocation)))
 
     async def _with_ulimits(
         self, caller: Caller, plan: Prepared, image: ImageDetails, inner: InnerFiles

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ds01.domain.allocation import Allocation, AllocationState
+from ds01.domain.board import Board
 from ds01.domain.gpu import GpuKind, Inventory, all_gpus, schedulable_gpus
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import Holder, occupy
@@ -58,6 +59,24 @@ def require_free(name: str, gpu_uuids: Iterable[str], others: Iterable[Allocatio
             raise NoCapacityError(
                 f"The GPU {uuid} of {name} is in use: {held}.",
                 hint="`ds01 gpus` shows who holds what; start it when that one is stopped.",
+                details={"gpu": uuid},
+            )
+
+
+def require_in_service(name: str, gpu_uuids: Iterable[str], board: Board) -> None:
+    """Raise if a device gets no new grants: drained, unhealthy, used past us.
+
+    Raises:
+        NoCapacityError: The message names the device and the reason.
+    """
+    wanted = set(gpu_uuids)
+    for card in board.cards:
+        uuids = {card.uuid} | {uuid for uuid, _ in card.instances}
+        offered = set() if card.unusable else {position.gpu_uuid for position in card.positions}
+        for uuid in sorted((wanted & uuids) - offered):
+            raise NoCapacityError(
+                f"The GPU {uuid} of {name} gets no new grants now: {card.unusable or 'it is out of service'}.",
+                hint="`ds01 gpus` shows every device. A new container gets another one; your workspace stays.",
                 details={"gpu": uuid},
             )
 

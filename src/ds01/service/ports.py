@@ -18,7 +18,8 @@ from ds01.domain.engine import (
     PullProgress as PullProgress,
 )
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
+from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
+from ds01.domain.gpu_event import DeviceEvent
 from ds01.domain.queue import QueueEntry
 from ds01.domain.reservation import Reservation
 from ds01.domain.user import User
@@ -70,6 +71,58 @@ class Devices(Protocol):
 
     async def read_processes(self) -> list[GpuProcess]:
         """Return the processes that use devices."""
+        ...
+
+    async def set_mig_mode(self, card_uuid: str, *, enabled: bool) -> None:
+        """Turn MIG on or off; the mode that is on already is fine.
+
+        Cards that need a reset for it are `pending` afterwards. On a failure both modes are as before.
+
+        Raises:
+            NotFoundError: There is no such card.
+            ConflictError: It is in use, has instances, or knows no MIG.
+            ForbiddenError: The daemon may not.
+            BackendError: The driver failed: the state is unknown.
+        """
+        ...
+
+    async def create_instance(self, card_uuid: str, profile: str, start: int) -> MigInstance:
+        """Make a GPU instance with one compute instance that covers it, and return the MIG device.
+
+        Args:
+            card_uuid: A card in MIG mode.
+            profile: The driver's name, such as `1g.5gb`.
+            start: First memory slice.
+
+        Raises:
+            NotFoundError: There is no such card.
+            InvalidRequestError: The card has no such profile, or it cannot begin there.
+            ConflictError: MIG is off, or the place is taken.
+            ForbiddenError: The daemon may not.
+            BackendError: The driver failed: the state is unknown.
+        """
+        ...
+
+    async def destroy_instance(self, mig_uuid: str) -> None:
+        """Destroy a MIG device, and its GPU instance when that was the last one in it.
+
+        Raises:
+            NotFoundError: There is no such MIG device.
+            ConflictError: Processes use it.
+            ForbiddenError: The daemon may not.
+            BackendError: The driver failed: the state is unknown.
+        """
+        ...
+
+    async def wait_for_event(self, timeout: timedelta) -> DeviceEvent | None:  # noqa: ASYNC109 - a part of the question
+        """Wait for the next report of the driver; None when none came in time.
+
+        What was reported between two calls is kept. After a failure or a MIG change reports may be missing: compare
+        inventories.
+
+        Raises:
+            BackendError: The devices are unknown, or report nothing.
+        """
         ...
 
     async def close(self) -> None:
@@ -204,6 +257,20 @@ class StoreTransaction(Protocol):
         self, wanted: EventFilter = EVERY_EVENT, *, after_id: int = 0, limit: int = 1000, from_end: bool = False
     ) -> list[Event]:
         """Return events in order, newest last: the first `limit` after a number, or with `from_end` the last."""
+        ...
+
+    def list_dynamic_cards(self) -> list[str]:
+        """Return the cards whose MIG instances are made by grants, by UUID."""
+        ...
+
+    def save_dynamic_card(self, card_uuid: str, places: Mapping[str, int]) -> None:
+        """Remember that instances of a card are made by grants, and where; without places: no more.
+
+        Args:
+            card_uuid: The card.
+            places: `GPU-uuid/profile@start` to the bits it occupies. From then on an allocation cannot be saved with a
+                place that meets another's, or that is not among these.
+        """
         ...
 
     def get_fact(self, key: str) -> str | None:

@@ -1,7 +1,7 @@
 """Reconcile: observe, plan, apply, again: at the start, on engine events that matter, when a deadline passes."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
 from ds01.domain import label
@@ -18,6 +18,7 @@ from ds01.service.fact import FactKind
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
 from ds01.service.limits import LimitService
+from ds01.service.loss import LossWatch
 from ds01.service.observation import Observation, Observer, granted_rows
 from ds01.service.ports import ContainerRow, StoreTransaction, World
 from ds01.service.presence import Presence
@@ -30,6 +31,7 @@ REFUSED_START_GRACE = timedelta(seconds=10)
 
 RowHandler = Callable[[Action, ContainerRow], Awaitable[None]]
 Handler = Callable[[Action], Awaitable[None]]
+Keeper = Callable[[], Awaitable[object]]
 
 
 class Reconciler:
@@ -55,7 +57,10 @@ class Reconciler:
         self._scheduling = scheduling
         self._presence = presence
         self._adopter = Adopter(world, limits, adoption)
+        self._losses = LossWatch(world)
+        self._lost: Mapping[str, tuple[str, ...]] | None = None
         self._stops_refused = adoption.only_uid is None
+        self._keepers: tuple[Keeper, ...] = ()
         self._row_handlers: dict[ActionKind, RowHandler] = {
             ActionKind.UNDO_CREATION: self._undo_creation,
             ActionKind.COMPLETE_CREATION: self._complete_creation,
@@ -63,12 +68,19 @@ class Reconciler:
             ActionKind.SETTLE_STOPPED: self._settle_stopped,
             ActionKind.TAKE_UP: self._take_up,
             ActionKind.RELEASE_HOLD: self._release_hold,
+            ActionKind.TELL_LOST: self._tell_lost,
+            ActionKind.TELL_BACK: self._tell_back,
+            ActionKind.RELEASE_LOST: self._release_lost,
         }
         self._handlers: dict[ActionKind, Handler] = {
             ActionKind.RELEASE_ORPHAN: self._release_orphan,
             ActionKind.ADOPT: self._adopt,
             ActionKind.REMOVE_HELPER: self._remove_helper,
         }
+
+    def keep(self, *keepers: Keeper) -> None:
+        """Let others repair what is theirs after every run."""
+        self._keepers += keepers
 
     async def run(self) -> list[Action]:
         """Do everything that is to be done now and return it. One failing object does not stop the others.
@@ -82,6 +94,11 @@ class Reconciler:
                 await self._apply(action)
             except Ds01Error as failure:
                 log.warning("reconcile: %s of %s failed: %s", action.kind, action.engine_id or action.nonce, failure)
+        for keeper in self._keepers:
+            try:
+                await keeper()
+            except Ds01Error as failure:
+                log.warning("reconcile: %s", failure)
         return actions
 
     async def plan(self) -> list[Action]:
@@ -90,6 +107,7 @@ class Reconciler:
         rows, allocations = await self._store.read(
             lambda transaction: (transaction.list_containers(), transaction.list_allocations())
         )
+        self._lost = await self._losses.look(allocations)
         busy = [row for row in rows if self._presence.is_busy(row.uid, row.name)]
         busy_grants = {row.allocation_id for row in busy}
         snapshot = Snapshot(
@@ -99,6 +117,8 @@ class Reconciler:
             now=self._clock.now(),
             is_alive=self._presence.is_in_flight,
             is_helper=is_helper_name,
+            lost=self._lost,
+            told_lost=await self._losses.told(allocations),
         )
         return plan_reconcile(snapshot)
 
@@ -164,6 +184,8 @@ class Reconciler:
             now=self._clock.now(),
             is_alive=self._presence.is_in_flight,
             is_helper=is_helper_name,
+            lost=self._lost,
+            told_lost=await self._losses.told([grant] if grant is not None else []),
         )
         return action in plan_reconcile(snapshot)
 
@@ -238,6 +260,17 @@ class Reconciler:
         await self._store.write(decide)
 
     async def _release_hold(self, action: Action, row: ContainerRow) -> None:
+        await self._allocations.release(row.allocation_id, action.reason)
+
+    async def _tell_lost(self, action: Action, row: ContainerRow) -> None:
+        await self._losses.tell(row, (self._lost or {}).get(row.allocation_id, ()), action.reason)
+
+    async def _tell_back(self, action: Action, row: ContainerRow) -> None:
+        await self._losses.take_back(row, action.reason)
+
+    async def _release_lost(self, action: Action, row: ContainerRow) -> None:
+        """Nothing runs, and a later start could not have the device: what is held of it is not worth keeping."""
+        await self._tell_lost(action, row)
         await self._allocations.release(row.allocation_id, action.reason)
 
     async def _release_orphan(self, action: Action) -> None:

@@ -1,13 +1,13 @@
 """The scheduler at work: look outside, then decide and write in one transaction. Nothing is granted anywhere else."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.gpu import Gpu, all_gpus
+from ds01.domain.gpu import all_gpus
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.placement import Placement
 from ds01.domain.policy import Policy
@@ -21,7 +21,7 @@ from ds01.domain.situation import Grant, Pass, Situation
 from ds01.domain.waiting import Waiting
 from ds01.errors import BackendError, ConflictError
 from ds01.service.allocations import Claim, ClaimOrder, activated, present_grant
-from ds01.service.decisions import grant_anew, name_taken, require_free
+from ds01.service.decisions import grant_anew, name_taken, require_free, require_in_service
 from ds01.service.granting import (
     Granted,
     allocation_of,
@@ -73,6 +73,11 @@ class Scheduling:
         self._boards = boards
         self.rounds = 0
         """How often the queue was served in this process: what was worked out before a round is out of date."""
+
+    @property
+    def observer(self) -> Observer:
+        """Looks at engine and devices."""
+        return self._observer
 
     @property
     def policy(self) -> Policy:
@@ -282,6 +287,7 @@ def _granted_anew(
     )
     if not fresh.gpu_uuids:
         return fresh
+    require_in_service(fresh.container_name, fresh.gpu_uuids, view.boards(transaction, view.observation.inventory))
     situation, _ = situation_in(transaction, view)
     if not situation.waiting and not situation.reservations:
         return fresh  # nothing is kept for anybody

@@ -17,6 +17,9 @@ from ds01.domain.policy import Policy
 from ds01.domain.queue import QueueEntry, QueueState
 from ds01.domain.reservation_life import in_force, merged, policy_reservations
 from ds01.domain.situation import GroupRules, Person, Situation
+from ds01.domain.topology import near_cards
+from ds01.service.dynamic_instances import OnDemandCards
+from ds01.service.mig_change import changing_cards
 from ds01.service.observation import Observation
 from ds01.service.ports import StoreTransaction
 
@@ -57,17 +60,29 @@ class View:
     admins: frozenset[int] = field(default_factory=frozenset)
 
 
-def plain_boards(policy: Callable[[], Policy]) -> Boards:
-    """Return what makes boards of existing devices only. The same devices, the same board: it is worked out once."""
-    known: list[tuple[Inventory, int, Board]] = []
+Unusable = Callable[[StoreTransaction, Inventory], Mapping[str, str]]
+"""Returns why devices must not be granted now, by UUID, see `UpkeepService.unusable`."""
 
-    def make(_transaction: StoreTransaction, inventory: Inventory) -> Board:
-        shares = policy().site.sharing.max_containers_per_gpu
-        for seen, seen_shares, board in known[-1:]:
-            if seen_shares == shares and (seen is inventory or seen == inventory):
+
+def mig_boards(policy: Callable[[], Policy], unusable: Unusable, on_demand: OnDemandCards) -> Boards:
+    """Return what makes boards with the cards whose instances are made by grants, and without those being cut anew.
+
+    The same devices, the same board: it is worked out once.
+    """
+    known: list[tuple[Inventory, tuple[object, ...], Board]] = []
+
+    def make(transaction: StoreTransaction, inventory: Inventory) -> Board:
+        out = {**unusable(transaction, inventory), **changing_cards(transaction)}
+        shares, dynamic = policy().site.sharing.max_containers_per_gpu, transaction.list_dynamic_cards()
+        terms = (shares, out, dynamic)
+        for seen, seen_terms, board in known[-1:]:
+            if seen_terms == terms and (seen is inventory or seen == inventory):
                 return board
-        known[:] = [(inventory, shares, board_of(inventory, shares=shares))]
-        return known[0][2]
+        cards, tables = on_demand.find(dynamic, inventory)
+        near = near_cards(inventory)
+        board = replace(board_of(inventory, unusable=out, dynamic=cards, shares=shares, near=near), tables=tables)
+        known[:] = [(inventory, terms, board)]
+        return board
 
     return make
 

@@ -9,12 +9,15 @@ from ds01.domain.container import ContainerDetails, ContainerStats
 from ds01.domain.gpu import DeviceSample, Gpu, GpuState, Inventory, PhysicalGpu, all_gpus
 from ds01.domain.occupancy import ForeignContainer, Holder, Occupancy, occupy
 from ds01.domain.queue import QueueState
+from ds01.domain.upkeep import Condition
 from ds01.domain.waiting import Waiting
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.containers import ContainerService, devices_in
+from ds01.service.mig_change import changing_cards
 from ds01.service.observation import Observer, granted_rows
 from ds01.service.ports import World
 from ds01.service.sessions import require_running
+from ds01.service.upkeep import UpkeepService
 
 PARALLEL_READINGS = 8
 
@@ -86,13 +89,14 @@ class Held:
 class UsageService:
     """Reads; changes nothing."""
 
-    def __init__(self, world: World, observer: Observer, containers: ContainerService) -> None:
+    def __init__(self, world: World, observer: Observer, containers: ContainerService, upkeep: UpkeepService) -> None:
         self._engine = world.engine
         self._devices = world.devices
         self._store = world.store
         self._cgroups = world.cgroups
         self._observer = observer
         self._containers = containers
+        self._upkeep = upkeep
 
     async def devices(self) -> tuple[Inventory, list[DeviceView]]:
         """Return every device and who holds it, in display order.
@@ -100,14 +104,28 @@ class UsageService:
         Raises:
             BackendError: The devices or the engine are unknown.
         """
-        granted, allocations = await self._store.read(
-            lambda transaction: (granted_rows(transaction), transaction.list_allocations())
+        granted, allocations, dynamic, changing = await self._store.read(
+            lambda transaction: (
+                granted_rows(transaction),
+                transaction.list_allocations(),
+                transaction.list_dynamic_cards(),
+                changing_cards(transaction),
+            )
         )
         observation = await self._observer.observe(granted)
         samples = await self._samples()
         occupancy = occupy(observation.inventory, allocations, observation.foreign)
+        conditions = await self._upkeep.conditions(observation.inventory)
+        closed = {uuid: Condition(GpuState.DRAINED, reason) for uuid, reason in changing.items()}
         views = [
-            _device_view(gpu, card, occupancy, samples.get(gpu.uuid))
+            _device_view(
+                gpu,
+                card,
+                occupancy,
+                samples.get(gpu.uuid),
+                conditions.get(gpu.uuid) or closed.get(card.uuid),
+                is_on_demand=card.uuid in dynamic,
+            )
             for card in observation.inventory.devices
             for gpu in _shown(card, observation.inventory)
         ]
@@ -212,17 +230,28 @@ def _shown(card: PhysicalGpu, inventory: Inventory) -> list[Gpu]:
     return instances if card.state is GpuState.MIG else own[:1]
 
 
-def _device_view(gpu: Gpu, card: PhysicalGpu, occupancy: Occupancy, sample: DeviceSample | None) -> DeviceView:
+def _device_view(
+    gpu: Gpu,
+    card: PhysicalGpu,
+    occupancy: Occupancy,
+    sample: DeviceSample | None,
+    condition: Condition | None,
+    *,
+    is_on_demand: bool,
+) -> DeviceView:
+    """Describe a device; a card whose instances are made by grants is free while it has none."""
     holders = occupancy.holders.get(gpu.uuid, ())
-    reason = ""
-    if card.state not in {GpuState.WHOLE, GpuState.MIG}:
-        reason = card.fault or _STATE_REASONS.get(card.state, card.state.value)
+    state, reason = card.state, ""
+    if condition is not None:
+        state, reason = condition.state, condition.reason
+    elif card.state not in {GpuState.WHOLE, GpuState.MIG} and not (is_on_demand and card.state is GpuState.MIG_EMPTY):
+        reason = _STATE_REASONS.get(card.state, card.state.value)
     elif holders:
         note = holders[0].note
         reason = f"held by {holders[0].container_name}" + (f" ({note})" if note else "")
     elif gpu.uuid in occupancy.blocked:
         reason = occupancy.blocked[gpu.uuid]
-    return DeviceView(gpu, card.state, not reason, reason, holders, sample)
+    return DeviceView(gpu, state, not reason, reason, holders, sample)
 
 
 _STATE_REASONS = {

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services, build_services
 from ds01.domain import label
 from ds01.domain.access import Caller
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
+from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
 from ds01.domain.limit import Limits
 from ds01.domain.policy import Policy
 from ds01.domain.request import GpuRequest
@@ -35,6 +35,9 @@ from tests.fakes import (
     FakeDevices,
     FakeDirectories,
 )
+from tests.unit.service.trap import ProcessDeathError, Trap
+
+__all__ = ["ProcessDeathError", "Trap"]  # what tests take from here beside the stage
 
 Result = TypeVar("Result")
 IMAGE = "registry.example/pytorch"
@@ -44,42 +47,6 @@ ADMIN_CALLER = Caller(ROOT, is_admin=True)
 PASSWD = b"root:x:0:0:root:/root:/bin/bash\n"
 LATE_TURNS = 60
 LOST = BackendError("The answer was lost.")
-
-
-class ProcessDeathError(BaseException):
-    """What kill -9 looks like from inside a test: nothing catches it, and nothing works after it."""
-
-
-class Trap:
-    """Counts the steps of a program through the ports, and springs at one of them."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-        self._at = 0
-        self._spring: Callable[[], object] | None = None
-        self.is_dead = False
-
-    def arm(self, step: int, spring: Callable[[], object] | None) -> None:
-        """Spring at the n-th step from now on; 0: never."""
-        self.steps.clear()
-        self._at, self._spring = step, spring
-
-    def die(self) -> None:
-        """As a spring: the process ends here."""
-        self.is_dead = True
-        raise ProcessDeathError
-
-    def revive(self) -> None:
-        """The next process."""
-        self.is_dead = False
-        self.arm(0, None)
-
-    def pass_(self, step: str) -> None:
-        if self.is_dead:
-            raise ProcessDeathError
-        self.steps.append(step)
-        if len(self.steps) == self._at and self._spring is not None:
-            self._spring()
 
 
 class TrappedEngine(FakeEngine):
@@ -173,7 +140,7 @@ class TrappedStore(MemoryStore):
 
 
 class TrappedDevices(FakeDevices):
-    """Every reading is a step."""
+    """Every call is a step, and its answer another."""
 
     trap: Trap
 
@@ -186,13 +153,22 @@ class TrappedDevices(FakeDevices):
     async def read_processes(self) -> list[GpuProcess]:
         return await self._pass("devices processes", super().read_processes())
 
+    async def set_mig_mode(self, card_uuid: str, *, enabled: bool) -> None:
+        await self._pass("devices mode", super().set_mig_mode(card_uuid, enabled=enabled))
+
+    async def create_instance(self, card_uuid: str, profile: str, start: int) -> MigInstance:
+        return await self._pass("devices create", super().create_instance(card_uuid, profile, start))
+
+    async def destroy_instance(self, mig_uuid: str) -> None:
+        await self._pass("devices destroy", super().destroy_instance(mig_uuid))
+
     async def _pass(self, step: str, reading: Coroutine[Any, Any, Result]) -> Result:
-        try:
+        with closing(reading):
             self.trap.pass_(step)
             await asyncio.sleep(0)
-            return await reading
-        finally:
-            reading.close()
+            result = await reading
+        self.trap.pass_(f"{step} done")
+        return result
 
 
 class TrappedDirectories(FakeDirectories):
@@ -264,12 +240,20 @@ class Stage:
         )
 
     def add_image(self, reference: str = IMAGE, *, has_shell: bool = True, has_sudo: bool = True) -> str:
+        return self.add_image_to(self.engine, reference, has_shell=has_shell, has_sudo=has_sudo)
+
+    @staticmethod
+    def add_image_to(
+        engine: FakeEngine, reference: str = IMAGE, *, has_shell: bool = True, has_sudo: bool = True
+    ) -> str:
+        """Give an engine an image with a user's usual things in it."""
         files: dict[str, bytes | None] = {"/etc/passwd": PASSWD, "/etc/group": b"root:x:0:\n"}
         if has_shell:
             files |= {"/bin/sh": b"", "/bin/bash": b"", "/usr/bin/git": b""}
         if has_sudo:
             files["/etc/sudoers.d"] = None
-        return self.engine.add_image(reference, tree=FileTree(files))
+        engine.programs[QUESTION] = answer_as_owner
+        return engine.add_image(reference, tree=FileTree(files))
 
     async def notify(self, message: "object") -> None:
         assert isinstance(message, dict)

@@ -26,14 +26,33 @@ Act = Callable[[QueueStage], Awaitable[object]]
 
 
 async def new_stage() -> QueueStage:
-    """One GPU that bob has, a stopped container of alice's that was made on it, and a request of hers."""
     stage = QueueStage.with_gpus(1)
+    await prepare(stage)
+    return stage
+
+
+async def prepare(stage: QueueStage) -> None:
+    """One GPU that bob has, and a stopped container of alice's that was made on it."""
     await stage.create("stopped")
     await stage.start("stopped")
     await stage.stop("stopped")
     await stage.create("first", caller=BOB_CALLER)
     await stage.start("first", caller=BOB_CALLER)
-    return stage
+
+
+async def live(stage: QueueStage) -> None:
+    """A container is made, runs, is held, runs again and goes: claim, activate, hold, release."""
+    await stage.stop("first", caller=BOB_CALLER)
+    base = replace(stage.policy.base, gpu_hold_after_stop=timedelta(minutes=15))
+    stage.policy = replace(stage.policy, base=base)
+    await stage.create("life")
+    await stage.start("life")
+    await stage.stop("life")
+    await stage.start("life")
+    await stage.stop("life")
+    await stage.services.containers.release(ALICE_CALLER, 1001, "life")
+    await stage.start("life")
+    await stage.remove("life", force=True)
 
 
 async def wait_and_grant(stage: QueueStage) -> None:
@@ -86,7 +105,7 @@ async def overrun(stage: QueueStage) -> None:
     await stage.serve()
 
 
-ACTS: list[Act] = [wait_and_grant, wait_and_start, wait_and_cancel, reserve_and_use, overrun]
+ACTS: list[Act] = [live, wait_and_grant, wait_and_start, wait_and_cancel, reserve_and_use, overrun]
 
 
 async def count_steps(act: Act) -> list[str]:

@@ -120,7 +120,7 @@ async def test_a_card_that_cannot_be_used_says_why(stage: Stage) -> None:
     assert [(view.is_free, view.reason) for view in views] == [
         (False, "MIG is on and there is no instance"),
         (False, "a change of its MIG mode waits for a reset"),
-        (False, "it fell off the bus"),
+        (False, "it is unhealthy: it fell off the bus"),
     ]
 
 

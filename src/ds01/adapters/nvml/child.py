@@ -7,19 +7,20 @@ ends. A call that hangs in the driver hangs this process only; the daemon leaves
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
 import pynvml
 
-from ds01.adapters.nvml.reading import ask, describe_failure, read_inventory, read_processes, read_samples
-from ds01.adapters.nvml.wire import Answer, Reading, Request, Value
+from ds01.adapters.nvml.calls import ask, describe_failure
+from ds01.adapters.nvml.changes import RefusedError, create_instance, destroy_instance, set_mig_mode
+from ds01.adapters.nvml.reading import read_inventory
+from ds01.adapters.nvml.sampling import read_processes, read_samples
+from ds01.adapters.nvml.watching import Watcher
+from ds01.adapters.nvml.wire import Answer, Question, Report, ReportAnswer, Request, Value
 
-_READINGS: Mapping[Reading, Callable[[], Value]] = {
-    "inventory": read_inventory,
-    "samples": read_samples,
-    "processes": read_processes,
-}
+Answerers = Mapping[Question, Callable[..., Value]]
 
 
 class Library:
@@ -39,21 +40,53 @@ class Library:
             self._initialised = True
 
 
-def answer(request: Request, library: Library) -> Answer:
+class Speaker:
+    """Writes whole lines, from whichever thread."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self._turn = threading.Lock()
+
+    def say(self, line: Answer | Report) -> None:
+        """Write one line."""
+        with self._turn:
+            self._output.write(json.dumps(line) + "\n")
+            self._output.flush()
+
+    def report(self, report: ReportAnswer) -> None:
+        """Write what the driver reports."""
+        try:
+            self.say(Report(report=report))
+        except (BrokenPipeError, ValueError):
+            os._exit(0)  # the daemon is gone, or this process is on its way out
+
+
+def answer(request: Request, library: Library, answerers: Answerers) -> Answer:
     """Return the answer to one request."""
+    number = request["id"]
     try:
         library.open()
-        return Answer(id=request["id"], value=_READINGS[request["read"]]())
+        return Answer(id=number, value=answerers[request["ask"]](**request.get("arguments", {})))
+    except RefusedError as refused:
+        return Answer(id=number, refusal=refused.refusal)
     except pynvml.NVMLError as error:
-        return Answer(id=request["id"], failure=describe_failure(error))
+        return Answer(id=number, failure=describe_failure(error))
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
+def serve(requests: TextIO, output: TextIO) -> None:
     """Answer requests until the input ends."""
-    library = Library()
+    library, speaker = Library(), Speaker(output)
+    answerers: Answerers = {
+        "inventory": read_inventory,
+        "samples": read_samples,
+        "processes": read_processes,
+        "watch": Watcher(speaker.report).watch,
+        "set_mig_mode": set_mig_mode,
+        "create_instance": create_instance,
+        "destroy_instance": destroy_instance,
+    }
     for line in requests:
-        answers.write(json.dumps(answer(json.loads(line), library)) + "\n")
-        answers.flush()
+        speaker.say(answer(json.loads(line), library, answerers))
 
 
 def main() -> None:

@@ -8,9 +8,21 @@ from ds01.adapters.nvml.wire import (
     InstanceAnswer,
     InventoryAnswer,
     ProcessesAnswer,
+    ProfileAnswer,
+    ReportAnswer,
     SampleAnswer,
 )
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance, PhysicalGpu
+from ds01.domain.gpu import (
+    DeviceSample,
+    GpuLink,
+    GpuProcess,
+    Inventory,
+    LinkKind,
+    MigInstance,
+    MigProfile,
+    PhysicalGpu,
+)
+from ds01.domain.gpu_event import DeviceEvent, DeviceEventKind
 from ds01.errors import BackendError
 
 _ANY_HINT = "Run `nvidia-smi` on the host; it asks the same library."
@@ -71,13 +83,13 @@ def _to_card(card: CardAnswer, before: PhysicalGpu | None) -> PhysicalGpu:
 
     A card that never told its UUID gets a name of the same kind that no real one can have: it must not be hidden.
     """
-    fault = card.get("fault")
+    failure = card.get("fault")
     if before is None:
         before = PhysicalGpu(
             uuid=f"GPU-unreadable-{card['index']}", index=card["index"], model="unknown", memory_bytes=0
         )
     major, minor = card.get("compute_capability", before.compute_capability)
-    instances = card.get("instances")
+    instances, profiles = card.get("instances"), card.get("mig_profiles")
     return PhysicalGpu(
         uuid=card.get("uuid", before.uuid),
         index=card["index"],
@@ -89,18 +101,65 @@ def _to_card(card: CardAnswer, before: PhysicalGpu | None) -> PhysicalGpu:
         slices_total=card.get("slices_total", before.slices_total),
         mig_enabled=card.get("mig_enabled", before.mig_enabled),
         mig_pending=card.get("mig_pending", before.mig_pending),
-        instances=before.instances if instances is None else tuple(map(_to_instance, instances)),
-        fault=None if fault is None else failure_text(fault),
+        instances=before.instances if instances is None else tuple(map(to_instance, instances)),
+        fault=card.get("illness") if failure is None else failure_text(failure),
+        mig_profiles=before.mig_profiles if profiles is None else tuple(map(_to_profile, profiles)),
+        links=_links(card, before),
     )
 
 
-def _to_instance(instance: InstanceAnswer) -> MigInstance:
+def _links(card: CardAnswer, before: PhysicalGpu) -> tuple[GpuLink, ...]:
+    """Return the links of a card; to one that fails now, and of one that fails itself, they are what they were."""
+    told = {uuid: GpuLink(uuid, LinkKind(kind)) for uuid, kind in card.get("links", [])}
+    kept = {link.uuid: link for link in before.links}
+    order = list(LinkKind)
+    return tuple(sorted((kept | told).values(), key=lambda link: order.index(link.kind)))
+
+
+def to_instance(instance: InstanceAnswer) -> MigInstance:
+    """Return one MIG device."""
     return MigInstance(**instance)
+
+
+def _to_profile(profile: ProfileAnswer) -> MigProfile:
+    return MigProfile(
+        name=profile["name"],
+        id=profile["id"],
+        compute_slices=profile["compute_slices"],
+        memory_slices=profile["memory_slices"],
+        memory_bytes=profile["memory_bytes"],
+        placements=tuple(profile["placements"]),
+        max_instances=profile["max_instances"],
+    )
+
+
+def to_event(report: ReportAnswer) -> DeviceEvent:
+    """Return what the driver reports."""
+    return DeviceEvent(
+        kind=DeviceEventKind(report["kind"]),
+        gpu_uuid=report["gpu_uuid"],
+        code=report["code"],
+        gpu_instance_id=report["gpu_instance_id"],
+    )
 
 
 def to_samples(answers: list[SampleAnswer]) -> dict[str, DeviceSample]:
     """Return readings by UUID."""
-    return {answer["uuid"]: DeviceSample(**answer) for answer in answers}
+    return {answer["uuid"]: _to_sample(answer) for answer in answers}
+
+
+def _to_sample(answer: SampleAnswer) -> DeviceSample:
+    return DeviceSample(
+        uuid=answer["uuid"],
+        utilization_ratio=answer["utilization_ratio"],
+        memory_used_bytes=answer["memory_used_bytes"],
+        power_w=answer["power_w"],
+        energy_j=answer["energy_j"],
+        temperature_c=answer["temperature_c"],
+        sm_clock_mhz=answer["sm_clock_mhz"],
+        throttle_reasons=tuple(answer["throttle_reasons"]),
+        ecc_uncorrected=answer["ecc_uncorrected"],
+    )
 
 
 def to_processes(answer: ProcessesAnswer) -> list[GpuProcess]:

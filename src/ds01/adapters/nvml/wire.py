@@ -1,22 +1,31 @@
 """What the NVML child and the daemon say to each other: one JSON object on a line, in both directions.
 
-A request is `{"id": 7, "read": "inventory"}`. Its answer is `{"id": 7, "value": ...}` or, when the library as a whole
-failed, `{"id": 7, "failure": {...}}`. A fault of one card is said inside the value.
+A request is `{"id": 7, "ask": "inventory"}`. Its answer is `{"id": 7, "value": ...}`; or, when a call of the library
+failed, `{"id": 7, "failure": {...}}`; or, when the child refuses a change, `{"id": 7, "refusal": {...}}`. A fault of
+one card is said inside the value. After `"ask": "watch"`, lines `{"report": {...}}` come by themselves.
 """
 
 from typing import Literal, NotRequired, TypedDict
 
-Reading = Literal["inventory", "samples", "processes"]
+Question = Literal["inventory", "samples", "processes", "watch", "set_mig_mode", "create_instance", "destroy_instance"]
+Arguments = dict[str, str | int | bool]
 
 LIBRARY_NOT_FOUND = 12
 """NVML_ERROR_LIBRARY_NOT_FOUND. Source: nvml.h, nvmlReturn_t."""
 
 
 class Request(TypedDict):
-    """What the daemon asks."""
+    """What the daemon asks.
+
+    Attributes:
+        id: Comes back with the answer.
+        ask: The question.
+        arguments: Of a change: those of the port's function.
+    """
 
     id: int
-    read: Reading
+    ask: Question
+    arguments: NotRequired[Arguments]
 
 
 class Failure(TypedDict):
@@ -33,6 +42,20 @@ class Failure(TypedDict):
     text: str
 
 
+class Refusal(TypedDict):
+    """A change that the child does not make.
+
+    Attributes:
+        kind: What class of error it is.
+        text: Why, as a sentence.
+        hint: What to do about it; empty without.
+    """
+
+    kind: Literal["not_found", "invalid", "conflict"]
+    text: str
+    hint: str
+
+
 class InstanceAnswer(TypedDict):
     """A MIG device; fields as in the domain's MigInstance."""
 
@@ -43,12 +66,27 @@ class InstanceAnswer(TypedDict):
     gpu_instance_id: int
     compute_instance_id: int
     index: int
+    start: int | None
+    memory_slices: int
+
+
+class ProfileAnswer(TypedDict):
+    """A kind of GPU instance; fields as in the domain's MigProfile."""
+
+    name: str
+    id: int
+    compute_slices: int
+    memory_slices: int
+    memory_bytes: int
+    placements: list[int]
+    max_instances: int
 
 
 class CardAnswer(TypedDict):
     """A card; what could not be read is left out, and `fault` says why.
 
-    Fields as in the domain's PhysicalGpu.
+    Fields as in the domain's PhysicalGpu; `illness` is what the card itself says is wrong with it, `links` are pairs of
+    another card's UUID and a kind.
     """
 
     index: int
@@ -62,6 +100,9 @@ class CardAnswer(TypedDict):
     mig_enabled: NotRequired[bool]
     mig_pending: NotRequired[bool]
     instances: NotRequired[list[InstanceAnswer]]
+    mig_profiles: NotRequired[list[ProfileAnswer]]
+    links: NotRequired[list[tuple[str, str]]]
+    illness: NotRequired[str]
     fault: NotRequired[Failure]
 
 
@@ -82,6 +123,9 @@ class SampleAnswer(TypedDict):
     power_w: float | None
     energy_j: float | None
     temperature_c: int | None
+    sm_clock_mhz: int | None
+    throttle_reasons: list[str]
+    ecc_uncorrected: int | None
 
 
 class ProcessAnswer(TypedDict):
@@ -90,6 +134,7 @@ class ProcessAnswer(TypedDict):
     pid: int
     gpu_uuid: str
     memory_bytes: int | None
+    is_compute: bool
 
 
 class ProcessesAnswer(TypedDict):
@@ -104,12 +149,29 @@ class ProcessesAnswer(TypedDict):
     failure: NotRequired[Failure]
 
 
-Value = InventoryAnswer | list[SampleAnswer] | ProcessesAnswer
+class ReportAnswer(TypedDict):
+    """A report of the driver; fields as in the domain's DeviceEvent, or why there are none any more."""
+
+    kind: NotRequired[str]
+    gpu_uuid: NotRequired[str | None]
+    code: NotRequired[int | None]
+    gpu_instance_id: NotRequired[int | None]
+    failure: NotRequired[Failure]
+
+
+Value = InventoryAnswer | list[SampleAnswer] | ProcessesAnswer | InstanceAnswer | bool
 
 
 class Answer(TypedDict):
-    """What the child answers: either `value` or `failure`."""
+    """What the child answers: one of `value`, `failure` and `refusal`."""
 
     id: int
     value: NotRequired[Value]
     failure: NotRequired[Failure]
+    refusal: NotRequired[Refusal]
+
+
+class Report(TypedDict):
+    """What the child says by itself."""
+
+    report: ReportAnswer

@@ -1,7 +1,7 @@
 """Every statement of the store: StoreTransaction over one connection."""
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from ds01.adapters.sqlite.rows import (
@@ -251,6 +251,18 @@ class SqliteTransaction:
         limit = max(limit, 0)  # below 0 SQLite would take it for "all"
         rows = self._all(statement, after_id, *values, limit)
         return [make_event(row) for row in (reversed(rows) if from_end else rows)]
+
+    def list_dynamic_cards(self) -> list[str]:
+        """Return the cards whose MIG instances are made by grants, by UUID."""
+        return [str(row[0]) for row in self._all("SELECT DISTINCT card_uuid FROM mig_places ORDER BY card_uuid")]
+
+    def save_dynamic_card(self, card_uuid: str, places: Mapping[str, int]) -> None:
+        """Remember where instances of a card are made by grants; without places: nowhere any more."""
+        self._connection.execute("DELETE FROM mig_places WHERE card_uuid = ?", (card_uuid,))
+        self._connection.executemany(
+            "INSERT INTO mig_places (slice, card_uuid, bits) VALUES (?, ?, ?)",
+            [(slice_, card_uuid, bits) for slice_, bits in places.items()],
+        )
 
     def get_fact(self, key: str) -> str | None:
         """Return a remembered fact."""

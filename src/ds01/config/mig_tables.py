@@ -1,0 +1,115 @@
+"""The MIG tables that are shipped with the package, and tables of what a driver reports."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import TypedDict, cast
+from zlib import crc32
+
+from ds01.domain.gpu import MigProfile, PhysicalGpu
+from ds01.domain.mig import MigTable, make_table
+from ds01.domain.mig_value import with_values
+from ds01.errors import InvalidRequestError
+
+MIB = 1024**2
+PROFILES_NAME = "mig_profiles.json"
+VALUES_NAME = "mig_values.json"
+
+
+class _Profile(TypedDict):
+    name: str
+    nvml_profile_id: int
+    compute_slices: int
+    memory_slices: int
+    valid_starts: list[int]
+    max_instances: int
+    memory_mib: int | None
+
+
+class _Device(TypedDict):
+    compute_slices_total: int
+    profiles: list[_Profile]
+    mode_toggle_needs_gpu_reset: bool
+
+
+@cache
+def read_shipped_tables() -> Mapping[str, MigTable]:
+    """Return the table of each device model that is known, by its key (`A100-40GB`), with values."""
+    devices = cast("dict[str, _Device]", _read(PROFILES_NAME)["devices"])
+    return {key: _table(key, device) for key, device in devices.items()}
+
+
+def table_of_card(card: PhysicalGpu) -> MigTable | None:
+    """Return the table of a card: of what its driver reports; else the shipped one of its model.
+
+    None: it knows no MIG, or nobody can say how it is cut. What the driver says comes first, because names of profiles
+    differ between products of one chip.
+    """
+    shipped = _shipped_table_of(card)
+    if card.slices_total <= 0:
+        return None
+    if not card.mig_profiles:
+        return shipped
+    return _reported_table(card.mig_profiles, card.slices_total, shipped)
+
+
+@cache
+def _reported_table(profiles: tuple[MigProfile, ...], slices: int, shipped: MigTable | None) -> MigTable | None:
+    """Profiles whose limits cannot be kept (a further variant with a media engine) are left out, plain ones are not."""
+    said = [f"{one.name}:{one.compute_slices}x{one.memory_slices}@{one.placements}" for one in profiles]
+    key = f"{shipped.key if shipped is not None else 'device'}-{crc32(' '.join(said).encode()):08x}"
+    needs_reset = shipped.needs_reset if shipped is not None else None
+    plain = tuple(one for one in profiles if one.name.isalnum() or one.name.replace(".", "").isalnum())
+    for offered in (profiles, plain):
+        try:
+            table = make_table(key, offered, compute_slices=slices, needs_reset=needs_reset)
+        except InvalidRequestError:
+            continue
+        return with_values(table, read_shipped_values())
+    return None
+
+
+def _shipped_table_of(card: PhysicalGpu) -> MigTable | None:
+    """Find a table by family and size in the model's name: `NVIDIA A100-PCIE-40GB`, `NVIDIA H100 80GB HBM3`."""
+    model = card.model.upper().replace(" ", "-")
+    for key, table in read_shipped_tables().items():
+        family, _, size = key.partition("-")
+        gigabytes = card.memory_bytes / 1024**3
+        stated = float(size.removesuffix("GB"))
+        if f"-{family}-" in f"-{model}-" and 0.9 * stated <= gigabytes <= 1.1 * stated:
+            return table
+    return None
+
+
+@cache
+def read_shipped_values() -> Mapping[str, Mapping[str, Sequence[float]]]:
+    """Return the values of states by geometry, as `python -m dev.mig_values` has worked them out."""
+    return cast("Mapping[str, Mapping[str, Sequence[float]]]", _read(VALUES_NAME)["geometries"])
+
+
+def _table(key: str, device: _Device) -> MigTable:
+    profiles = [
+        MigProfile(
+            name=one["name"],
+            id=one["nvml_profile_id"],
+            compute_slices=one["compute_slices"],
+            memory_slices=one["memory_slices"],
+            memory_bytes=(one["memory_mib"] or 0) * MIB,
+            placements=tuple(one["valid_starts"]),
+            max_instances=one["max_instances"],
+        )
+        for one in device["profiles"]
+    ]
+    table = make_table(
+        key,
+        profiles,
+        compute_slices=device["compute_slices_total"],
+        needs_reset=device["mode_toggle_needs_gpu_reset"],
+    )
+    return with_values(table, read_shipped_values())
+
+
+def _read(name: str) -> Mapping[str, object]:
+    text = (resources.files("ds01") / "data" / name).read_text(encoding="utf-8")
+    return cast("Mapping[str, object]", json.loads(text))
