@@ -138,8 +138,12 @@ class FakeDevices:
 
     async def wait_for_event(self, timeout: timedelta) -> DeviceEvent | None:  # noqa: ASYNC109 - as the port has it
         self._may_fail()
+        if not self._reports.empty():
+            return self._reports.get_nowait()
         try:
-            return await asyncio.wait_for(self._reports.get(), timeout.total_seconds())
+            # not wait_for: before Python 3.12 it swallows a cancellation that comes together with the report
+            async with asyncio.timeout(timeout.total_seconds()):
+                return await self._reports.get()
         except TimeoutError:
             return None
 

@@ -51,6 +51,34 @@ class GpuList(TypedDict):
     gpus: list[GpuDocument]
 
 
+class DrainGpuBody(TypedDict):
+    """A device to take out: its UUID, `0`, `0:1`, or `all`; the reason is shown to everybody."""
+
+    gpu: str
+    reason: NotRequired[str]
+
+
+class ResumeGpuBody(TypedDict):
+    """A device to let in again: its UUID, `0`, `0:1`, or `all`."""
+
+    gpu: str
+
+
+class DrainedGpu(TypedDict):
+    """A device that was taken out or let in; changed is false if it was so before."""
+
+    uuid: str
+    address: str
+    changed: bool
+
+
+class DrainedGpus(TypedDict):
+    """What was taken out or let in."""
+
+    schema_version: int
+    gpus: list[DrainedGpu]
+
+
 class LimitValue(TypedDict):
     """One limit: None is unlimited; sizes are bytes, lengths of time are seconds."""
 
@@ -108,12 +136,13 @@ class EngineStatus(TypedDict):
 
 
 class DevicesStatus(TypedDict):
-    """The devices."""
+    """The devices; out says of each one that gets no new grants for a reason of its own why that is."""
 
     ok: bool
     message: str
     gpus: int
     free: int
+    out: NotRequired[list[str]]
 
 
 class PolicyStatus(TypedDict):

@@ -34,6 +34,9 @@ from ds01.api.machine_schema import (
     ConfigRemark as ConfigRemark,
     ConfigValue as ConfigValue,
     DevicesStatus as DevicesStatus,
+    DrainedGpu as DrainedGpu,
+    DrainedGpus as DrainedGpus,
+    DrainGpuBody as DrainGpuBody,
     EngineStatus as EngineStatus,
     GpuDocument as GpuDocument,
     GpuList as GpuList,
@@ -44,6 +47,7 @@ from ds01.api.machine_schema import (
     OpenApiDocument as OpenApiDocument,
     PolicyStatus as PolicyStatus,
     QueueStatus as QueueStatus,
+    ResumeGpuBody as ResumeGpuBody,
     ShutdownDocument as ShutdownDocument,
     StatusDocument as StatusDocument,
     UsageDocument as UsageDocument,
@@ -191,6 +195,7 @@ class ContainerDocument(TypedDict):
     allocation_id: str | None
     allocation_state: str | None
     workspace: str | None
+    gpu_doubt: NotRequired[str]
     owner_doubt: NotRequired[str]
 
 

@@ -59,7 +59,7 @@ class Argument:
         key: Name of its value; shown in capitals.
         many: Takes all that are left.
         shown: How help shows it.
-        completes: What the completion offers for it: container, topic or nothing.
+        completes: What the completion offers for it: container, gpu, topic or nothing.
     """
 
     __slots__ = ("completes", "key", "many", "shown")

@@ -86,6 +86,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("reservation cancel", "reservation:CANCEL", "End a reservation before its time."),
     Entry("reservation timeline", "timeline:TIMELINE", "Draw who has which GPU until when.", daily="timeline"),
     Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
+    Entry("admin drain", "upkeep:DRAIN", "Give no new grants on a GPU; what runs on it goes on."),
+    Entry("admin resume", "upkeep:RESUME", "Let a drained GPU be granted again."),
     Entry("admin config check", "config:CHECK", "Look at a policy file without its taking effect."),
     Entry("admin config show", "config:SHOW", "Show the policy in force, and what set each value."),
     Entry("admin mig plan", "mig:PLAN", "Show what a file of MIG layouts would change, and who is in the way."),

@@ -214,6 +214,16 @@ class Client(WaitingCalls):
         answer: schema.MigPlanDocument = self._act("POST", "/v1/mig", body)
         return answer
 
+    def drain_gpus(self, body: schema.DrainGpuBody) -> schema.DrainedGpus:
+        """Give no new grants on a device."""
+        answer: schema.DrainedGpus = self._act("POST", "/v1/gpus/drain", body)
+        return answer
+
+    def resume_gpus(self, body: schema.ResumeGpuBody) -> schema.DrainedGpus:
+        """Let a device be granted again."""
+        answer: schema.DrainedGpus = self._act("POST", "/v1/gpus/resume", body)
+        return answer
+
     def list_events(self, selection: Mapping[str, str | int | None]) -> schema.EventList:
         """Return recorded events, newest last; `selection` holds the route's parameters."""
         answer: schema.EventList = self._get("/v1/events" + query_of(**selection))

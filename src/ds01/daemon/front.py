@@ -16,6 +16,7 @@ from ds01.daemon.handlers.mig import MigHandlers
 from ds01.daemon.handlers.queue import QueueHandlers, Waiters
 from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
+from ds01.daemon.handlers.upkeep import UpkeepHandlers
 from ds01.daemon.handlers.waiting import WaitingHandlers
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import ApiServer
@@ -94,6 +95,7 @@ def build_server(
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
     mig = MigHandlers(services.mig, only_uid=only_uid)
-    tables = (mig, containers, queueing, reservations, foreign, sessions, machine, images, config, events)
+    upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
+    tables = (mig, containers, queueing, reservations, foreign, sessions, machine, images, config, events, upkeep)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -44,7 +44,12 @@ class LossWatch:
         missing = {uuid for grant in wanted for uuid in grant.gpu_uuids} - present
         self._missing = {uuid: self._missing.get(uuid, now) for uuid in missing}
         gone = {uuid for uuid, since in self._missing.items() if now - since >= LOST_AFTER}
-        return {grant.id: lost for grant in wanted if (lost := tuple(u for u in grant.gpu_uuids if u in gone))}
+        told = await self.told(wanted)  # after a restart too, what was gone is gone until it is there
+        losses = {
+            grant.id: tuple(uuid for uuid in grant.gpu_uuids if uuid in (missing if grant.id in told else gone))
+            for grant in wanted
+        }
+        return {grant_id: lost for grant_id, lost in losses.items() if lost}
 
     async def told(self, grants: Iterable[Allocation]) -> frozenset[str]:
         """Return the grants of which a loss has been told and not taken back."""

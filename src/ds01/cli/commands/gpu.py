@@ -24,6 +24,8 @@ CSV_COLUMNS = (
     "until",
 )
 UNKNOWN = "-"
+_OUT = frozenset({"drained", "unhealthy", "busy_unmanaged"})
+"""Nobody new gets such a device, and whoever has it keeps it."""
 
 
 def list_gpus(call: Call) -> int:
@@ -86,6 +88,8 @@ def _state(gpu: GpuDocument) -> Cell:
         return Cell("free", "green")
     if gpu["holders"]:
         state, shares = gpu["holders"][0]["state"], gpu["holders"][0].get("shares", 1)
+        if gpu["state"] in _OUT:
+            return Cell(f"{state}; {gpu['reason']}", "red")
         return Cell(f"{state}, shared {len(gpu['holders'])}/{shares}" if shares > 1 else state, "yellow")
     return Cell(gpu["reason"] or gpu["state"], "red")
 

@@ -39,6 +39,7 @@ def _lines(document: StatusDocument) -> list[tuple[bool, str, str]]:
         (True, "ds01d", daemon),
         (engine["ok"], "Docker", docker if engine["ok"] else engine["message"]),
         (devices["ok"], "GPUs", gpus if devices["ok"] else devices["message"]),
+        *((False, "", said) for said in devices.get("out", [])),
         (policy["ok"], "policy", policy["source"] if policy["ok"] else f"{policy['source']}: {policy['message']}"),
         (
             catalogue["ok"],

@@ -68,20 +68,25 @@ class ContainerHandlers:
             views = [view for view in views if view.uid == uid]
         gpus = await self._gpus_by_uuid(views)
         names = documents.Names(await self._identities.names(view.uid for view in views))
-        found = [documents.container_document(view, gpus, names) for view in views]
-        document = schema.ContainerList(schema_version=SCHEMA, containers=found)
+        found = [documents.container_document(view, gpus or {}, names) for view in views]
+        for document in found:
+            gone = [gpu["uuid"] for gpu in document["gpus"] if gpu["kind"] == "unknown"] if gpus is not None else []
+            if gone and document["allocation_state"] not in {None, "released"}:
+                document["gpu_doubt"] = f"{', '.join(gone)} is not on the machine any more"
+        answer = schema.ContainerList(schema_version=SCHEMA, containers=found)
         waiting, _ = await self._waiters.list_(call, uid)
         if waiting:
-            document["waiting"] = waiting
-        return document
+            answer["waiting"] = waiting
+        return answer
 
-    async def _gpus_by_uuid(self, views: list[ContainerView]) -> Mapping[str, Gpu]:
+    async def _gpus_by_uuid(self, views: list[ContainerView]) -> Mapping[str, Gpu] | None:
+        """The devices; None: unknown. A list of containers is worth having without their names."""
         if not any(view.allocation and view.allocation.gpu_uuids for view in views):
             return {}
         try:
             return {gpu.uuid: gpu for gpu in all_gpus(await self._devices.read_inventory())}
         except BackendError:
-            return {}  # a list of containers is worth having without the names of their devices
+            return None
 
     async def create_container(self, call: Call) -> schema.CreatedContainer | web.StreamResponse:
         """Create; with `Accept: application/x-ndjson` as a stream of progress."""

@@ -17,6 +17,7 @@ from ds01.daemon.server import Handler
 from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.viewers import Viewers
+from ds01.domain.gpu import GpuState
 from ds01.domain.limit import docker_args
 from ds01.domain.policy import AGGREGATE_NAMES, QUOTA_NAMES, LimitLayer, aggregate_of, group_of
 from ds01.domain.queue import QueueState
@@ -27,6 +28,8 @@ from ds01.service.limits import cgroup_parent_of
 from ds01.service.ports import World
 from ds01.service.usage import Held
 
+OUT_STATES = frozenset({GpuState.DRAINED, GpuState.UNHEALTHY, GpuState.BUSY_UNMANAGED, GpuState.PENDING})
+"""In these a device gets no new grants, whoever asks."""
 NOT_ENFORCED_PERSONAL = ["aggregate"]
 """What this mode cannot promise, whatever the policy says."""
 
@@ -140,7 +143,13 @@ class MachineHandlers:
             _, views = await self._usage.devices()
         except BackendError as failure:
             return schema.DevicesStatus(ok=False, message=failure.message, gpus=0, free=0)
-        return schema.DevicesStatus(ok=True, message="", gpus=len(views), free=sum(1 for view in views if view.is_free))
+        return schema.DevicesStatus(
+            ok=True,
+            message="",
+            gpus=len(views),
+            free=sum(1 for view in views if view.is_free),
+            out=[f"GPU {view.gpu.address}: {view.reason}" for view in views if view.state in OUT_STATES],
+        )
 
     async def _group_usage(self, group: str, held: Held) -> schema.GroupUsageDocument:
         owners = {container.uid for container in held.foreign if container.uid is not None}

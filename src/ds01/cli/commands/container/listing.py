@@ -37,6 +37,8 @@ def list_containers(call: Call) -> int:
         for container in containers:
             if container.get("owner_doubt"):
                 call.screen.warn(f"Whose {container['name']} is is not clear: {container['owner_doubt']}.")
+            if container.get("gpu_doubt"):
+                call.screen.warn(f"A GPU of {container['name']} is gone: {container['gpu_doubt']}.")
     else:
         call.screen.tell("There are no containers." if everybody else "You have no containers.")
         call.screen.suggest(call.command("create", "my-project", "pytorch"))
