@@ -77,4 +77,6 @@ def _section(entry: Entry, command: SpecCommand) -> str:
 
 def _spelled(option: Option) -> str:
     value = option.metavar or "|".join(option.choices) or ("" if option.kind == "flag" else option.key.upper())
+    if option.kind == "optional":
+        return ", ".join(code(f"{name}[={value}]") for name in option.names)
     return ", ".join(code(f"{name} {value}".rstrip()) for name in option.names)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 
 from ds01.api.location import Location
 from ds01.api.place import Place
-from ds01.api.routes import ROUTES, Route
+from ds01.api.route import Route
+from ds01.api.routes import ROUTES
 from ds01.client import Client
 from ds01.client.frames import STDERR, STDOUT, FrameReader
 from ds01.client.transport import is_compatible
@@ -38,6 +40,9 @@ NAME_ARGUMENTS: dict[str, Any] = {
     "rows": 24,
     "columns": 80,
     "selection": {},
+    "request": "r1",
+    "gpu": "0:1",
+    "reservation": "exam",
 }
 
 
@@ -66,7 +71,7 @@ def drip(data: bytes) -> Callable[[Request, socket.socket], None]:
 def test_every_route_has_a_method_of_its_name_that_asks_for_its_path(
     route: Route, daemon: ScriptedDaemon, client: Client
 ) -> None:
-    path = route.path.replace("{name}", "my-project").replace("{exec_id}", "e1")
+    path = re.sub(r"\{(\w+)\}", lambda match: str(NAME_ARGUMENTS[match[1]]).replace(":", "%3A"), route.path)
     answers = {"json": ok({}), "stream": ok({}), "bytes": http(200, b"x"), "upgrade": UPGRADED}
     daemon.answers[f"{route.method} {path}"] = answers[route.answer_kind]
     method = getattr(client, route.name)

@@ -15,6 +15,9 @@ class HolderDocument(TypedDict):
     state: str
     since: str
     until: str | None
+    ends_at: NotRequired[str | None]
+    shares: NotRequired[int]
+    group: NotRequired[str]
 
 
 class GpuDocument(TypedDict):
@@ -99,7 +102,10 @@ class GroupUsageDocument(TypedDict):
 
 
 class LimitsDocument(TypedDict):
-    """What a user may hold and what a container of theirs may use, with the origin of every value."""
+    """What a user may hold and what a container of theirs may use, with the origin of every value.
+
+    recent_use_s: gpu-equivalent-seconds used lately, halved with every half-life; the less, the earlier in the queue.
+    """
 
     schema_version: int
     uid: int
@@ -114,6 +120,8 @@ class LimitsDocument(TypedDict):
     aggregate: NotRequired[dict[str, LimitValue]]
     group_quota: NotRequired[dict[str, LimitValue]]
     group_usage: NotRequired[GroupUsageDocument]
+    recent_use_s: NotRequired[float]
+    fair_share_half_life_s: NotRequired[float]
 
 
 class EngineStatus(TypedDict):
@@ -153,6 +161,14 @@ class CatalogueStatus(TypedDict):
     message: str
 
 
+class QueueStatus(TypedDict):
+    """The queue at a glance: all requests, the caller's, and reservations that are not over."""
+
+    waiting: int
+    yours: int
+    reservations: int
+
+
 class StatusDocument(TypedDict):
     """The machine at a glance."""
 
@@ -166,6 +182,7 @@ class StatusDocument(TypedDict):
     policy: PolicyStatus
     catalogue: CatalogueStatus
     events: NotRequired[EventsStatus]
+    queue: NotRequired[QueueStatus]
     containers: int
     containers_running: int
     usage: UsageDocument

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from ds01.api import problem, schema
-from ds01.api.routes import ROUTES, Route
+from ds01.api.route import Route
+from ds01.api.routes import ROUTES
 from ds01.errors import all_error_classes
 
 _REFERENCES = "#/components/schemas/{name}"

@@ -1,58 +1,8 @@
 """The table of routes: what `ds01d` answers. Handlers, client and the OpenAPI document are checked against it."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 from ds01.api import schema
-
-AnswerKind = Literal["json", "stream", "bytes", "upgrade"]
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A query parameter.
-
-    Attributes:
-        name: Its name.
-        type: boolean, integer or string.
-        meaning: One sentence.
-    """
-
-    name: str
-    type: Literal["boolean", "integer", "string"]
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One route.
-
-    Attributes:
-        name: Name of the handler and OpenAPI operation id.
-        method: HTTP method.
-        path: Path with `{parameters}`.
-        summary: One sentence.
-        answer: Document of the answer; None for bytes.
-        body: Document of the request; None without one.
-        parameters: Query parameters.
-        answer_kind: json; stream: also lines of `lines` when asked for; bytes; upgrade: raw bytes after 101.
-        errors: Codes of the errors it answers with, beside `invalid_request` and `backend_failed`.
-        lines: Document of one line of a stream.
-        takes_archive: The body is a tar of any length, read as it comes.
-    """
-
-    name: str
-    method: Literal["GET", "POST", "DELETE"]
-    path: str
-    summary: str
-    answer: type | None
-    body: type | None = None
-    parameters: tuple[Parameter, ...] = ()
-    answer_kind: AnswerKind = "json"
-    errors: tuple[str, ...] = ()
-    lines: type = schema.ProgressMessage
-    takes_archive: bool = False
-
+from ds01.api.queue_routes import QUEUE_ROUTES
+from ds01.api.route import Parameter, Route
 
 _OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
 _PATH = Parameter("path", "string", "Absolute path inside the container; /workspace without it.")
@@ -74,7 +24,7 @@ ROUTES: tuple[Route, ...] = (
         "create_container",
         "POST",
         "/v1/containers",
-        "Create a container: validate, grant, pull, create, verify, activate; undone as a whole on any failure.",
+        "Create a container as a whole or not at all; one that may wait keeps its place when the client leaves.",
         schema.CreatedContainer,
         body=schema.CreateContainerBody,
         answer_kind="stream",
@@ -93,9 +43,11 @@ ROUTES: tuple[Route, ...] = (
         "start_container",
         "POST",
         "/v1/containers/{name}/start",
-        "Start a container; its GPUs are checked or granted anew.",
+        "Start a container; its GPUs are checked or granted anew. A request that may wait keeps its place.",
         schema.StartedContainer,
+        body=schema.StartContainerBody,
         parameters=(_OWNER,),
+        answer_kind="stream",
         errors=("not_found", "conflict", "no_capacity", "quota_exceeded"),
     ),
     Route(
@@ -395,4 +347,5 @@ ROUTES: tuple[Route, ...] = (
         schema.ShutdownDocument,
         errors=("forbidden",),
     ),
+    *QUEUE_ROUTES,
 )

@@ -55,6 +55,7 @@ from ds01.api.machine_schema import (
     LimitValue as LimitValue,
     OpenApiDocument as OpenApiDocument,
     PolicyStatus as PolicyStatus,
+    QueueStatus as QueueStatus,
     ResumeGpuBody as ResumeGpuBody,
     ShutdownDocument as ShutdownDocument,
     StatusDocument as StatusDocument,
@@ -65,6 +66,39 @@ from ds01.api.mig_schema import (
     MigLayoutBody as MigLayoutBody,
     MigPlanDocument as MigPlanDocument,
     MigStepDocument as MigStepDocument,
+)
+from ds01.api.queue_schema import (
+    AffectedPromise as AffectedPromise,
+    BlockerDocument as BlockerDocument,
+    CancelledRequest as CancelledRequest,
+    CancelledReservation as CancelledReservation,
+    CauseDocument as CauseDocument,
+    CounterfactualDocument as CounterfactualDocument,
+    EstimateDocument as EstimateDocument,
+    MoveBody as MoveBody,
+    MovedRequest as MovedRequest,
+    QueueList as QueueList,
+    RequestDocument as RequestDocument,
+    ReservationBody as ReservationBody,
+    ReservationDocument as ReservationDocument,
+    ReservationList as ReservationList,
+    ReservationOutcome as ReservationOutcome,
+    SpanDocument as SpanDocument,
+    TimelineDocument as TimelineDocument,
+    TimelineRow as TimelineRow,
+    WaitingDocument as WaitingDocument,
+    WhyDocument as WhyDocument,
+)
+from ds01.api.session_schema import (
+    ExecBody as ExecBody,
+    ExecCreated as ExecCreated,
+    ExecStatus as ExecStatus,
+    GpuReading as GpuReading,
+    ProcessList as ProcessList,
+    ProcessRow as ProcessRow,
+    ResizeBody as ResizeBody,
+    StatsDocument as StatsDocument,
+    StatsList as StatsList,
 )
 
 SCHEMA_VERSION = 1
@@ -120,6 +154,12 @@ class CreateContainerBody(TypedDict):
     environment: NotRequired[dict[str, str]]
     ports: NotRequired[list[PortBody]]
     interface: NotRequired[Literal["cli", "api", "mlc"]]
+    time_limit_s: NotRequired[float]
+    wait: NotRequired[bool]
+    wait_s: NotRequired[float]
+    not_before: NotRequired[str]
+    reservation: NotRequired[str]
+    exclusive: NotRequired[bool]
     dry_run: NotRequired[bool]
 
 
@@ -198,46 +238,59 @@ class AdoptedContainer(TypedDict):
 
 
 class ContainerList(TypedDict):
-    """Containers, newest first."""
+    """Containers, newest first, and the caller's requests that wait."""
 
     schema_version: int
     containers: list[ContainerDocument]
+    waiting: NotRequired[list[RequestDocument]]
 
 
 class CreatedContainer(TypedDict):
-    """Outcome of a creation, or with dry_run what it would be."""
+    """Outcome of a creation, or with dry_run what it would be; a request that waits has no container yet."""
 
     schema_version: int
     container: NotRequired[ContainerDetailsDocument]
+    request: NotRequired[RequestDocument]
     dry_run: bool
     docker_command: str
     reasons: list[str]
     warnings: list[str]
 
 
-class ProgressMessage(TypedDict):
-    """One line of a long request's stream; `kind` says which of the other fields are there.
+class StartContainerBody(TypedDict):
+    """How to start a container whose GPUs are granted anew; wait: it may wait for them."""
 
-    A result is in `result` for a container, in `image` for a pull.
-    """
-
-    kind: Literal["step", "pull", "result", "problem"]
-    message: NotRequired[str]
-    layer: NotRequired[str]
-    current_bytes: NotRequired[int | None]
-    total_bytes: NotRequired[int | None]
-    result: NotRequired[CreatedContainer]
-    image: NotRequired[PulledImage]
-    problem: NotRequired[Problem]
+    wait: NotRequired[bool]
+    wait_s: NotRequired[float]
 
 
 class StartedContainer(TypedDict):
-    """Outcome of a start."""
+    """Outcome of a start; request: it does not run yet, it waits for its GPUs."""
 
     schema_version: int
     container: ContainerDetailsDocument
     was_running: bool
     warnings: list[str]
+    request: NotRequired[RequestDocument]
+
+
+class ProgressMessage(TypedDict):
+    """One line of a long request's stream; `kind` says which of the other fields are there.
+
+    A result is in `result` for a new container, in `started` for a start, in `image` for a pull. `waiting` says the
+    request's place whenever that changes; after `gave_up` its place is gone, because its time to wait is over.
+    """
+
+    kind: Literal["step", "pull", "waiting", "gave_up", "result", "problem"]
+    message: NotRequired[str]
+    layer: NotRequired[str]
+    current_bytes: NotRequired[int | None]
+    total_bytes: NotRequired[int | None]
+    waiting: NotRequired[WaitingDocument]
+    result: NotRequired[CreatedContainer]
+    started: NotRequired[StartedContainer]
+    image: NotRequired[PulledImage]
+    problem: NotRequired[Problem]
 
 
 class StopContainerBody(TypedDict):
@@ -274,90 +327,3 @@ class ReleasedGpus(TypedDict):
     schema_version: int
     name: str
     gpus_released: list[str]
-
-
-class ExecBody(TypedDict):
-    """A program to run in a running container; without a command, a login shell."""
-
-    command: NotRequired[list[str]]
-    as_root: NotRequired[bool]
-    environment: NotRequired[dict[str, str]]
-    working_dir: NotRequired[str]
-    terminal: NotRequired[bool]
-    stdin: NotRequired[bool]
-
-
-class ExecCreated(TypedDict):
-    """A prepared program; start it at /v1/exec/{exec_id}/start."""
-
-    schema_version: int
-    exec_id: str
-    container: str
-    command: list[str]
-    terminal: bool
-
-
-class ExecStatus(TypedDict):
-    """State of a program."""
-
-    schema_version: int
-    exec_id: str
-    running: bool
-    exit_code: int | None
-
-
-class ResizeBody(TypedDict):
-    """Size of a terminal."""
-
-    rows: int
-    columns: int
-
-
-class ProcessRow(TypedDict):
-    """A process of a container."""
-
-    pid: int
-    user: str
-    command: str
-
-
-class ProcessList(TypedDict):
-    """Processes of a running container."""
-
-    schema_version: int
-    name: str
-    processes: list[ProcessRow]
-
-
-class GpuReading(TypedDict):
-    """What a device of a container does now; None where this device cannot have the figure."""
-
-    uuid: str
-    address: str
-    utilization_ratio: float | None
-    memory_used_bytes: int | None
-    memory_bytes: int
-
-
-class StatsDocument(TypedDict):
-    """One reading of a running container."""
-
-    name: str
-    owner: str
-    cpu_ratio: float | None
-    memory_used_bytes: int
-    memory_limit_bytes: int
-    network_rx_bytes: int | None
-    network_tx_bytes: int | None
-    block_read_bytes: int
-    block_write_bytes: int
-    pids: int
-    gpus: list[GpuReading]
-    gpu_memory_used_bytes: int | None
-
-
-class StatsList(TypedDict):
-    """Readings of running containers."""
-
-    schema_version: int
-    containers: list[StatsDocument]

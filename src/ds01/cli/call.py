@@ -22,10 +22,12 @@ class Process:
         environment: The environment.
         screen: The output streams.
         wants_json: Errors are to be problem documents.
+        words: What was typed after `ds01`.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], words: Sequence[str] = ()) -> None:
         self.environment = environment
+        self.words = tuple(words)
         self.screen = Screen(environment)
         self.wants_json = False
         self._client: Client | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from ds01.cli.call import Process
@@ -14,6 +14,7 @@ from ds01.client import Client
 from ds01.errors import Ds01Error
 
 TIMEOUT_S = 0.3
+_ALONE = frozenset({"flag", "optional"})
 _KINDS = ("any", "full", "mig")
 
 
@@ -44,7 +45,7 @@ def _of_command(process: Process, entry: Entry, rest: list[str], current: str) -
     if spec.tail and "--" in rest:
         return []
     waiting = _option(spec, rest[-1]) if rest else None
-    if waiting is not None and waiting.kind != "flag":
+    if waiting is not None and waiting.kind not in _ALONE:
         return _values(process, waiting)
     if current.startswith("-"):
         return [name for option in spec.options for name in option.names] + ["--help"]
@@ -65,15 +66,17 @@ def _count_arguments(spec: Spec, rest: list[str]) -> int:
         if takes_value:
             takes_value = False
         elif option is not None:
-            takes_value = option.kind != "flag"
+            takes_value = option.kind not in _ALONE
         elif not word.startswith("-"):
             count += 1
     return count
 
 
 def _values(process: Process, option: Option) -> list[str]:
-    if option.key == "gpu_kind":
+    if option.key in {"gpu_kind", "kind"}:
         return [*_KINDS, *_of_kind(process, "profile")]
+    if option.key in {"reservation", "before"}:
+        return _of_kind(process, "reservation" if option.key == "reservation" else "queue")
     return list(option.choices)
 
 
@@ -93,13 +96,31 @@ def _of_kind(process: Process, kind: str) -> list[str]:
 
 
 def _from_daemon(process: Process, kind: str) -> list[str]:
-    client = Client.from_environment(process.environment, os.getuid(), may_start=False, timeout_s=TIMEOUT_S)
-    if kind == "container":
-        return [container["name"] for container in client.list_containers()["containers"]]
-    if kind == "framework":
-        return [choice["framework"].lower() for choice in client.get_catalogue()["choices"]]
-    if kind == "gpu":
-        return [gpu["address"] for gpu in client.list_gpus()["gpus"]]
-    if kind == "profile":
-        return sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]})
-    return []
+    ask = _SOURCES.get(kind)
+    if ask is None:
+        return []
+    return ask(Client.from_environment(process.environment, os.getuid(), may_start=False, timeout_s=TIMEOUT_S))
+
+
+def _containers(client: Client) -> list[str]:
+    return [container["name"] for container in client.list_containers()["containers"]]
+
+
+def _requests(client: Client) -> list[str]:
+    return [request["container"] for request in client.list_queue()["requests"]]
+
+
+def _subjects(client: Client) -> list[str]:
+    return [*_requests(client), *_containers(client), *(gpu["address"] for gpu in client.list_gpus()["gpus"])]
+
+
+_SOURCES: dict[str, Callable[[Client], list[str]]] = {
+    "container": _containers,
+    "request": _requests,
+    "queue": lambda client: [request["id"] for request in client.list_queue(everybody=True)["requests"]],
+    "reservation": lambda client: [found["name"] for found in client.list_reservations()["reservations"]],
+    "subject": _subjects,
+    "gpu": lambda client: [gpu["address"] for gpu in client.list_gpus()["gpus"]],
+    "framework": lambda client: [choice["framework"].lower() for choice in client.get_catalogue()["choices"]],
+    "profile": lambda client: sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]}),
+}

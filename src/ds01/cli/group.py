@@ -1,5 +1,6 @@
 """The command tree as click knows it, built from the declarations and loaded when typed."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,6 +15,7 @@ from ds01.cli.tree import DEFAULT_VERBS, NOUNS, PACKAGE, SECTIONS, Entry, neares
 from ds01.errors import Ds01Error, InvalidRequestError
 
 OWN_FAILURE_STATUS = 125
+_LENGTH = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhdw])+", re.IGNORECASE)
 HELP_NAMES = ("-h", "--help")
 ROOT_HELP = """Share GPU servers: your own framework container in one command.
 
@@ -75,6 +77,7 @@ class SpecCommand(click.Command):
         if self.spec.tail == "dashes" and "--" in head:
             position = head.index("--")
             head, self._tail = head[:position], head[position + 1 :]
+        head = _joined(self.spec, head)
         process = parent.find_object(Process) if parent else None
         if process is not None and self.spec.tail != "rest":
             process.wants_json = self._asks_for_json(head)
@@ -221,6 +224,22 @@ def _version(context: click.Context, _option: click.Parameter, value: bool) -> N
         context.exit()
 
 
+def _joined(spec: Spec, words: list[str]) -> list[str]:
+    """Let an option whose value may be left out take the next word only if that is a length of time.
+
+    click would take any word: in `ds01 create --wait my-project pytorch` the name.
+    """
+    names = {name for option in spec.options if option.kind == "optional" for name in option.names}
+    found: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word in names:
+            word += "=" + (waiting.pop(0) if waiting and _LENGTH.fullmatch(waiting[0]) else "")
+        found.append(word)
+    return found
+
+
 def _argument(argument: Argument) -> click.Argument:
     return click.Argument(
         [argument.key], nargs=-1 if argument.many else 1, required=False, default=None, metavar=argument.shown
@@ -228,10 +247,14 @@ def _argument(argument: Argument) -> click.Argument:
 
 
 def _option(option: Option) -> click.Option:
-    kinds: dict[str, Any] = {"text": click.STRING, "number": click.INT, "choice": click.Choice(option.choices)}
+    kinds: dict[str, Any] = {"number": click.INT, "choice": click.Choice(option.choices)}
     settings: dict[str, Any] = {"is_flag": True, "default": False}
     if option.kind != "flag":
-        settings = {"type": kinds[option.kind], "multiple": option.many, "metavar": option.metavar or None}
+        settings = {
+            "type": kinds.get(option.kind, click.STRING),
+            "multiple": option.many,
+            "metavar": f"[={option.metavar}]" if option.kind == "optional" else option.metavar or None,
+        }
     return click.Option([*option.names, option.key], help=option.meaning, **settings)
 
 

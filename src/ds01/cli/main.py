@@ -49,7 +49,7 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
         words: What was typed after `ds01`.
         environment: The environment.
     """
-    process = Process(environment)
+    process = Process(environment, words)
     try:
         status = _reported(process, words)
         if sys.stdout is not None:

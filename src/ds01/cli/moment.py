@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from ds01.errors import InvalidRequestError
 from ds01.units import parse_duration
@@ -40,3 +40,33 @@ def local_time(moment: str) -> str:
         return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     except (OverflowError, ValueError):
         return moment
+
+
+class SystemZone(tzinfo):
+    """The zone of this process (`TZ`, else the machine's) with all its changes, as the C library knows them.
+
+    Source: datetime.astimezone of the standard library, which asks localtime(3) and mktime(3).
+    """
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        """Return how far a clock time of this zone is ahead of UTC."""
+        return None if moment is None else moment.replace(tzinfo=None).astimezone().utcoffset()
+
+    def dst(self, moment: datetime | None) -> timedelta | None:
+        """Return nothing: the C library tells the whole offset only."""
+        return None
+
+    def tzname(self, moment: datetime | None) -> str | None:
+        """Return the zone's abbreviation."""
+        return None if moment is None else moment.replace(tzinfo=None).astimezone().tzname()
+
+    def fromutc(self, moment: datetime) -> datetime:
+        """Return a moment as a clock time; of an hour that comes twice it knows which one it is."""
+        shown = moment.replace(tzinfo=UTC).astimezone()
+        wall = shown.replace(tzinfo=self, fold=0)
+        return wall if self.utcoffset(wall) == shown.utcoffset() else wall.replace(fold=1)
+
+
+def present() -> datetime:
+    """Return the moment, in UTC."""
+    return datetime.now(UTC)

@@ -35,14 +35,22 @@ class PullProgress:
         return f"Pulling: {ready} of {len(self._layers)} layers, {_rounded(here)} of {_rounded(whole)}"
 
 
-def follow(call: Call, messages: Iterator[ProgressMessage]) -> CreatedContainer:
+UNDONE = "Cancelled: what was made is being undone."
+
+
+def follow(call: Call, messages: Iterator[ProgressMessage], *, cancelled: str = UNDONE) -> CreatedContainer:
     """Show the progress of a creation and return its result.
+
+    Args:
+        call: The command.
+        messages: What the daemon says.
+        cancelled: What a person is told who presses Ctrl-C.
 
     Raises:
         Ds01Error: The creation failed.
-        KeyboardInterrupt: The person pressed Ctrl-C; the daemon is undoing the creation.
+        KeyboardInterrupt: The person pressed Ctrl-C.
     """
-    result = follow_to_result(call, messages, cancelled="Cancelled: what was made is being undone.").get("result")
+    result = follow_to_result(call, messages, cancelled=cancelled).get("result")
     if result is None:
         raise DaemonUnreachableError(
             "ds01d did not say how the creation ended.", hint=f"Look with {call.command('list')}"

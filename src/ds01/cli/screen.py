@@ -124,6 +124,10 @@ class Screen:
         encoding = (getattr(stream, "encoding", None) or "ascii").lower()
         return _SYMBOLS[name][0 if encoding.startswith("utf") else 1]
 
+    def draws_unicode(self) -> bool:
+        """Tell whether data may hold more than ASCII: bars are drawn with other characters where not."""
+        return (getattr(sys.stdout, "encoding", None) or "ascii").lower().startswith("utf")
+
     def _sign(self, symbol: str, style: str) -> str:
         return self.styled(self.symbol(symbol), style) + " "
 

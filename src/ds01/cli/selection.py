@@ -1,7 +1,7 @@
 """Which containers a command is about: typed, the only one, or picked from a list."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from ds01.api.schema import ContainerDocument
 from ds01.cli.call import Call
@@ -85,24 +85,40 @@ def require_name(call: Call, verb: str) -> InvalidRequestError:
 
 @contextmanager
 def naming(call: Call, name: str) -> Iterator[None]:
-    """Let an error about a name that does not exist propose the nearest one that does."""
+    """Let an error about a container that does not exist propose the nearest one that does."""
+    with naming_among(name, lambda: [container["name"] for container in _mine(call)], call.command("list")):
+        yield
+
+
+@contextmanager
+def naming_among(name: str, known: Callable[[], list[str]], listing: str) -> Iterator[None]:
+    """Let an error about a name that does not exist propose the nearest one that does.
+
+    Args:
+        name: What was typed.
+        known: Returns the names that exist.
+        listing: Command that lists them.
+    """
     try:
         yield
     except NotFoundError as error:
-        known = _names_quietly(call)
-        near = nearest(name, known) if name not in known else None
+        names = _quietly(known)
+        near = nearest(name, names) if name not in names else None
         if near:
-            error.hint = f"Did you mean {near}? {call.command('list')} shows yours."
+            error.hint = f"Did you mean {near}? {listing} shows yours."
         raise
 
 
-def for_each(call: Call, names: list[str], act: Callable[[str], dict[str, object] | None]) -> int:
+def for_each(
+    call: Call, names: list[str], act: Callable[[str], dict[str, object] | None], *, are_containers: bool = True
+) -> int:
     """Do something to every container, whatever happens to the others.
 
     Args:
         call: The call; with --json the documents that `act` returns are printed as `results`.
         names: The containers.
         act: Does it to one; None means that a person said no.
+        are_containers: For a name that does not exist, the nearest one of a container is proposed.
 
     Returns:
         0, or the exit status of the first failure.
@@ -111,7 +127,7 @@ def for_each(call: Call, names: list[str], act: Callable[[str], dict[str, object
     results: list[dict[str, object]] = []
     for name in names:
         try:
-            with naming(call, name):
+            with naming(call, name) if are_containers else nullcontext():
                 result = act(name)
         except Ds01Error as error:
             status = status or error.exit_status
@@ -142,9 +158,9 @@ def _mine(call: Call) -> list[ContainerDocument]:
     return call.client.list_containers()["containers"]
 
 
-def _names_quietly(call: Call) -> list[str]:
+def _quietly(known: Callable[[], list[str]]) -> list[str]:
     try:
-        return [container["name"] for container in _mine(call)]
+        return known()
     except Ds01Error:
         return []  # the first error is the one to tell
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ds01.cli.call import Call
 
-    Kind = Literal["flag", "text", "number", "choice"]
+    Kind = Literal["flag", "text", "number", "choice", "optional"]
     Tail = Literal["", "dashes", "rest"]
 
 
@@ -24,7 +24,8 @@ class Option:
         names: Spellings, short ones first.
         key: Name of its value, from the last spelling.
         meaning: One sentence.
-        kind: flag; text; number: a whole one; choice: one of `choices`.
+        kind: flag; text; number: a whole one; choice: one of `choices`; optional: alone, or `--name=LENGTH` with a
+            length of time.
         choices: What a choice may be.
         metavar: Stands for the value in help.
         many: May be given more than once.

@@ -81,6 +81,17 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("admin adopt", "container.adoption:ADOPT_FOR", "Give a container an owner and take it under management."),
     Entry("gpu list", "gpu:LIST", "List the GPUs and who holds them.", aliases="ls", daily="gpus"),
     Entry("gpu release", "gpu:RELEASE", "Give back the GPUs of a stopped container."),
+    Entry("gpu why", "why:WHY_GPU", "Say why a GPU cannot be granted now."),
+    Entry("why", "why:WHY", "Say why you wait, and what would help.", daily="why"),
+    Entry("queue list", "queue:LIST", "List the requests that wait for GPUs.", aliases="ls"),
+    Entry("queue show", "queue:SHOW", "Show one request: its place, its start, its causes."),
+    Entry("queue cancel", "queue:CANCEL", "Give up a place in the queue."),
+    Entry("queue move", "queue:MOVE", "Give a request another place (administrators)."),
+    Entry("reservation create", "reservation:CREATE", "Keep GPUs for a window of time."),
+    Entry("reservation list", "reservation:LIST", "List reservations.", aliases="ls"),
+    Entry("reservation show", "reservation:SHOW", "Show one reservation."),
+    Entry("reservation cancel", "reservation:CANCEL", "End a reservation before its time."),
+    Entry("reservation timeline", "timeline:TIMELINE", "Draw who has which GPU until when.", daily="timeline"),
     Entry("limits show", "limits:SHOW", "Show what you may use, and what set each limit."),
     Entry("admin drain", "upkeep:DRAIN", "Give no new grants on a GPU; what runs on it goes on."),
     Entry("admin resume", "upkeep:RESUME", "Let a drained GPU be granted again."),
@@ -92,24 +103,26 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("status", "status:STATUS", "Show the machine at a glance.", daily="status"),
     Entry("events", "events:EVENTS", "Show what happened, who did it and why.", daily="events"),
     Entry("version", "status:VERSION_SPEC", "Show the versions of ds01 and ds01d.", daily="version"),
-    Entry("help", "topic:HELP", "Explain a topic: gpu, images, workspace, ssh.", daily="help"),
+    Entry("help", "topic:HELP", "Explain a topic: gpu, queue, reservations, images, workspace, ssh.", daily="help"),
     Entry("completion", "completion:COMPLETION", "Print the completion for bash, zsh or fish.", daily="completion"),
 )
 NOUNS = {
     "container": "Containers: everything you can do with them.",
     "image": "Images: the catalogue, and pulls.",
     "gpu": "GPUs: who holds them.",
+    "queue": "Requests that wait for GPUs.",
+    "reservation": "GPUs kept for a window of time.",
     "limits": "Show what you may use, and what set each limit.",
     "admin": "For administrators.",
     "admin mig": "How GPUs are cut into MIG instances.",
     "admin config": "The site's policy: check a file, show what is in force.",
 }
-DEFAULT_VERBS = {"limits": "show"}
+DEFAULT_VERBS = {"limits": "show", "queue": "list", "reservation": "list"}
 """A noun that is typed alone does this."""
 
 SECTIONS: tuple[tuple[str, str], ...] = (
     ("Every day", "create open run exec list start stop restart rm logs stats top inspect cp deploy retire"),
-    ("The machine", "gpus limits status events"),
+    ("The machine", "gpus queue why timeline reservation limits status events"),
     ("More", "container image gpu admin help completion version"),
 )
 """Help of `ds01`: headings and the names below them."""

@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from ds01.api.place import Place, find_place
-from ds01.client.transport import READING_TIMEOUT_S, Request, Transport, error_from, parse_document
+from ds01.api.place import find_place
+from ds01.client.calls import ACTING_TIMEOUT_S, LINES_TYPE, query_of
+from ds01.client.transport import READING_TIMEOUT_S, Request, error_from, parse_document
+from ds01.client.waiting import WaitingCalls
 from ds01.client.wire import SWITCHING_PROTOCOLS, Answer, Connection, broken, quote
 
 TYPE_CHECKING = False  # the name that checkers know, without the import of typing that costs 5 ms
 if TYPE_CHECKING:
-    from typing import Any
-
     from ds01.api import schema
-    from ds01.api.location import Location
 
 STREAM_PROTOCOL = "ds01-stream"
-LINES_TYPE = "application/x-ndjson"
-ACTING_TIMEOUT_S = 900.0
-"""Seconds for a request that changes something: a stop waits for the programs' grace, a creation for a pull."""
 
 
-class Client:
+class Client(WaitingCalls):
     """Asks the daemon of one place. Every request has its own connection; nothing is kept open in between."""
-
-    def __init__(
-        self,
-        location: Location | Place,
-        *,
-        may_start: bool = True,
-        timeout_s: float = READING_TIMEOUT_S,
-        launcher: Callable[[Location | Place], None] | None = None,
-    ) -> None:
-        """Ask the daemon of `location`.
-
-        Args:
-            location: Where it is.
-            may_start: A personal one that is not there is started.
-            timeout_s: How long reading requests may take.
-            launcher: Starts a personal daemon; `client.launch.launch` if not given.
-        """
-        self._transport = Transport(location, may_start=may_start, launcher=launcher)
-        self._timeout_s = timeout_s
 
     @classmethod
     def from_environment(
@@ -57,7 +34,7 @@ class Client:
 
     def list_containers(self, *, everybody: bool = False, uid: int | None = None) -> schema.ContainerList:
         """Return the caller's containers, or everybody's as far as the caller may see them."""
-        answer: schema.ContainerList = self._get("/v1/containers" + _query(all=everybody, uid=uid))
+        answer: schema.ContainerList = self._get("/v1/containers" + query_of(all=everybody, uid=uid))
         return answer
 
     def create_container(self, body: schema.CreateContainerBody) -> schema.CreatedContainer:
@@ -75,62 +52,60 @@ class Client:
         """
         return self._stream("/v1/containers", body, "the creation")
 
-    def _stream(self, target: str, body: Mapping[str, object], what: str) -> Iterator[schema.ProgressMessage]:
-        answer = self._transport.ask(Request("POST", target, body, timeout_s=None, accept=LINES_TYPE))
-        try:
-            for line in answer.lines():
-                message: schema.ProgressMessage = parse_document(line, self._transport.path)
-                if message.get("kind") == "problem":
-                    raise error_from(message.get("problem") or {})
-                yield message
-                if message.get("kind") == "result":
-                    return
-            raise broken(self._transport.path, f"closed the connection before it had said how {what} ended")
-        finally:
-            answer.connection.close()
-
     def get_container(
         self, name: str, *, inspect: bool = False, uid: int | None = None
     ) -> schema.ContainerDetailsDocument:
         """Return one container; with `inspect` also the engine's own document."""
-        answer: schema.ContainerDetailsDocument = self._get(_of(name) + _query(inspect=inspect, uid=uid))
+        answer: schema.ContainerDetailsDocument = self._get(_of(name) + query_of(inspect=inspect, uid=uid))
         return answer
 
-    def start_container(self, name: str, *, uid: int | None = None) -> schema.StartedContainer:
+    def start_container(
+        self, name: str, body: schema.StartContainerBody | None = None, *, uid: int | None = None
+    ) -> schema.StartedContainer:
         """Start a container, or find it running."""
-        answer: schema.StartedContainer = self._act("POST", _of(name) + "/start" + _query(uid=uid))
+        answer: schema.StartedContainer = self._act("POST", _of(name) + "/start" + query_of(uid=uid), body or {})
         return answer
+
+    def stream_start(self, name: str, body: schema.StartContainerBody) -> Iterator[schema.ProgressMessage]:
+        """Start a container that may wait for its GPUs and yield the progress; the last message is the result.
+
+        Closing the iterator before leaves its place in the queue as it is.
+
+        Raises:
+            Ds01Error: It could not be started.
+        """
+        return self._stream(_of(name) + "/start", body, "the start")
 
     def stop_container(
         self, name: str, body: schema.StopContainerBody | None = None, *, uid: int | None = None
     ) -> schema.StoppedContainer:
         """Stop a container, or find it stopped."""
-        answer: schema.StoppedContainer = self._act("POST", _of(name) + "/stop" + _query(uid=uid), body or {})
+        answer: schema.StoppedContainer = self._act("POST", _of(name) + "/stop" + query_of(uid=uid), body or {})
         return answer
 
     def pause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
         """Freeze the programs of a container, or find them frozen."""
-        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + _query(uid=uid))
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + query_of(uid=uid))
         return answer
 
     def unpause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
         """Let the programs of a container go on, or find them going."""
-        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + _query(uid=uid))
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + query_of(uid=uid))
         return answer
 
     def list_ports(self, name: str, *, uid: int | None = None) -> schema.PortList:
         """Return the ports of a running container."""
-        answer: schema.PortList = self._get(_of(name) + "/ports" + _query(uid=uid))
+        answer: schema.PortList = self._get(_of(name) + "/ports" + query_of(uid=uid))
         return answer
 
     def find_path(self, name: str, path: str, *, uid: int | None = None) -> schema.PathDocument:
         """Return what a path inside a container is."""
-        answer: schema.PathDocument = self._get(_of(name) + "/path" + _query(path=path, uid=uid))
+        answer: schema.PathDocument = self._get(_of(name) + "/path" + query_of(path=path, uid=uid))
         return answer
 
     def read_archive(self, name: str, path: str, *, uid: int | None = None) -> Iterator[bytes]:
         """Return a file or folder of a container as a tar, piece by piece."""
-        target = _of(name) + "/archive" + _query(path=path, uid=uid)
+        target = _of(name) + "/archive" + query_of(path=path, uid=uid)
         return _closing(self._transport.ask(Request("GET", target, timeout_s=None)))
 
     def write_archive(
@@ -141,7 +116,7 @@ class Client:
         Raises:
             Ds01Error: It was refused; what came before the refused entry may be there.
         """
-        target = _of(name) + "/archive" + _query(path=path, uid=uid)
+        target = _of(name) + "/archive" + query_of(path=path, uid=uid)
         answer: schema.WrittenArchive = self._transport.read(
             Request("POST", target, timeout_s=ACTING_TIMEOUT_S, pieces=pieces)
         )
@@ -151,35 +126,35 @@ class Client:
         self, name: str, body: schema.RenameBody, *, uid: int | None = None
     ) -> schema.RenamedContainer:
         """Give a stopped container another name, or with dry_run say how."""
-        answer: schema.RenamedContainer = self._act("POST", _of(name) + "/rename" + _query(uid=uid), body)
+        answer: schema.RenamedContainer = self._act("POST", _of(name) + "/rename" + query_of(uid=uid), body)
         return answer
 
     def remove_container(
         self, name: str, *, force: bool = False, dry_run: bool = False, uid: int | None = None
     ) -> schema.RemovedContainer:
         """Remove a container; its workspace stays."""
-        query = _query(force=force, dry_run=dry_run, uid=uid)
+        query = query_of(force=force, dry_run=dry_run, uid=uid)
         answer: schema.RemovedContainer = self._act("DELETE", _of(name) + query)
         return answer
 
     def adopt_container(self, name: str, body: schema.AdoptBody, *, uid: int | None = None) -> schema.AdoptedContainer:
         """Take a container that others made under management, or with dry_run say what that would do."""
-        answer: schema.AdoptedContainer = self._act("POST", _of(name) + "/adopt" + _query(uid=uid), body)
+        answer: schema.AdoptedContainer = self._act("POST", _of(name) + "/adopt" + query_of(uid=uid), body)
         return answer
 
     def list_leftovers(self, *, older_than_s: int | None = None, uid: int | None = None) -> schema.LeftoverList:
         """Return what lies about of a user's."""
-        answer: schema.LeftoverList = self._get("/v1/leftovers" + _query(older_than_s=older_than_s, uid=uid))
+        answer: schema.LeftoverList = self._get("/v1/leftovers" + query_of(older_than_s=older_than_s, uid=uid))
         return answer
 
     def clear_leftovers(self, body: schema.ClearBody, *, uid: int | None = None) -> schema.ClearedList:
         """Remove leftovers by their ids."""
-        answer: schema.ClearedList = self._act("POST", "/v1/leftovers/clear" + _query(uid=uid), body)
+        answer: schema.ClearedList = self._act("POST", "/v1/leftovers/clear" + query_of(uid=uid), body)
         return answer
 
     def release_gpus(self, name: str, *, uid: int | None = None) -> schema.ReleasedGpus:
         """Give back the GPUs of a stopped container."""
-        answer: schema.ReleasedGpus = self._act("POST", _of(name) + "/release" + _query(uid=uid))
+        answer: schema.ReleasedGpus = self._act("POST", _of(name) + "/release" + query_of(uid=uid))
         return answer
 
     def get_logs(
@@ -192,7 +167,7 @@ class Client:
         uid: int | None = None,
     ) -> Iterator[bytes]:
         """Return the output of the main process, piece by piece."""
-        query = _query(follow=follow, tail=tail, timestamps=timestamps, uid=uid)
+        query = query_of(follow=follow, tail=tail, timestamps=timestamps, uid=uid)
         answer = self._transport.ask(Request("GET", _of(name) + "/logs" + query, timeout_s=None))
         return _closing(answer)
 
@@ -200,17 +175,17 @@ class Client:
         self, name: str | None = None, *, everybody: bool = False, uid: int | None = None
     ) -> schema.StatsList:
         """Return one reading of running containers."""
-        answer: schema.StatsList = self._get("/v1/stats" + _query(name=name, all=everybody, uid=uid))
+        answer: schema.StatsList = self._get("/v1/stats" + query_of(name=name, all=everybody, uid=uid))
         return answer
 
     def list_processes(self, name: str, *, uid: int | None = None) -> schema.ProcessList:
         """Return the processes of a running container."""
-        answer: schema.ProcessList = self._get(_of(name) + "/processes" + _query(uid=uid))
+        answer: schema.ProcessList = self._get(_of(name) + "/processes" + query_of(uid=uid))
         return answer
 
     def create_exec(self, name: str, body: schema.ExecBody, *, uid: int | None = None) -> schema.ExecCreated:
         """Prepare a program in a running container."""
-        answer: schema.ExecCreated = self._act("POST", _of(name) + "/exec" + _query(uid=uid), body)
+        answer: schema.ExecCreated = self._act("POST", _of(name) + "/exec" + query_of(uid=uid), body)
         return answer
 
     def start_exec(self, exec_id: str) -> Connection:
@@ -241,7 +216,7 @@ class Client:
         self, *, framework: str | None = None, architecture: str | None = None, everything: bool = False
     ) -> schema.CatalogueDocument:
         """Return the framework images, which one a framework means on this machine, and why."""
-        query = _query(framework=framework, architecture=architecture, all=everything)
+        query = query_of(framework=framework, architecture=architecture, all=everything)
         answer: schema.CatalogueDocument = self._get("/v1/catalogue" + query)
         return answer
 
@@ -267,7 +242,7 @@ class Client:
 
     def get_limits(self, *, uid: int | None = None) -> schema.LimitsDocument:
         """Return what a user may hold and use."""
-        answer: schema.LimitsDocument = self._get("/v1/limits" + _query(uid=uid))
+        answer: schema.LimitsDocument = self._get("/v1/limits" + query_of(uid=uid))
         return answer
 
     def get_config(self) -> schema.ConfigDocument:
@@ -297,7 +272,7 @@ class Client:
 
     def list_events(self, selection: Mapping[str, str | int | None]) -> schema.EventList:
         """Return recorded events, newest last; `selection` holds the route's parameters."""
-        answer: schema.EventList = self._get("/v1/events" + _query(**selection))
+        answer: schema.EventList = self._get("/v1/events" + query_of(**selection))
         return answer
 
     def follow_events(self, selection: Mapping[str, str | int | None]) -> Iterator[schema.EventDocument]:
@@ -306,7 +281,7 @@ class Client:
         Raises:
             Ds01Error: The daemon refused it or failed.
         """
-        target = "/v1/events" + _query(follow=True, **selection)
+        target = "/v1/events" + query_of(follow=True, **selection)
         answer = self._transport.ask(Request("GET", target, timeout_s=None, accept=LINES_TYPE))
         try:
             for line in answer.lines():
@@ -328,25 +303,9 @@ class Client:
         answer: schema.ShutdownDocument = self._act("POST", "/v1/shutdown")
         return answer
 
-    def _get(self, target: str) -> Any:  # noqa: ANN401 - the caller names the document
-        return self._transport.read(Request("GET", target, timeout_s=self._timeout_s))
-
-    def _act(self, method: str, target: str, body: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401
-        return self._transport.read(Request(method, target, body, timeout_s=ACTING_TIMEOUT_S))
-
 
 def _of(name: str) -> str:
     return f"/v1/containers/{quote(name)}"
-
-
-def _query(**values: str | int | bool | None) -> str:
-    """Return a query; what is None or False is the default and stays away."""
-    pairs = [
-        f"{name}={'true' if value is True else quote(str(value))}"
-        for name, value in values.items()
-        if value is not None and value is not False
-    ]
-    return "?" + "&".join(pairs) if pairs else ""
 
 
 def _closing(answer: Answer) -> Iterator[bytes]:

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from aiohttp import ClientPayloadError, web
 
 from ds01.api import codec
-from ds01.api.routes import Route
+from ds01.api.route import Route
 from ds01.daemon.stream_answer import StreamAnswer
 from ds01.domain.access import Caller, acting_uid
 from ds01.errors import InvalidRequestError
@@ -116,3 +117,18 @@ class Call:
                 )
             if len(self.request.query.getall(name)) > 1:
                 raise InvalidRequestError(f"The parameter {name!r} is repeated.")
+
+
+def moment_of(name: str, text: str) -> datetime:
+    """Return a moment of a query or a document.
+
+    Raises:
+        InvalidRequestError: It is none, or has no zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as failure:
+        raise InvalidRequestError(f"{name}={text[:60]} is not a time.", hint="Write 2026-01-31T12:00:00Z.") from failure
+    raise InvalidRequestError(f"{name}={text[:60]} has no time zone.", hint=f"Write {text[:60]}Z for UTC.")

@@ -10,8 +10,10 @@ from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, ResourceLimits
 from ds01.domain.gpu import Gpu, Inventory
 from ds01.domain.limit import BUILT_IN_ORIGIN, EffectiveLimits, Limits
+from ds01.domain.occupancy import Holder
 from ds01.domain.origin import origin_of
 from ds01.domain.policy import LimitLayer
+from ds01.domain.why_text import Viewer
 from ds01.service.containers import ContainerView
 from ds01.service.usage import ContainerReading, DeviceView
 
@@ -177,9 +179,10 @@ def _plain(value: object) -> "float | str | bool | list[str] | dict[str, int] | 
     raise TypeError(f"a limit cannot be a {type(value).__name__}")
 
 
-def gpu_document(view: DeviceView, names: Names) -> schema.GpuDocument:
-    """Return one device with its holders and its reading."""
+def gpu_document(view: DeviceView, viewer: Viewer) -> schema.GpuDocument:
+    """Return one device with its reading, and its holders as far as the viewer may know them."""
     gpu, sample = view.gpu, view.sample
+    is_seen = all(viewer.sees_user(holder.uid) for holder in view.holders)
     return schema.GpuDocument(
         uuid=gpu.uuid,
         address=gpu.address,
@@ -189,7 +192,7 @@ def gpu_document(view: DeviceView, names: Names) -> schema.GpuDocument:
         model=gpu.model,
         state=view.state.value,
         free=view.is_free,
-        reason=view.reason,
+        reason=view.reason if is_seen else "held",
         memory_bytes=gpu.memory_bytes,
         memory_used_bytes=sample.memory_used_bytes if sample else None,
         utilization_ratio=sample.utilization_ratio if sample else None,
@@ -197,27 +200,32 @@ def gpu_document(view: DeviceView, names: Names) -> schema.GpuDocument:
         temperature_c=sample.temperature_c if sample else None,
         energy_j=sample.energy_j if sample else None,
         gpu_equivalents=round(gpu.equivalents, 6),
-        holders=[
-            schema.HolderDocument(
-                owner_uid=holder.uid,
-                owner=names(holder.uid),
-                container=holder.container_name,
-                state=holder.state,
-                since=_moment(holder.since),
-                until=time_text(holder.until),
-            )
-            for holder in view.holders
-        ],
+        holders=[_holder_document(holder, viewer) for holder in view.holders],
     )
 
 
-def gpu_list(inventory: Inventory, views: Iterable[DeviceView], names: Names) -> schema.GpuList:
+def _holder_document(holder: Holder, viewer: Viewer) -> schema.HolderDocument:
+    is_seen = viewer.sees_user(holder.uid)
+    return schema.HolderDocument(
+        owner_uid=holder.uid if is_seen else None,
+        owner=viewer.name_of(holder.uid) if is_seen and holder.uid is not None else "",
+        container=holder.container_name if is_seen else "",
+        state=holder.state,
+        since=_moment(holder.since),
+        until=time_text(holder.until),
+        ends_at=time_text(holder.ends_at),
+        shares=holder.shares,
+        group=holder.group if viewer.sees_group(holder.uid) else "",
+    )
+
+
+def gpu_list(inventory: Inventory, views: Iterable[DeviceView], viewer: Viewer) -> schema.GpuList:
     """Return the devices of the machine."""
     return schema.GpuList(
         schema_version=SCHEMA,
         driver_version=inventory.driver_version,
         cuda_version=".".join(map(str, inventory.cuda_version)) if inventory.devices else "",
-        gpus=[gpu_document(view, names) for view in views],
+        gpus=[gpu_document(view, viewer) for view in views],
     )
 
 

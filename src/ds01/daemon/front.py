@@ -15,13 +15,17 @@ from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.mig import MigHandlers
+from ds01.daemon.handlers.queue import QueueHandlers, Waiters
+from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.handlers.upkeep import UpkeepHandlers
+from ds01.daemon.handlers.waiting import WaitingHandlers
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import ApiServer
 from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
+from ds01.daemon.viewers import Viewers
 from ds01.service.ports import World
 
 
@@ -61,29 +65,41 @@ def build_server(
     """
     personal = only_uid is not None
     identities = Identities(world.accounts, services.limits, only_uid=only_uid)
+    viewers = Viewers(identities, services.limits, lambda: files.policy.current, is_personal=personal)
     machine = MachineHandlers(
         world,
-        services.limits,
-        services.containers,
-        services.usage,
+        services,
         identities=identities,
+        viewers=viewers,
         files=files,
         export=trail.export,
         is_personal=personal,
         leave=leave,
     )
     sessions = SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=personal)
+    queue, explanations = services.queue, services.explanations
+    waiters = Waiters(queue, explanations, viewers)
     containers = ContainerHandlers(
-        services.containers, services.creation, world.devices, identities, is_personal=personal
+        services.containers,
+        services.creation,
+        world.devices,
+        identities,
+        waiting=WaitingHandlers(queue, explanations, viewers),
+        waiters=waiters,
+        is_personal=personal,
     )
+    queueing = QueueHandlers(
+        queue, explanations, waiters, viewers, containers=services.containers, usage=services.usage
+    )
+    reservations = ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)
     images = ImageHandlers(services.catalogue)
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
-    upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
     changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
-    mig = MigHandlers(services.mig, only_uid=only_uid)
     file_routes = FileHandlers(services.copying)
-    tables = (containers, changes, file_routes, mig, foreign, sessions, machine, images, config, events, upkeep)
-    handlers = {name: handler for found in tables for name, handler in found.table().items()}
+    mig = MigHandlers(services.mig, only_uid=only_uid)
+    upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
+    tables = (containers, changes, file_routes, queueing, reservations, foreign, sessions, machine, images, config)
+    handlers = {name: handler for found in (*tables, mig, events, upkeep) for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from ds01 import VERSION
 from ds01.api import codec, problem
-from ds01.api.routes import ROUTES, Route
+from ds01.api.route import Route
+from ds01.api.routes import ROUTES
 from ds01.daemon.audit import Audit
 from ds01.daemon.call import Call
 from ds01.daemon.identity import Identities, read_peer

@@ -15,6 +15,7 @@ from ds01.service.copying import CopyService
 from ds01.service.creation import CreationService, Marks
 from ds01.service.deadlines import DeadlineService
 from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
+from ds01.service.explanations import ExplanationService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
@@ -241,6 +242,11 @@ class Services:
             observer=self._observer,
             bell=self.bell,
         )
+
+    @cached_property
+    def explanations(self) -> ExplanationService:
+        """Why somebody waits, and what would help."""
+        return ExplanationService(self.scheduling, self.limits, self._world.clock)
 
     @cached_property
     def copying(self) -> CopyService:

@@ -177,10 +177,11 @@ def require_keepable(situation: Situation, wanted: Reservation, *, may_break_pro
     broken = plan_pass(joined).broken.keys() - plan_pass(situation).broken.keys()
     if not is_short and (may_break_promises or not broken):
         return
+    begin = wanted.start_at - situation.release_margin  # what ends a moment before gives its devices back in the window
     conflicts = [
         span
         for span in spans_of(situation)
-        if span.touches(wanted.start_at, wanted.end_at) and (span.what != "promise" or span.name in broken or is_short)
+        if span.touches(begin, wanted.end_at) and (span.what != "promise" or span.name in broken or is_short)
     ]
     named = ", ".join(dict.fromkeys(f"{span.what} {span.name}{_until(span)}" for span in conflicts))
     raise ConflictError(

@@ -20,6 +20,9 @@ class Holder:
         until: When the hold ends, if it does.
         allocation_id: Ours; None for a foreign one.
         note: How it came to hold the device where that is not plain; empty without.
+        ends_at: End of its time limit; None: no end is known.
+        shares: Into how many parts the device is divided; 1: it is held alone.
+        group: The owner's group; empty: not known.
     """
 
     uid: int | None
@@ -29,6 +32,9 @@ class Holder:
     until: datetime | None = None
     allocation_id: str | None = None
     note: str = ""
+    ends_at: datetime | None = None
+    shares: int = 1
+    group: str = ""
 
 
 FOREIGN_STATE = "foreign"
@@ -109,6 +115,9 @@ def _holder(allocation: Allocation) -> Holder:
         state=allocation.state.value,
         until=allocation.deadline_at,
         allocation_id=allocation.id,
+        ends_at=allocation.ends_at,
+        shares=allocation.shares,
+        group=allocation.group,
     )
 
 

@@ -86,8 +86,14 @@ def kind_of(cause: Cause) -> str:
     return KINDS[type(cause)]
 
 
-def cause_text(cause: Cause, viewer: Viewer) -> str:
-    """Return a cause as a sentence without its end."""
+def cause_text(cause: Cause, viewer: Viewer, *, with_holders: bool = True) -> str:
+    """Return a cause as a sentence without its end.
+
+    Args:
+        cause: The cause.
+        viewer: Who reads it.
+        with_holders: Who holds the devices is said in the sentence; else they stand beside it, with their times.
+    """
     match cause:
         case NeverCause():
             return cause.message.rstrip(".")
@@ -96,7 +102,7 @@ def cause_text(cause: Cause, viewer: Viewer) -> str:
         case NotBeforeCause():
             return "it was asked for a later time"
         case CapacityCause() | FixedCause():
-            return _taken_text(cause, viewer)
+            return _taken_text(cause, viewer if with_holders else None)
         case DeviceCause():
             return f"GPU {cause.index} ({cause.model}) cannot be used: {cause.reason}"
         case ReservationCause():
@@ -146,7 +152,7 @@ def _gpus(count: int) -> str:
     return f"{count} GPU{'s' if count != 1 else ''}"
 
 
-def _taken_text(cause: CapacityCause | FixedCause, viewer: Viewer) -> str:
+def _taken_text(cause: CapacityCause | FixedCause, viewer: Viewer | None) -> str:
     if isinstance(cause, FixedCause):
         gone = f"GPU {', '.join(cause.gone)} is gone or cannot be used" if cause.gone else ""
         taken = f"the container needs GPU {', '.join(cause.gpus)}, which is not free" if cause.gpus else ""
@@ -156,7 +162,7 @@ def _taken_text(cause: CapacityCause | FixedCause, viewer: Viewer) -> str:
         text = f"none of the {_gpus(cause.existing)} that would do is free" if not cause.free else text
         if cause.asked > 1:
             text = f"{_gpus(cause.asked)} of one size are asked for, {cause.free} of {cause.existing} are free"
-    held = ", ".join(blocker_text(blocker, viewer) for blocker in cause.blockers)
+    held = ", ".join(blocker_text(blocker, viewer) for blocker in cause.blockers) if viewer is not None else ""
     return f"{text} ({held})" if held else text
 
 
@@ -250,10 +256,9 @@ def counterfactual_text(found: Counterfactual, asked: Waiting, viewer: Viewer) -
 
 
 def _given_back(found: Counterfactual, viewer: Viewer) -> str:
-    if found.waiting.uid == viewer.uid:
-        return f"once you remove {' and '.join(name for _, name in found.containers)}"
-    verb = "is" if len(found.containers) == 1 else "are"
-    return f"once {_containers(found, viewer)} {verb} removed"
+    own = " and ".join(name for _, name in found.containers)
+    names = own if found.waiting.uid == viewer.uid else _containers(found, viewer)
+    return f"once {names} {'gives its' if len(found.containers) == 1 else 'give their'} GPUs back"
 
 
 def _containers(found: Counterfactual, viewer: Viewer) -> str:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.queue import KEPT_AFTER_END, Purpose, QueueEntry, QueueState, end_entry, request_not_found
 from ds01.domain.queue_move import Affected, Place
+from ds01.domain.reservation_life import policy_reservations
 from ds01.domain.situation import Estimate, Situation
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError
 from ds01.service.bell import Bell
@@ -19,7 +20,7 @@ from ds01.service.granting import request_event
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observation, Observer, granted_rows
 from ds01.service.order import CreateOrder
-from ds01.service.outlook import Outlooks
+from ds01.service.outlook import Outlook, Outlooks
 from ds01.service.ports import Notify, StoreTransaction, World
 from ds01.service.progress import Story
 from ds01.service.queue_entries import Move, find_entry
@@ -338,6 +339,15 @@ class QueueService:
         self._bell.ring()
         outlook = await self._outlooks.look()
         return Moved(QueueItem(entry, outlook.estimates.get(entry.id) if outlook else None), affected)
+
+    async def outlook(self) -> Outlook | None:
+        """Return the scheduler's world with everybody's estimate, a few seconds old at most; None: it is unknown."""
+        return await self._outlooks.look()
+
+    async def reservation_names(self) -> dict[str, str]:
+        """Return the names of reservations by id, also of those that are over."""
+        found = await self._store.read(lambda transaction: transaction.list_reservations(with_over=True))
+        return {item.id: item.name for item in [*found, *policy_reservations(self._scheduling.policy)]}
 
     async def situation(self) -> tuple[Situation, Mapping[str, QueueEntry]]:
         """Return the scheduler's whole world now, and the requests that wait by id: what `why` explains.

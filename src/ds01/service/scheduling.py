@@ -201,15 +201,18 @@ class Scheduling:
         observation = await self._observer.observe(granted)
         return await self._decide(serve, observation, (entry.uid for entry in waiting), is_writing=True)
 
-    async def read_situation(self) -> tuple[Situation, dict[str, QueueEntry]]:
+    async def read_situation(self, uids: Iterable[int] = ()) -> tuple[Situation, dict[str, QueueEntry]]:
         """Return the scheduler's world now, and what waits by id.
+
+        Args:
+            uids: Who shall be in it although they may hold nothing.
 
         Raises:
             BackendError: Engine, devices or store are unknown.
         """
         granted = await self._store.read(granted_rows)
         observation = await self._observer.observe(granted)
-        return await self._decide(situation_in, observation, (), is_writing=False)
+        return await self._decide(situation_in, observation, uids, is_writing=False)
 
     async def decide(
         self, decide: "Decide[Result]", observation: Observation, uids: Iterable[int] = (), *, is_writing: bool = True

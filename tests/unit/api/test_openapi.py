@@ -10,7 +10,8 @@ from ds01.api import schema
 from ds01.api.codec import decode, encode
 from ds01.api.openapi import build_openapi
 from ds01.api.problem import CONTENT_TYPE
-from ds01.api.routes import ROUTES, Route
+from ds01.api.route import Route
+from ds01.api.routes import ROUTES
 from ds01.errors import all_error_classes
 
 DOCUMENT = json.loads(encode(build_openapi("1.2.3")))

@@ -161,7 +161,8 @@ def test_a_creation_that_fails_keeps_its_status_and_prints_no_name(daemon: Scrip
     bad = line({"kind": "problem", "problem": {"code": "no_capacity", "detail": "Too few free GPUs.", "hint": "Wait."}})
     daemon.answers["POST /v1/containers"] = stream_head() + bad + chunk(b"")
     outcome = ds01("create", "a", "pytorch")
-    assert (outcome.status, outcome.out, outcome.err) == (5, "", "✗ Too few free GPUs.\n→ Wait.\n")
+    said = "✗ Too few free GPUs.\n→ Keep a place in the queue and wait: ds01 create a pytorch --wait\n→ Wait.\n"
+    assert (outcome.status, outcome.out, outcome.err) == (5, "", said)
     assert ds01("create", "a", "pytorch", "--json").problem["code"] == "no_capacity"
 
 

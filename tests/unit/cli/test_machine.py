@@ -56,7 +56,7 @@ def gpus(daemon: ScriptedDaemon) -> None:
 @pytest.mark.usefixtures("gpus")
 def test_gpus_say_who_holds_them_and_why_they_are_not_free(ds01: Ds01) -> None:
     rows = ds01("gpus").out.splitlines()
-    assert rows[0].split() == ["GPU", "KIND", "MODEL", "MEMORY", "USE", "STATE", "HELD", "BY", "SINCE"]
+    assert rows[0].split() == ["GPU", "KIND", "MODEL", "MEMORY", "USE", "STATE", "HELD", "BY", "SINCE", "UNTIL"]
     assert "alice: thesis" in rows[1]
     assert "years ago" in rows[1]
     assert "process 77 of bob" in rows[2]
@@ -69,7 +69,7 @@ def test_gpus_say_who_holds_them_and_why_they_are_not_free(ds01: Ds01) -> None:
 def test_gpus_are_printed_for_programs(ds01: Ds01) -> None:
     assert ds01("gpus", "-q").out == "GPU-0\nGPU-1:0\nGPU-2\n"
     assert len(ds01("gpus", "--json").document["gpus"]) == 3
-    assert ds01("gpus", "--format", "csv").out.splitlines()[1].endswith("alice:thesis")
+    assert ds01("gpus", "--format", "csv").out.splitlines()[1].endswith("alice:thesis,")
     for user in ("alice", "1001"):
         assert ds01("gpus", "--user", user, "-q").out == "GPU-0\n"
     assert ds01("gpus", "--user", "carol").err == "carol holds no GPU.\n"
@@ -176,7 +176,7 @@ def test_every_topic_has_a_text_with_commands_to_copy(ds01: Ds01) -> None:
     [
         (["li"], {"limits", "list"}),
         (["container", "re"], {"remove", "rename", "restart", "retire"}),
-        (["gpu", ""], {"list", "ls", "release"}),
+        (["gpu", ""], {"list", "ls", "release", "why"}),
         (["open", "t"], {"thesis", "test"}),
         (["stop", "thesis", "te"], {"test"}),
         (["container", "start", "th"], {"thesis"}),

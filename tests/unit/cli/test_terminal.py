@@ -12,6 +12,7 @@ import pytest
 
 from tests.terminal import Terminal
 from tests.unit.cli.conftest import catalogue, container, containers, details
+from tests.unit.cli.waiting_documents import estimate, queue, request
 from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, chunk, line, ok, stream_head
 
 STOPPED = {
@@ -348,3 +349,37 @@ def test_watching_ends_with_ctrl_c(daemon: ScriptedDaemon, start: Start) -> None
         terminal.type(CTRL_C)
         assert terminal.wait() == 130
         assert "Traceback" not in terminal.text()
+
+
+def test_ctrl_c_while_waiting_keeps_the_place_and_says_how_to_return(daemon: ScriptedDaemon, start: Start) -> None:
+    gone = threading.Event()
+
+    def wait_in_the_queue(_request: Request, connection: socket.socket) -> None:
+        message = {"id": "4f1c", "container": "a", "estimate": estimate(2), "waiting": 3, "reason": "all GPUs are held"}
+        connection.sendall(stream_head() + line({"kind": "waiting", "waiting": message}))
+        if not connection.recv(1):
+            gone.set()
+
+    daemon.answers["POST /v1/containers"] = wait_in_the_queue
+    with start("create", "a", "pytorch", "--wait") as terminal:
+        terminal.wait_for("a waits: place 2 of 3; it starts by ")
+        terminal.type(CTRL_C)
+        assert terminal.wait() == 130
+        shown = terminal.text()
+    assert "keeps its place in the queue" in shown
+    assert "ds01 queue cancel a" in shown
+    assert "Cancelled" not in shown
+    assert "Traceback" not in shown
+    assert gone.wait(5)
+
+
+def test_a_picked_request_is_cancelled_after_a_question(daemon: ScriptedDaemon, start: Start) -> None:
+    daemon.answers["GET /v1/queue"] = queue(request("a"))
+    answer = {"schema_version": 1, "id": "4f1c9d2ab7e05836", "container": "a", "owner": "alice"}
+    daemon.answers["DELETE /v1/queue/4f1c9d2ab7e05836"] = ok(answer)
+    with start("queue", "cancel") as terminal:
+        terminal.wait_for("[y/N]")
+        assert "Taking a: it is the only one that waits." in terminal.text()
+        terminal.type("y\n")
+        assert terminal.wait() == 0
+        assert "a has left the queue." in terminal.text()

@@ -13,7 +13,8 @@ import pytest
 from ds01 import VERSION
 from ds01.api import schema
 from ds01.api.openapi import build_openapi
-from ds01.api.routes import ROUTES, Route
+from ds01.api.route import Route
+from ds01.api.routes import ROUTES
 from ds01.domain.container import ContainerState
 from ds01.domain.gpu import DeviceSample, GpuProcess
 from ds01.errors import BackendError
@@ -48,6 +49,11 @@ def require_known_fields(value: Any, kind: Any) -> None:
         assert set(value) <= set(hints), set(value) - set(hints)
         for key, item in value.items():
             require_known_fields(item, hints[key])
+
+
+def filled(path: str, **words: str) -> str:
+    """Return a path with its parameters; those that are not said name nothing that exists."""
+    return re.sub(r"\{(\w+)\}", lambda match: words.get(match[1], "nothing"), path)
 
 
 async def ask(house: House, name: str, target: str, body: object = None) -> Any:
@@ -157,7 +163,7 @@ async def test_an_unknown_field_is_refused_everywhere_by_its_name(tmp_path: Path
         await house.stage.create(caller=ADMIN_CALLER, count=0)
         await house.stage.start(caller=ADMIN_CALLER)
         prepared = await ask(house, "create_exec", "/v1/containers/demo/exec", {"command": ["true"]})
-        target = route.path.replace("{name}", "demo").replace("{exec_id}", prepared["exec_id"])
+        target = filled(route.path, name="demo", exec_id=prepared["exec_id"])
         answer = await house.ask(route.method, target, {"surprise": 1})
         assert answer.status == 400
         assert "'surprise'" in answer.document["detail"]
@@ -167,13 +173,13 @@ async def test_an_unknown_field_is_refused_everywhere_by_its_name(tmp_path: Path
 async def test_what_belongs_to_somebody_else_is_not_found_by_any_route(house: House, route: Route) -> None:
     await house.stage.create("secret", caller=BOB_CALLER, count=0)
     await house.stage.start("secret", caller=BOB_CALLER)
-    target = route.path.replace("{name}", "secret").replace("{exec_id}", "0" * 64)
-    needed: dict[str, dict[str, object]] = {
+    target = filled(route.path, name="secret", exec_id="0" * 64)
+    bodies: dict[str, object] = {
         "resize_exec": {"rows": 1, "columns": 1},
+        "move_request": {"place": "first"},
         "rename_container": {"new_name": "mine"},
     }
-    body = needed.get(route.name, {})
-    raw = b"{}" if not body else json.dumps(body).encode()
+    raw = json.dumps(bodies.get(route.name, {})).encode()
     answer = await house.ask(route.method, target, raw=raw)
     assert answer.status in ({400} if route.name == "start_exec" else {404}), answer.body
     if route.name != "start_exec" and any(parameter.name == "uid" for parameter in route.parameters):
@@ -244,12 +250,12 @@ async def test_foreign_containers_are_listed_with_where_they_come_from(house: Ho
     assert [gpu["uuid"] for gpu in details["gpus"]] == ["GPU-0"]
 
 
-async def test_the_list_asks_the_engine_and_the_store_once(house: House) -> None:
+async def test_the_list_asks_the_engine_once_and_the_store_for_containers_and_for_what_waits(house: House) -> None:
     await house.stage.create()
     house.stage.trap.arm(0, None)
     await ask(house, "list_containers", "/v1/containers")
     steps = [step for step in house.stage.trap.steps if not step.endswith("done")]
-    assert sorted(steps) == ["devices inventory", "engine list_containers", "store read"]
+    assert sorted(steps) == ["devices inventory", "engine list_containers", "store read", "store read"]
 
 
 async def test_what_fails_is_said_in_the_status_and_does_not_hide_the_rest(house: House) -> None:

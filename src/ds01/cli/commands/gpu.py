@@ -1,7 +1,9 @@
 """`ds01 gpus` (`ds01 gpu list`) and `ds01 gpu release`."""
 
-from ds01.api.schema import GpuDocument
+from ds01.api.explanation import SOMEBODY, Clock
+from ds01.api.schema import GpuDocument, HolderDocument
 from ds01.cli.call import Call
+from ds01.cli.commands.container.waiting import clock
 from ds01.cli.prompts import cancelled, confirm
 from ds01.cli.selection import is_inactive, naming, one_name
 from ds01.cli.spec import ASKING, FORMAT, JSON, NAME, Option, Spec
@@ -19,6 +21,7 @@ CSV_COLUMNS = (
     "memory_bytes",
     "memory_used_bytes",
     "holders",
+    "until",
 )
 UNKNOWN = "-"
 _OUT = frozenset({"drained", "unhealthy", "busy_unmanaged"})
@@ -40,8 +43,9 @@ def list_gpus(call: Call) -> int:
         for gpu in gpus:
             call.screen.data(gpu["uuid"])
     elif gpus:
-        headings = ["GPU", "KIND", "MODEL", "MEMORY", "USE", "STATE", "HELD BY", "SINCE"]
-        call.screen.data(render(call.screen, headings, [_row(gpu) for gpu in gpus]))
+        headings = ["GPU", "KIND", "MODEL", "MEMORY", "USE", "STATE", "HELD BY", "SINCE", "UNTIL"]
+        said = clock()
+        call.screen.data(render(call.screen, headings, [_row(gpu, said) for gpu in gpus]))
     else:
         call.screen.tell(f"{wanted} holds no GPU." if wanted is not None else "This machine has no GPU.")
     return 0
@@ -51,7 +55,7 @@ def _is_held_by(gpu: GpuDocument, wanted: str) -> bool:
     return any(wanted in {holder["owner"], str(holder["owner_uid"])} for holder in gpu["holders"])
 
 
-def _row(gpu: GpuDocument) -> list[Cell | str]:
+def _row(gpu: GpuDocument, said: Clock) -> list[Cell | str]:
     used, ratio = gpu["memory_used_bytes"], gpu["utilization_ratio"]
     holders = gpu["holders"]
     return [
@@ -61,22 +65,38 @@ def _row(gpu: GpuDocument) -> list[Cell | str]:
         f"{UNKNOWN if used is None else format_size(used)} / {format_size(gpu['memory_bytes'])}",
         UNKNOWN if ratio is None else format_ratio(ratio),
         _state(gpu),
-        ", ".join(f"{holder['owner']}: {holder['container']}" for holder in holders),
-        relative_time(holders[0]["since"]) if holders else UNKNOWN,
+        ", ".join(_holder(holder) for holder in holders),
+        relative_time(holders[0]["since"], said.now) if holders else UNKNOWN,
+        said.say(until) if (until := _until(gpu)) is not None else UNKNOWN,
     ]
 
 
+def _holder(holder: HolderDocument) -> str:
+    owner = holder["owner"] or (f"group {holder['group']}" if holder.get("group") else SOMEBODY)
+    return f"{owner}: {holder['container']}" if holder["container"] else owner
+
+
+def _until(gpu: GpuDocument) -> str | None:
+    """When the whole of it is free again; None: nobody knows, or nobody holds it."""
+    ends = [holder["until"] or holder.get("ends_at") for holder in gpu["holders"]]
+    known = [end for end in ends if end is not None]
+    return max(known) if known and len(known) == len(ends) else None
+
+
 def _state(gpu: GpuDocument) -> Cell:
-    if gpu["free"]:
+    if gpu["free"] and not gpu["holders"]:
         return Cell("free", "green")
     if gpu["holders"]:
-        state = gpu["holders"][0]["state"]
-        return Cell(f"{state}; {gpu['reason']}", "red") if gpu["state"] in _OUT else Cell(state, "yellow")
+        state, shares = gpu["holders"][0]["state"], gpu["holders"][0].get("shares", 1)
+        if gpu["state"] in _OUT:
+            return Cell(f"{state}; {gpu['reason']}", "red")
+        return Cell(f"{state}, shared {len(gpu['holders'])}/{shares}" if shares > 1 else state, "yellow")
     return Cell(gpu["reason"] or gpu["state"], "red")
 
 
 def _csv_row(gpu: GpuDocument) -> list[str]:
-    texts = {**gpu, "holders": " ".join(f"{holder['owner']}:{holder['container']}" for holder in gpu["holders"])}
+    holders = " ".join(f"{holder['owner']}:{holder['container']}" for holder in gpu["holders"])
+    texts = {**gpu, "holders": holders, "until": _until(gpu)}
     return ["" if texts[column] is None else str(texts[column]) for column in CSV_COLUMNS]
 
 

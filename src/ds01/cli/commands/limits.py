@@ -86,6 +86,11 @@ def _print(call: Call, document: LimitsDocument) -> None:
     )
     rows += _shared_rows("group_quota", document.get("group_quota"), in_use)
     call.screen.data(render(call.screen, ["LIMIT", "VALUE", "USED", "SET BY"], rows))
+    recent, half_life = document.get("recent_use_s"), document.get("fair_share_half_life_s")
+    if recent is not None and half_life is not None:
+        halved = format_duration(timedelta(seconds=half_life))
+        hours = format_number(recent / 3600)
+        call.screen.tell(f"Used lately: {hours} GPU-hours (halved every {halved}); who used less is served earlier.")
     if document["cgroup_parent"]:
         call.screen.tell(f"Containers are in the cgroup {document['cgroup_parent']}.")
     if document["not_enforced"]:

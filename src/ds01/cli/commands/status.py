@@ -50,6 +50,10 @@ def _lines(document: StatusDocument) -> list[tuple[bool, str, str]]:
     events = document.get("events")
     if events is not None and not events["ok"]:
         found.append((False, "events", events["message"]))
+    queue = document.get("queue")
+    if queue is not None:
+        reserved = f", {queue['reservations']} reservations" if queue["reservations"] else ""
+        found.append((True, "queue", f"{queue['waiting']} waiting, {queue['yours']} of yours{reserved}"))
     found.append((True, "containers", f"{document['containers']}, {document['containers_running']} running"))
     return [*found, (True, "yours", yours)]
 

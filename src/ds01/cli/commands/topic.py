@@ -7,7 +7,7 @@ from ds01.cli.spec import Argument, Spec
 from ds01.cli.tree import nearest
 from ds01.errors import NotFoundError
 
-TOPICS = ("gpu", "images", "workspace", "ssh")
+TOPICS = ("gpu", "queue", "reservations", "images", "workspace", "ssh")
 
 
 def explain(call: Call) -> int:

@@ -1,6 +1,6 @@
 """Containers: list, create, inspect, start, stop, remove, release."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from aiohttp import web
@@ -9,18 +9,21 @@ from ds01.api import schema
 from ds01.daemon import documents
 from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA
+from ds01.daemon.handlers.queue import Waiters
+from ds01.daemon.handlers.waiting import WaitingHandlers, placed, wait_of, with_terms
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
+from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, PublishedPort
 from ds01.domain.gpu import Gpu, all_gpus
 from ds01.domain.request import GpuRequest
-from ds01.errors import BackendError, ConflictError, InvalidRequestError
+from ds01.errors import BackendError, ConflictError, InvalidRequestError, NoCapacityError, QuotaExceededError
 from ds01.service.containers import ContainerService, ContainerView
 from ds01.service.creation import Creation, CreationService
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
-from ds01.service.ports import Devices
+from ds01.service.ports import Devices, Notify
 
 
 class ContainerHandlers:
@@ -33,12 +36,16 @@ class ContainerHandlers:
         devices: Devices,
         identities: Identities,
         *,
+        waiting: WaitingHandlers,
+        waiters: Waiters,
         is_personal: bool,
     ) -> None:
         self._containers = containers
         self._creation = creation
         self._devices = devices
         self._identities = identities
+        self._waiting = waiting
+        self._waiters = waiters
         self._is_personal = is_personal
 
     def table(self) -> dict[str, Handler]:
@@ -66,7 +73,11 @@ class ContainerHandlers:
             gone = [gpu["uuid"] for gpu in document["gpus"] if gpu["kind"] == "unknown"] if gpus is not None else []
             if gone and document["allocation_state"] not in {None, "released"}:
                 document["gpu_doubt"] = f"{', '.join(gone)} is not on the machine any more"
-        return schema.ContainerList(schema_version=SCHEMA, containers=found)
+        answer = schema.ContainerList(schema_version=SCHEMA, containers=found)
+        waiting, _ = await self._waiters.list_(call, uid)
+        if waiting:
+            answer["waiting"] = waiting
+        return answer
 
     async def _gpus_by_uuid(self, views: list[ContainerView]) -> Mapping[str, Gpu] | None:
         """The devices; None: unknown. A list of containers is worth having without their names."""
@@ -80,16 +91,45 @@ class ContainerHandlers:
     async def create_container(self, call: Call) -> schema.CreatedContainer | web.StreamResponse:
         """Create; with `Accept: application/x-ndjson` as a stream of progress."""
         body = call.document(schema.CreateContainerBody)
-        order = order_of(body)
+        order, wait = with_terms(order_of(body), body), wait_of(body)
+        is_streaming = LINES in call.request.headers.get("Accept", "")
         if body.get("dry_run", False):
             return self._created(call, await self._creation.dry_run(call.caller, order), ())
-        if LINES in call.request.headers.get("Accept", ""):
+        if body.get("wait", False):
+            return await self._create_waiting(call, order, wait, is_streaming=is_streaming)
+        if is_streaming:
             return await self._create_streaming(call, order)
-        return await self._created_with_devices(call, await self._creation.create(call.caller, order, _ignore))
+        return await self._created_with_devices(call, await self._create(call, order, _ignore))
+
+    async def _create_waiting(
+        self, call: Call, order: CreateOrder, wait: timedelta | None, *, is_streaming: bool
+    ) -> schema.CreatedContainer | web.StreamResponse:
+        entry = await self._waiting.place(call, order, wait)
+        if not is_streaming:
+            return placed(await self._waiting.request(call, entry))
+
+        async def finish(creation: Creation | None) -> Mapping[str, object]:
+            if creation is None:  # it was made before this daemon was started
+                details = await self._containers.get_details(call.caller.uid, order.name)
+                creation = Creation(details, await self._allocation_of(details), "", (), ())
+            return {"kind": "result", "result": await self._created_with_devices(call, creation)}
+
+        return await self._waiting.watch(call, entry, finish)
+
+    async def _allocation_of(self, details: ContainerDetails) -> Allocation | None:
+        return await self._containers.find_allocation(await self._containers.find_row(details))
+
+    async def _create(self, call: Call, order: CreateOrder, notify: Notify) -> Creation:
+        """Create without waiting; a refusal that waiting would end says what would come of it."""
+        try:
+            return await self._creation.create(call.caller, order, notify)
+        except NoCapacityError as refusal:
+            await self._waiting.explain_refusal(call, order, refusal)
+            raise
 
     async def _create_streaming(self, call: Call, order: CreateOrder) -> web.StreamResponse:
         stream = await call.begin_stream(LINES)
-        creation = await self._creation.create(call.caller, order, stream.send)
+        creation = await self._create(call, order, stream.send)
         await stream.send({"kind": "result", "result": await self._created_with_devices(call, creation)})
         return await stream.end()
 
@@ -139,15 +179,42 @@ class ContainerHandlers:
             devices=await self._containers.devices_of(details),
         )
 
-    async def start_container(self, call: Call) -> schema.StartedContainer:
-        """Start."""
-        started = await self._containers.start(call.caller, call.uid, call.name)
+    async def start_container(self, call: Call) -> schema.StartedContainer | web.StreamResponse:
+        """Start; one that may wait for its GPUs keeps a place in the queue."""
+        body = call.document(schema.StartContainerBody)
+        wait, is_streaming = wait_of(body), LINES in call.request.headers.get("Accept", "")
+        entry = None
+        try:
+            started = await self._containers.start(call.caller, call.uid, call.name)
+        except (NoCapacityError, QuotaExceededError):
+            if not body.get("wait", False):
+                raise
+            entry = await self._waiting.place_start(call, wait)
+        if entry is None:
+            document = self._started(await self._details(call, started.details), started.warnings)
+            document["was_running"] = started.was_running
+        elif is_streaming:
+            return await self._waiting.watch(call, entry, lambda _: self._start_message(call))
+        else:
+            document = self._started(
+                await self._details(call, await self._containers.get_details(call.uid, call.name)), ()
+            )
+            document["request"] = await self._waiting.request(call, entry)
+        return await self._start_stream(call, document) if is_streaming else document
+
+    def _started(self, details: schema.ContainerDetailsDocument, warnings: Sequence[str]) -> schema.StartedContainer:
         return schema.StartedContainer(
-            schema_version=SCHEMA,
-            container=await self._details(call, started.details),
-            was_running=started.was_running,
-            warnings=list(started.warnings),
+            schema_version=SCHEMA, container=details, was_running=False, warnings=list(warnings)
         )
+
+    async def _start_message(self, call: Call) -> Mapping[str, object]:
+        details = await self._containers.get_details(call.uid, call.name)
+        return {"kind": "result", "started": self._started(await self._details(call, details), ())}
+
+    async def _start_stream(self, call: Call, document: schema.StartedContainer) -> web.StreamResponse:
+        stream = await call.begin_stream(LINES)
+        await stream.send({"kind": "result", "started": document})
+        return await stream.end()
 
     async def stop_container(self, call: Call) -> schema.StoppedContainer:
         """Stop, or say how."""

@@ -1,12 +1,11 @@
 """The audit trail: what was recorded, and what is recorded from now on."""
 
 import asyncio
-from datetime import datetime
 
 from aiohttp import web
 
 from ds01.api import schema
-from ds01.daemon.call import Call
+from ds01.daemon.call import Call, moment_of
 from ds01.daemon.documents import SCHEMA
 from ds01.daemon.event_documents import event_document, names_of
 from ds01.daemon.feed import EventFeed
@@ -65,8 +64,8 @@ class EventHandlers:
         return EventFilter(
             viewer_uid=None if sees_all else call.caller.uid,
             uid=await self._named_uid(call, sees_all=sees_all),
-            since=_moment("since", query.get("since")),
-            until=_moment("until", query.get("until")),
+            since=moment_of("since", query["since"]) if "since" in query else None,
+            until=moment_of("until", query["until"]) if "until" in query else None,
             container=query.get("container"),
             names=names_matching(query["name"]) if "name" in query else None,
         )
@@ -123,15 +122,3 @@ class EventHandlers:
         names = await names_of(self._identities, events)
         for event in events:
             await stream.send(schema.EventMessage(kind="event", event=event_document(event, names)))
-
-
-def _moment(name: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as failure:
-        raise InvalidRequestError(f"{name}={text[:60]} is not a time.", hint="Write 2026-01-31T12:00:00Z.") from failure
-    if moment.tzinfo is None:
-        raise InvalidRequestError(f"{name}={text[:60]} has no time zone.", hint=f"Write {text[:60]}Z for UTC.")
-    return moment

@@ -14,16 +14,19 @@ from ds01.daemon.export import EventExport
 from ds01.daemon.identity import Identities
 from ds01.daemon.policy_document import not_enforced
 from ds01.daemon.server import Handler
+from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
+from ds01.daemon.viewers import Viewers
 from ds01.domain.gpu import GpuState
 from ds01.domain.limit import docker_args
 from ds01.domain.policy import AGGREGATE_NAMES, QUOTA_NAMES, LimitLayer, aggregate_of, group_of
+from ds01.domain.queue import QueueState
 from ds01.domain.quota import count_containers, group_usage_of, usage_of
+from ds01.domain.reservation_life import policy_reservations
 from ds01.errors import BackendError, ForbiddenError
-from ds01.service.containers import ContainerService
-from ds01.service.limits import LimitService, cgroup_parent_of
+from ds01.service.limits import cgroup_parent_of
 from ds01.service.ports import World
-from ds01.service.usage import Held, UsageService
+from ds01.service.usage import Held
 
 OUT_STATES = frozenset({GpuState.DRAINED, GpuState.UNHEALTHY, GpuState.BUSY_UNMANAGED, GpuState.PENDING})
 """In these a device gets no new grants, whoever asks."""
@@ -37,21 +40,23 @@ class MachineHandlers:
     def __init__(
         self,
         world: World,
-        limits: LimitService,
-        containers: ContainerService,
-        usage: UsageService,
+        services: Services,
         *,
         identities: Identities,
+        viewers: Viewers,
         files: SiteFiles,
         export: EventExport,
         is_personal: bool,
         leave: Callable[[str], None],
     ) -> None:
         self._engine = world.engine
-        self._limits = limits
-        self._containers = containers
-        self._usage = usage
+        self._store = world.store
+        self._limits = services.limits
+        self._containers = services.containers
+        self._usage = services.usage
+        self._queue = services.queue
         self._identities = identities
+        self._viewers = viewers
         self._policy = files.policy
         self._catalogue = files.catalogue
         self._export = export
@@ -91,9 +96,22 @@ class MachineHandlers:
             events=EventsStatus(
                 ok=self._export.problem is None, path=str(self._export.path), message=self._export.problem or ""
             ),
+            queue=await self._queue_status(call.caller.uid),
             containers=total,
             containers_running=running,
             usage=_usage_document(call.caller.uid, await self._usage.held()),
+        )
+
+    async def _queue_status(self, uid: int) -> schema.QueueStatus:
+        waiting, reservations = await self._store.read(
+            lambda transaction: (transaction.list_waiting(), transaction.list_reservations())
+        )
+        waiting = [entry for entry in waiting if entry.state is QueueState.WAITING]
+        of_policy = policy_reservations(self._policy.current)
+        return schema.QueueStatus(
+            waiting=len(waiting),
+            yours=sum(1 for entry in waiting if entry.uid == uid),
+            reservations=len({item.id for item in [*reservations, *of_policy]}),
         )
 
     async def _engine_status(self, uid: int) -> tuple[schema.EngineStatus, int, int]:
@@ -143,8 +161,8 @@ class MachineHandlers:
     async def list_gpus(self, call: Call) -> schema.GpuList:
         """Devices and who holds them."""
         inventory, views = await self._usage.devices()
-        names = await self._identities.names(holder.uid for view in views for holder in view.holders)
-        return documents.gpu_list(inventory, views, documents.Names(names))
+        viewer = await self._viewers.of(call.caller, (holder.uid for view in views for holder in view.holders))
+        return documents.gpu_list(inventory, views, viewer)
 
     async def get_limits(self, call: Call) -> schema.LimitsDocument:
         """What a user may hold and use."""
@@ -155,7 +173,7 @@ class MachineHandlers:
         policy = self._policy.current
         group = group_of(policy, user)
         aggregate, quota = aggregate_of(policy, user), group.quota if group else LimitLayer()
-        return schema.LimitsDocument(
+        document = schema.LimitsDocument(
             schema_version=SCHEMA,
             uid=user.uid,
             user=user.name,
@@ -170,6 +188,12 @@ class MachineHandlers:
             group_quota=documents.layer_values(quota, QUOTA_NAMES),
             group_usage=await self._group_usage(limits.group, held),
         )
+        outlook = await self._queue.outlook()
+        person = outlook.situation.people.get(user.uid) if outlook is not None else None
+        if person is not None:
+            document["recent_use_s"] = round(person.recent_use_s, 3)
+            document["fair_share_half_life_s"] = policy.site.scheduling.fair_share_half_life.total_seconds()
+        return document
 
     async def get_openapi(self, call: Call) -> object:
         """The OpenAPI document."""

@@ -9,6 +9,7 @@ from ds01.cli.call import Call
 from ds01.cli.commands.container.listing import image_text
 from ds01.cli.commands.container.power import with_gpus
 from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body
+from ds01.cli.commands.container.waiting import detached_text, hinting_at_waiting, say_place, watched, watches
 from ds01.cli.progress import follow
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
 
@@ -21,9 +22,13 @@ def create(call: Call) -> int:
     if call.flag("dry_run"):
         _print_plan(call, call.client.create_container({**body, "dry_run": True}))
         return 0
-    outcome = create_with_progress(call, body)
+    outcome = create_with_progress(call, body) if watches(call, body) else call.client.create_container(body)
     if call.flag("json"):
         call.screen.document(outcome)
+    request = outcome.get("request")
+    if request is not None:
+        say_place(call, body["name"], request)
+        return 0
     container = outcome.get("container")
     call.done(f"Created {body['name']}{_facts(container)}.", body["name"])
     call.screen.suggest(call.command("open", body["name"]))
@@ -34,11 +39,16 @@ def create_with_progress(call: Call, body: CreateContainerBody) -> CreatedContai
     """Create a container, show what goes on and what is worth a warning.
 
     Raises:
+        WaitTimeoutError: The time to wait is over.
         Ds01Error: It failed, and what was made is undone.
     """
+    name, waits = body["name"], body.get("wait", False)
     messages = cast("Generator[ProgressMessage]", call.client.stream_creation(body))
-    with closing(messages):
-        outcome = follow(call, messages)
+    with closing(messages), hinting_at_waiting(call):
+        if waits:
+            outcome = follow(call, watched(call, name, messages), cancelled=detached_text(name))
+        else:
+            outcome = follow(call, messages)
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
     return outcome
@@ -74,11 +84,13 @@ CREATE = Spec(
         "ds01 create my-project pytorch  the newest PyTorch for this machine, one GPU",
         "ds01 create my-project pytorch 2.8.0 -g 2 -d /data/imagenet  a version, two GPUs, a data folder",
         "ds01 create my-project --image ubuntu:24.04 --cpu-only  any image, no GPU",
+        "ds01 create my-project pytorch --time 8h --wait  wait in the queue for a GPU; it goes back after 8 hours",
         "ds01 create my-project pytorch --dry-run  only say what would be done",
     ),
     details=(
         "The container is created and not started. Resource options lower what your limits give; more is refused. "
-        "Ctrl-C undoes what was made. Without a name or framework a person is asked."
+        "Ctrl-C undoes what was made; with --wait the request stays in the queue, and the same command "
+        "returns to it. Without a name or framework a person is asked."
     ),
     arguments=ARGUMENTS,
     options=(*OPTIONS, DRY_RUN, VERBOSE, JSON, *ASKING),

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from ds01.cli.call import Call
 from ds01.cli.spec import FORMAT, JSON, QUIET_NAMES, Option, Spec
-from ds01.cli.table import Cell, csv_text, relative_time, render
+from ds01.cli.table import NOTHING, Cell, csv_text, relative_time, render
 
 TYPE_CHECKING = False  # see client.session
 if TYPE_CHECKING:
-    from ds01.api.schema import ContainerDocument, GpuGrant
+    from ds01.api.schema import ContainerDocument, GpuGrant, RequestDocument
 
 _STATE_STYLES = {"running": "green", "paused": "yellow", "restarting": "yellow", "removing": "yellow", "dead": "red"}
 _CUSTOM_FRAMEWORK = "custom-"
@@ -21,7 +21,7 @@ def list_containers(call: Call) -> int:
     """Print the caller's containers, or everybody's."""
     everybody = call.flag("all")
     document = call.client.list_containers(everybody=everybody)
-    containers = document["containers"]
+    containers, waiting = document["containers"], document.get("waiting", [])
     kind = call.output_format
     if kind == "json":
         call.screen.document(document)
@@ -30,8 +30,10 @@ def list_containers(call: Call) -> int:
     elif kind == "name":
         for container in containers:
             call.screen.data(container["name"])
-    elif containers:
-        call.screen.data(_table(call, containers, everybody=everybody))
+    elif containers or waiting:
+        call.screen.data(_table(call, containers, waiting, everybody=everybody))
+        if waiting:
+            _say_waiting(call, waiting)
         for container in containers:
             if container.get("owner_doubt"):
                 call.screen.warn(f"Whose {container['name']} is is not clear: {container['owner_doubt']}.")
@@ -43,10 +45,10 @@ def list_containers(call: Call) -> int:
     return 0
 
 
-def _table(call: Call, containers: list[ContainerDocument], *, everybody: bool) -> str:
+def _table(call: Call, containers: list[ContainerDocument], waiting: list[RequestDocument], *, everybody: bool) -> str:
     now = datetime.now(UTC)
     headings = ["NAME", "STATE", "GPU", "IMAGE", "CREATED"] + (["OWNER", "ORIGIN"] if everybody else [])
-    rows: list[list[Cell | str]] = []
+    rows = [_waiting_row(request, now, everybody=everybody) for request in waiting]
     for container in containers:
         state = container["state"]
         row: list[Cell | str] = [
@@ -60,6 +62,24 @@ def _table(call: Call, containers: list[ContainerDocument], *, everybody: bool) 
             row += [container["owner"], container["origin"] + ("" if container["managed"] else " (not managed)")]
         rows.append(row)
     return render(call.screen, headings, rows)
+
+
+def _waiting_row(request: RequestDocument, now: datetime, *, everybody: bool) -> list[Cell | str]:
+    from ds01.api.explanation import short_asked_text
+
+    state, asked = request["state"], short_asked_text(request)
+    row: list[Cell | str] = [request["container"], Cell(state, "yellow"), asked, NOTHING]
+    row.append(relative_time(request["queued_at"], now))
+    return [*row, request["owner"], "ds01"] if everybody else row
+
+
+def _say_waiting(call: Call, waiting: list[RequestDocument]) -> None:
+    from ds01.api.explanation import request_text
+    from ds01.cli.commands.container.waiting import clock
+
+    said = clock()
+    for request in waiting:
+        call.screen.tell(request_text(request, said))
 
 
 def gpu_text(gpus: list[GpuGrant]) -> str:

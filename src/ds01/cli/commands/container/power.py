@@ -3,6 +3,7 @@
 from ds01.api.schema import ContainerDetailsDocument, ProcessRow, StopContainerBody, StoppedContainer
 from ds01.cli.call import Call
 from ds01.cli.commands.container.listing import gpu_text
+from ds01.cli.commands.container.waiting import START_OPTIONS, start_container
 from ds01.cli.prompts import confirm
 from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, is_active, is_any, is_inactive, some_names
@@ -27,7 +28,7 @@ def start(call: Call) -> int:
 
 def start_one(call: Call, name: str) -> dict[str, object]:
     """Start one container and say what came of it."""
-    outcome = call.client.start_container(name)
+    outcome = start_container(call, name)
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
     if outcome["was_running"]:
@@ -148,10 +149,11 @@ START = Spec(
     start,
     examples=(
         "ds01 start my-project  start it; its GPUs are checked, or granted anew",
+        "ds01 start my-project --wait  wait in the queue while its GPU is taken",
         "ds01 start  pick from your stopped ones",
     ),
     arguments=(NAMES,),
-    options=(Option("-a --all", "All of your stopped containers."), JSON, *ASKING),
+    options=(Option("-a --all", "All of your stopped containers."), *START_OPTIONS, JSON, *ASKING),
 )
 STOP = Spec(
     stop,

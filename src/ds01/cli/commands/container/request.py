@@ -7,6 +7,7 @@ from ds01.api.schema import CreateContainerBody, GpuRequestBody
 from ds01.cli.architecture import ARCH, wanted_architecture
 from ds01.cli.call import Call
 from ds01.cli.commands.container.environment import parse_environment, parse_port
+from ds01.cli.commands.container.waiting import WAITING_OPTIONS, put_waiting
 from ds01.cli.prompts import Choice, ask_text, pick
 from ds01.cli.spec import Argument, Option
 from ds01.domain.name import parse_container_name, suggest_container_name
@@ -59,6 +60,7 @@ OPTIONS = (
         many=True,
     ),
     Option("-p --publish", "Publish a port on 127.0.0.1.", kind="text", metavar="[PORT:]PORT", many=True),
+    *WAITING_OPTIONS,
 )
 
 
@@ -94,6 +96,7 @@ def creation_body(call: Call) -> CreateContainerBody:
         body["environment"] = environment
     if ports := [parse_port(text) for text in call.texts("publish")]:
         body["ports"] = ports
+    put_waiting(call, body)
     return body
 
 

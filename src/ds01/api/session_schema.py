@@ -1,0 +1,90 @@
+"""The documents about programs in containers and what they use. A part of ds01.api.schema."""
+
+from typing import NotRequired, TypedDict
+
+
+class ExecBody(TypedDict):
+    """A program to run in a running container; without a command, a login shell."""
+
+    command: NotRequired[list[str]]
+    as_root: NotRequired[bool]
+    environment: NotRequired[dict[str, str]]
+    working_dir: NotRequired[str]
+    terminal: NotRequired[bool]
+    stdin: NotRequired[bool]
+
+
+class ExecCreated(TypedDict):
+    """A prepared program; start it at /v1/exec/{exec_id}/start."""
+
+    schema_version: int
+    exec_id: str
+    container: str
+    command: list[str]
+    terminal: bool
+
+
+class ExecStatus(TypedDict):
+    """State of a program."""
+
+    schema_version: int
+    exec_id: str
+    running: bool
+    exit_code: int | None
+
+
+class ResizeBody(TypedDict):
+    """Size of a terminal."""
+
+    rows: int
+    columns: int
+
+
+class ProcessRow(TypedDict):
+    """A process of a container."""
+
+    pid: int
+    user: str
+    command: str
+
+
+class ProcessList(TypedDict):
+    """Processes of a running container."""
+
+    schema_version: int
+    name: str
+    processes: list[ProcessRow]
+
+
+class GpuReading(TypedDict):
+    """What a device of a container does now; None where this device cannot have the figure."""
+
+    uuid: str
+    address: str
+    utilization_ratio: float | None
+    memory_used_bytes: int | None
+    memory_bytes: int
+
+
+class StatsDocument(TypedDict):
+    """One reading of a running container."""
+
+    name: str
+    owner: str
+    cpu_ratio: float | None
+    memory_used_bytes: int
+    memory_limit_bytes: int
+    network_rx_bytes: int | None
+    network_tx_bytes: int | None
+    block_read_bytes: int
+    block_write_bytes: int
+    pids: int
+    gpus: list[GpuReading]
+    gpu_memory_used_bytes: int | None
+
+
+class StatsList(TypedDict):
+    """Readings of running containers."""
+
+    schema_version: int
+    containers: list[StatsDocument]
