@@ -1,4 +1,4 @@
-"""EASY backfilling with FIFO order and fragmentation-gradient placement, written by its definition: the anchor of row 3.
+"""EASY backfilling with FIFO order and fragmentation-gradient placement, by the definition: the anchor of row 3.
 
 Jobs start in the order of submission. The first that does not fit gets a reservation: the earliest time at which it
 fits when every running job ends at its limit. Those behind it start, in the order of submission, if they fit now and

@@ -1,4 +1,4 @@
-"""Row 4: promises that were broken while limits hold, over all lists: jobs that end at their limit, and at random before."""
+"""Row 4: promises that were broken while limits hold, over all lists: jobs end at their limit, or at random before."""
 
 import random
 from collections.abc import Iterable

@@ -132,10 +132,30 @@ class Ledger:
         left = members.room(waiting, ours, start, end)
         return None if left is None else min(room, left)
 
+    def has_room_now(self, waiting: Waiting) -> bool:
+        """Tell whether what is held now leaves room for as many devices as a request asks for."""
+        person = self._people.get(waiting.uid)
+        if person is None or not self._may_have_container(waiting, person.limits.values):
+            return False
+        values, count = person.limits.values, waiting.request.count
+        if values.max_gpus_per_container is not None and count > values.max_gpus_per_container:
+            return False
+        held, rules = self._users.get(waiting.uid, _NOTHING), self._groups.get(waiting.group)
+        if not _has_room(held, values.max_gpus, values.max_gpu_equivalents, count):
+            return False
+        members = self._members.get(waiting.group, _NOTHING)
+        return rules is None or _has_room(members, rules.max_gpus, rules.max_gpu_equivalents, count)
+
     def _may_have_container(self, waiting: Waiting, values: Limits) -> bool:
         """A container whose devices are fixed exists already."""
         highest = values.max_containers
         return highest is None or bool(waiting.gpu_uuids) or self.usage(waiting.uid).containers < highest
+
+
+def _has_room(held: Account, max_gpus: int | None, max_equivalents: float | None, count: int) -> bool:
+    if max_gpus is not None and held.gpus + count > max_gpus:
+        return False
+    return max_equivalents is None or max_equivalents - held.gpu_equivalents > TOLERANCE
 
 
 class _Quota(NamedTuple):

@@ -1,4 +1,4 @@
-"""Machines that need not exist: `8xA100-80GB,4xH100-80GB` as a board, from the table of what devices can be cut into."""
+"""Machines that need not exist: `8xA100-80GB,4xH100-80GB` as a board, by the table of what devices can be cut into."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ is never later than that, or the earliest that is possible. Priority and fair sh
 bring a request forward in the order. While few wait, everybody is due at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ds01.domain.option import Options
@@ -33,36 +33,34 @@ class Demand(NamedTuple):
         options: What satisfies it.
         equivalents: Gpu-equivalents, at least.
         length: Ticks that it runs, or is thought to run.
+        lead_s: How far it is before a newcomer of the least standing, in seconds of waiting.
     """
 
     waiting: Waiting
     options: Options
     equivalents: float
     length: int
+    lead_s: float
 
 
 def is_long(demands: Sequence[Demand], capacity: float) -> bool:
     """Tell whether those who wait ask for more than the machine takes at a few times; else all are due."""
-    return len(demands) >= LEAST_LONG and sum(demand.equivalents for demand in demands) > LONG_QUEUE * capacity
+    return len(demands) >= LEAST_LONG and sum([demand.equivalents for demand in demands]) > LONG_QUEUE * capacity
 
 
-def due_times(
-    demands: Sequence[Demand], leads: Mapping[str, float], *, capacity: float, running: float
-) -> Mapping[str, float]:
-    """Return when each request is due, in ticks from now, negative for the past.
+def due_times(demands: Sequence[Demand], *, capacity: float, running: float) -> list[float]:
+    """Return when each request is due, in their order, in ticks from now, negative for the past.
 
     Args:
         demands: Those who wait for the machine and not for their quota.
-        leads: How far each is before a newcomer of the least standing, in seconds of waiting.
         capacity: Gpu-equivalents of the machine.
         running: Work of what runs: gpu-equivalents times ticks.
     """
-    backlog = (running + sum(demand.equivalents * demand.length for demand in demands)) / capacity
-    found: dict[str, float] = {}
-    for waiting, _, _, length in demands:
-        patience = OWN_LENGTHS * length
-        found[waiting.id] = (patience if patience < backlog else backlog) - leads[waiting.id] * TICKS_PER_S
-    return found
+    backlog = (running + sum([demand.equivalents * demand.length for demand in demands])) / capacity
+    return [
+        (OWN_LENGTHS * length if OWN_LENGTHS * length < backlog else backlog) - lead_s * TICKS_PER_S
+        for _, _, _, length, lead_s in demands
+    ]
 
 
 def size_of(demand: Demand) -> float:

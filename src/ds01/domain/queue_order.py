@@ -42,7 +42,7 @@ def order_of(situation: Situation) -> list[Waiting]:
     return order_with_leads(situation)[0]
 
 
-def order_with_leads(situation: Situation) -> tuple[list[Waiting], Mapping[str, float]]:
+def order_with_leads(situation: Situation) -> tuple[list[Waiting], list[float]]:
     """Return the order of those who wait, and how far each is before a newcomer of the least standing.
 
     A lead is in seconds of waiting: where all have the same priority and fair share it is the time waited. Without
@@ -74,12 +74,11 @@ def order_with_leads(situation: Situation) -> tuple[list[Waiting], Mapping[str, 
             keyed.append((-score, queued_at, waiting.id, waiting))
     first.sort()  # ids differ, so that no two requests are compared themselves
     keyed.sort()
-    leads = dict.fromkeys((item[4] for item in first), UNLIMITED)
     if age > 0:
-        leads.update((item[4], (-item[2] - least) / age) for item in first if item[5].moved_to is None)
-        leads.update((id_, (-negative - least) / age) for negative, _, id_, _ in keyed)
+        leads = [UNLIMITED if item[5].moved_to is not None else (-item[2] - least) / age for item in first]
+        leads += [(-item[0] - least) / age for item in keyed]
     else:
-        leads.update((item[2], UNLIMITED) for item in keyed)
+        leads = [UNLIMITED] * (len(first) + len(keyed))
     return [item[5] for item in first] + [item[3] for item in keyed], leads
 
 

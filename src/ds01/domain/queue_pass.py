@@ -5,7 +5,7 @@ sure; others start before it only if it, every other promise and every reservati
 long, those who are due come first, and the others are served by their size: see `patience`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 
@@ -31,6 +31,8 @@ class QueuePass(Admission):
     """A pass that goes on. Made for one situation and used once."""
 
     _demanded: Sequence[Demand] = ()
+    _due_list: Sequence[float] = ()
+    _without_gpus: Sequence[Waiting] = ()
 
     def run(self) -> Pass:
         """Decide everything."""
@@ -42,7 +44,7 @@ class QueuePass(Admission):
         if self.due is None:
             self._let_pass(self._in_order())
         else:
-            self._serve_when_due(self.due)
+            self._serve_when_due()
         left = tuple(waiting.id for waiting in self.order if waiting.id not in self.granted)
         promises = {key: found for key, found in self.promises.items() if key not in self.granted}
         return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
@@ -50,12 +52,16 @@ class QueuePass(Admission):
     def _demands(self) -> list[Demand]:
         """Return what those ask for who wait for the machine, not for their quota or their time."""
         found: list[Demand] = []
+        without_gpus: list[Waiting] = []
         known: dict[tuple[object, ...], tuple[Options, float] | None] = {}
         has_room: dict[tuple[int, str, int, bool], bool] = {}
         now, usual = self.situation.now, max(ticks(self.situation.rules.assumed_duration), 1)
-        for waiting in self.order:
+        for waiting, lead_s in zip(self.order, self.leads, strict=True):
             request = waiting.request
-            key: tuple[object, ...] = (waiting.uid, request.kind, request.count, request.memory_bytes)
+            if not request.count:
+                without_gpus.append(waiting)
+                continue
+            key: tuple[object, ...] = (waiting.uid, waiting.group, request.kind, request.count, request.memory_bytes)
             if self.shared is not None or waiting.gpu_uuids:
                 key = (*key, waiting.gpu_uuids, waiting.is_exclusive, waiting.priority)
             asked = known.get(key, _UNKNOWN)
@@ -65,7 +71,8 @@ class QueuePass(Admission):
                 continue
             if waiting.not_before is None or waiting.not_before <= now:
                 length = self.length(waiting)
-                found.append(Demand(waiting, asked[0], asked[1], length if length < NEVER else usual))
+                found.append(Demand(waiting, asked[0], asked[1], length if length < NEVER else usual, lead_s))
+        self._without_gpus = without_gpus
         return found
 
     def _asked(
@@ -77,7 +84,7 @@ class QueuePass(Admission):
             return None
         key = (waiting.uid, waiting.group, count, bool(waiting.gpu_uuids))
         if key not in has_room:
-            has_room[key] = self.ledger.room(waiting, NEVER) is not None
+            has_room[key] = self.ledger.has_room_now(waiting)
         if not has_room[key]:
             return None
         return options, options.levels[0].equivalents * count
@@ -96,40 +103,48 @@ class QueuePass(Admission):
             if isinstance(hold.owner, Allocation):
                 end = self.kept.end_of(hold)
                 running += hold.owner.gpu_equivalents * (end if end < NEVER else usual)
-        self.due = due_times(self._demanded, self.leads, capacity=capacity, running=running)
+        self._due_list = due_times(self._demanded, capacity=capacity, running=running)
+        self.due = dict(zip([demand.waiting.id for demand in self._demanded], self._due_list, strict=True))
 
-    def _serve_when_due(self, due: Mapping[str, float]) -> None:
+    def _serve_when_due(self) -> None:
         """Serve a long queue: those who are due, then the others by their size.
 
         One start is promised at a time: to the one that is due first of those that do not fit.
         """
         promised: list[Waiting] = []
-        late: list[tuple[float, int, Waiting]] = []
+        late: list[tuple[float, int, Demand]] = []
         early: list[tuple[float, int, Demand]] = []
-        for place, demand in enumerate(self._demanded):
+        for place, (demand, due_at) in enumerate(zip(self._demanded, self._due_list, strict=True)):
             waiting = demand.waiting
-            due_at = due[waiting.id]
             if waiting.promised_at is not None:
                 promised.append(waiting)
             elif due_at <= 0:
-                late.append((due_at, place, waiting))
+                late.append((due_at, place, demand))
             else:
                 early.append((due_at, place, demand))
         late.sort()  # places differ, so that no two requests are compared themselves
-        for waiting in (*self._without_gpus(), *promised, *(item[2] for item in late)):
-            if not self.start(waiting) and not self._has_head():
-                self._lead(waiting)
+        self._serve_late([*self._without_gpus, *promised], [item[2] for item in late])
         crowds = self._crowds_by_size(early)
-        early.sort()
         if not self._has_head():
+            early.sort()
             any(self._lead(item[2].waiting) for item in early if not self._fits_now(item[2].waiting))
         self._serve_crowds(crowds)
         if not self._has_head():
-            left = (*promised, *(item[2] for item in late), *(item[2].waiting for item in early))
+            left = (*promised, *(item[2].waiting for item in late), *(item[2].waiting for item in sorted(early)))
             any(self._lead(waiting) for waiting in left if waiting.id not in self.granted)
 
-    def _without_gpus(self) -> list[Waiting]:
-        return [waiting for waiting in self.order if not waiting.request.count]
+    def _serve_late(self, first: Sequence[Waiting], late: Sequence[Demand]) -> None:
+        """Serve those who are due, in that order; the first who does not fit is the head."""
+        for waiting in first:
+            if not self.start(waiting) and not self._has_head():
+                self._lead(waiting)
+        has_head = self._has_head()
+        for demand in late:
+            # most are equal to somebody who found no place; a length never exceeds the real end
+            if has_head and self.failed.get(id(demand.options), NEVER) <= demand.length:
+                continue
+            if not self.start(demand.waiting) and not has_head:
+                has_head = self._lead(demand.waiting)
 
     def _crowds_by_size(self, early: Iterable[tuple[float, int, Demand]]) -> list[Crowd]:
         taken = self.future.timeline.busy(0, 1)

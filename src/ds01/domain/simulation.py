@@ -15,7 +15,7 @@ from ds01.domain.board import Board, format_slice
 from ds01.domain.job_list import Job
 from ds01.domain.limit import EffectiveLimits, Limits
 from ds01.domain.machine import Machine
-from ds01.domain.option import Wish, most_at_once, options_of
+from ds01.domain.option import Grid, Wish
 from ds01.domain.request import FULL_KIND, GpuRequest
 from ds01.domain.schedule import plan_pass
 from ds01.domain.site import Scheduling
@@ -138,12 +138,9 @@ def _request(job: Job) -> GpuRequest:
 
 
 def _require_possible(jobs: Sequence[Job], machine: Machine, name: str) -> None:
-    known: dict[tuple[int, str], int] = {}
+    grid = Grid(machine.board)
     for job in jobs:
-        shape = (job.gpus, job.profile)
-        most = known.get(shape)
-        if most is None:
-            most = known[shape] = most_at_once(machine.board, options_of(machine.board, Wish(_request(job))))
+        most = grid.most(grid.options(Wish(_request(job))))
         if most >= job.gpus:
             continue
         if most == 0:

@@ -102,7 +102,7 @@ SIMULATE = Spec(
         "ds01 admin simulate jobs.csv --devices 8xA100-80GB,4xH100-80GB --cap 1d --json  for programs",
     ),
     details=(
-        "JOBS is a CSV file with the columns submit_s, gpus, duration_s and perhaps profile (2g; none or 7g: whole GPUs). "
+        "JOBS is a CSV file with the columns submit_s, gpus, duration_s and perhaps profile (2g; 7g: whole GPUs). "
         "The scheduler is the real one; nothing is started and no daemon is asked."
     ),
     arguments=(Argument("jobs", shown="JOBS.csv"),),
