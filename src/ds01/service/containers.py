@@ -192,7 +192,7 @@ class ContainerService:
             await self._reconciler.clear_dead_creation(uid, name)
             details = await self.get_details(uid, name)
             if details.state is ContainerState.RUNNING:
-                return Started(details, was_running=True, warnings=())
+                return Started(details, was_running=True, warnings=await self._same_grant(name, details))
             if details.state is ContainerState.PAUSED:
                 raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
             row = await self.find_row(details)
@@ -205,6 +205,12 @@ class ContainerService:
                 raise
             await self._record("container.started", caller, uid, name)
             return Started(started, was_running=False, warnings=tuple(warnings))
+
+    async def _same_grant(self, name: str, details: ContainerDetails) -> tuple[str, ...]:
+        """The same request again gets the same grant again, and is told which."""
+        devices = await self.devices_of(details)
+        shown = ", ".join(gpu if isinstance(gpu, str) else gpu.address for gpu in devices)
+        return (f"already_allocated: {name} runs and has GPU {shown}.",) if devices else ()
 
     async def _require_startable(self, caller: Caller, details: ContainerDetails, row: ContainerRow | None) -> None:
         """Exclusivity is checked at every start, also of a container that DS01 did not make."""

@@ -92,9 +92,7 @@ class QueueSite(Site):
         if number < len(waiting):
             self.do(self.queue.services.queue.move(ADMIN_CALLER, waiting[number].id, place))
 
-    @rule(
-        caller=CALLERS, begin=st.integers(0, 3), hours=st.integers(1, 3), kind=st.sampled_from(["any", "full", "mig"])
-    )
+    @rule(caller=CALLERS, begin=st.integers(0, 3), hours=st.integers(1, 3), kind=KINDS)
     def reserve(self, *, caller: Any, begin: int, hours: int, kind: str) -> None:
         start = self.stage.clock.now() + timedelta(hours=begin)
         wanted = ReservationOrder(GpuRequest(1, kind), start, start + timedelta(hours=hours), uid=caller.uid)

@@ -48,6 +48,8 @@ async def test_a_running_container_is_left_as_it_is(stage: Stage) -> None:
     await stage.start()
     started = await stage.services.containers.start(ALICE_CALLER, 1001, "demo")
     assert started.was_running
+    [said] = started.warnings
+    assert said.startswith("already_allocated: demo runs and has GPU "), "the same grant, and which one"
     assert stage.engine.calls["start_container"] == 2  # one of them tried the ulimits
 
 

@@ -87,10 +87,11 @@ def _open_kept(call: Call, name: str) -> int:
 def ensure_started(call: Call, name: str) -> None:
     """Start a container unless it runs."""
     outcome = call.client.start_container(name)
+    if outcome["was_running"]:
+        return  # what it has is no news to somebody who only wants in
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
-    if not outcome["was_running"]:
-        call.screen.note(f"Started {name}{with_gpus(outcome['container'])}.")
+    call.screen.note(f"Started {name}{with_gpus(outcome['container'])}.")
 
 
 def run_interactively(call: Call, name: str, command: Sequence[str]) -> int:
