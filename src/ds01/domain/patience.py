@@ -1,11 +1,11 @@
 """How long a request lets shorter ones go first while the queue is long.
 
-Strict order of arrival makes everybody wait for the longest. While more waits than the machine takes at a few times, a
-request is served by its size until it is *due*: shortest first. It is due after the time that the machine needs for
-everything that runs and waits (so long would a newcomer wait in the order of arrival), and sooner if it is short:
-after a few times its own time limit. Then it goes before everybody who is due later, and the start that it is promised
-is never later than that, or the earliest that is possible. Priority and fair share bring that moment forward as they
-bring a request forward in the order. While few wait, everybody is due at once.
+Strict order of arrival makes everybody wait for the longest. While more waits than the machine takes at once, a request
+is served by its size until it is *due*: shortest first. It is due after most of the time that the machine needs for
+everything that runs and waits (so long would a newcomer wait in the order of arrival), and sooner if it is short: after
+a few times its own time limit. Then it goes before everybody who is due later, and the start that it is promised is
+never later than that, or the earliest that is possible. Priority and fair share bring that moment forward as they bring
+a request forward in the order. While few wait, everybody is due at once.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,12 @@ from typing import NamedTuple
 from ds01.domain.option import Options
 from ds01.domain.waiting import Waiting
 
-LEAST_LONG = 16
+LEAST_LONG = 8
 """Fewer requests than this are never a long queue."""
-LONG_QUEUE = 2.0
+LONG_QUEUE = 1.0
 """The queue is long when it asks for more than so many times the machine."""
+BACKLOG_PART = 0.9
+"""A request is due after this part of the time that the machine needs for everything: some time is lost in packing."""
 OWN_LENGTHS = 6
 """A request is passed for at most so many times its own time limit."""
 
@@ -44,7 +46,7 @@ class Demand(NamedTuple):
 
 
 def is_long(demands: Sequence[Demand], capacity: float) -> bool:
-    """Tell whether those who wait ask for more than the machine takes at a few times; else all are due."""
+    """Tell whether those who wait are many and ask for more than the machine; else all are due."""
     return len(demands) >= LEAST_LONG and sum([demand.equivalents for demand in demands]) > LONG_QUEUE * capacity
 
 
@@ -56,7 +58,8 @@ def due_times(demands: Sequence[Demand], *, capacity: float, running: float) -> 
         capacity: Gpu-equivalents of the machine.
         running: Work of what runs: gpu-equivalents times ticks.
     """
-    backlog = (running + sum([demand.equivalents * demand.length for demand in demands])) / capacity
+    work = running + sum([demand.equivalents * demand.length for demand in demands])
+    backlog = BACKLOG_PART * work / capacity
     return [
         (OWN_LENGTHS * length if OWN_LENGTHS * length < backlog else backlog) - lead_s * TICKS_PER_S
         for _, _, _, length, lead_s in demands

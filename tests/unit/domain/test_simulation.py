@@ -70,7 +70,7 @@ def test_while_many_wait_the_short_go_first_and_while_few_wait_the_order_of_arri
     long, short = (1.0, 1, "", 1000.0), (1.0, 1, "", 10.0)
     found = starts(play("1xA100-80GB", (0, 1, "", 1000), long, *[short] * 20))
     passed = sum(start < found[1] for start in found[2:])
-    assert 3 <= passed <= 10
+    assert 3 <= passed <= 18
     assert found[1] == 1000 + 10 * passed
     few = starts(play("1xA100-80GB", (0, 1, "", 1000), long, *[short] * 5))
     assert few[1] == 1000
