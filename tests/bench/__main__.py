@@ -12,6 +12,9 @@ ROWS = {
     2: "tests.bench.row02_mig_churn",
     5: "tests.bench.row05_list",
     8: "tests.bench.row08_pass",
+    7: "tests.bench.row07_store",
+    9: "tests.bench.row09_freed",
+    12: "tests.bench.row12_crash",
 }
 
 

@@ -87,6 +87,7 @@ async def test_an_order_survives_its_text() -> None:
 
 async def test_a_follower_hears_its_place_its_grant_and_the_outcome(stage: QueueStage) -> None:
     await stage.enqueue("ahead", hours=1)
+    stage.clock.advance(timedelta(seconds=1))
     entry = await stage.enqueue()
     following = asyncio.create_task(stage.services.queue.follow(entry.id, stage.notify))
     await until(lambda: stage.messages)
