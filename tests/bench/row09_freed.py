@@ -3,8 +3,8 @@
 Two containers that were made on one GPU take turns: one runs, the start of the other waits in the queue. Measured is
 from the moment at which the release is durable to the call of the engine that starts the other. The store is real, the
 engine answers at once. Anchor: one commit with synchronous=FULL on the same disk, and one pass over the same queue in
-memory, both measured in between; the slowest of a hundred are compared with the slowest of a hundred, because what slows
-them down on a shared machine is the same.
+memory, both measured in between; the slowest are compared with the slowest, because what slows them down on a shared
+machine is the same.
 """
 
 import asyncio
