@@ -13,7 +13,10 @@ ROWS = {
     3: "tests.bench.row03_jobs",
     4: "tests.bench.row04_promises",
     5: "tests.bench.row05_list",
+    7: "tests.bench.row07_store",
     8: "tests.bench.row08_pass",
+    9: "tests.bench.row09_freed",
+    12: "tests.bench.row12_crash",
 }
 
 
