@@ -106,7 +106,7 @@ async def test_every_route_answers_with_its_document(house: House) -> None:
     assert limits["usage"] == {"gpus": 1, "gpu_equivalents": 1.0, "containers": 1}
     status = await ask(house, "get_status", "/v1/status")
     assert (status["containers"], status["containers_running"], status["mode"]) == (1, 1, "server")
-    assert status["devices"] == {"ok": True, "message": "", "gpus": 4, "free": 3}
+    assert status["devices"] == {"ok": True, "message": "", "gpus": 4, "free": 3, "out": []}
 
 
 async def test_stop_release_and_remove_answer_with_their_documents(house: House) -> None:
