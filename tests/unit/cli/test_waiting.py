@@ -101,6 +101,16 @@ def test_a_later_start_keeps_a_place_and_does_not_keep_the_person(daemon: Script
     assert ds01(*CREATE, "--at", "in 5h", "--json").document["request"]["container"] == "my-project"
 
 
+def test_a_plan_that_would_wait_has_no_docker_command(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    plan = {**CREATED, "dry_run": True, "docker_command": "", "reasons": ["it would wait: place 3"]}
+    daemon.answers["POST /v1/containers"] = ok(plan)
+    outcome = ds01(*CREATE, "--wait", "--dry-run")
+    assert (outcome.status, outcome.out) == (0, "")
+    assert "it would wait: place 3" in outcome.err
+    assert "docker" not in outcome.err
+    assert daemon.requests[-1].document()["dry_run"] is True
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

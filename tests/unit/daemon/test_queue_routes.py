@@ -15,7 +15,7 @@ from ds01.domain.site import Access
 from tests.fakes import ROOT
 from tests.unit.daemon.house import House, open_house
 from tests.unit.daemon.test_routes import ask, eventually
-from tests.unit.service.queueing import QueueStage
+from tests.unit.service.queueing import LIMITS, QueueStage
 from tests.unit.service.stage import BOB_CALLER, IMAGE
 
 LINES = "application/x-ndjson"
@@ -185,6 +185,47 @@ async def test_what_can_never_be_does_not_get_a_place(house: House, body: dict[s
     assert answer.status == 400, answer.body
     assert said in answer.document["detail"]
     assert (await ask(house, "list_queue", "/v1/queue"))["waiting"] == 0
+
+
+async def test_a_time_above_the_policys_is_refused_with_both(tmp_path: Path) -> None:
+    stage = QueueStage.with_gpus(1, replace(LIMITS, time_limit=timedelta(hours=8)))
+    async with open_house(tmp_path, stage=stage) as house:
+        answer = await house.ask("POST", "/v1/containers", {**BODY, "wait": True, "time_limit_s": 9 * 3600})
+        assert (answer.status, answer.document["code"]) == (403, "quota_exceeded")
+        assert "9h" in answer.document["detail"]
+        assert "8h" in answer.document["detail"]
+        assert (await enqueue(house, time_limit_s=8 * 3600))["time_limit_s"] == 8 * 3600
+
+
+async def test_the_nearest_kind_is_proposed_and_the_most_that_can_be_said(tmp_path: Path) -> None:
+    async with open_house(tmp_path, stage=await full_stage(number=2)) as house:
+        typo = await house.ask("POST", "/v1/containers", {**BODY, "wait": True, "gpu": {"kind": "ful"}})
+        assert (typo.status, "full" in typo.document["hint"]) == (400, True)
+        mig = await house.ask("POST", "/v1/containers", {**BODY, "wait": True, "gpu": {"kind": "1g.5gb"}})
+        assert (mig.status, "there are: full" in mig.document["detail"]) == (400, True)
+        large = await house.ask("POST", "/v1/containers", {**BODY, "wait": True, "gpu": {"memory_bytes": 2**40}})
+        assert (large.status, "--gpu-memory" in large.document["hint"]) == (400, True)
+
+
+async def test_a_dry_run_of_a_creation_that_would_wait_says_so_and_takes_no_place(house: House) -> None:
+    planned = await house.ask("POST", "/v1/containers", {**BODY, "wait": True, "dry_run": True})
+    assert planned.status == 200, planned.body
+    assert planned.document["dry_run"] is True
+    assert planned.document["reasons"][0] == "it would wait: place 1"
+    assert "GPU" in planned.document["reasons"][1]
+    assert (await house.ask("POST", "/v1/containers", {**BODY, "dry_run": True})).status == 409
+    assert (await ask(house, "list_queue", "/v1/queue"))["waiting"] == 0
+
+
+async def test_a_clock_that_is_set_back_keeps_the_place_and_the_promise(house: House) -> None:
+    request = await enqueue(house, time_limit_s=3600)
+    for hours in (-5, 10):
+        house.stage.clock.advance(timedelta(hours=hours))
+        await serve(house)
+        [found] = (await ask(house, "list_queue", "/v1/queue"))["requests"]
+        assert (found["id"], found["estimate"]["place"]) == (request["id"], 1)
+    await free(house)
+    assert (await ask(house, "list_containers", "/v1/containers"))["containers"][0]["name"] == "mine"
 
 
 async def test_a_reservation_that_does_not_exist_is_not_found(house: House) -> None:

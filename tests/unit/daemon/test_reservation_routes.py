@@ -14,6 +14,7 @@ from tests.unit.daemon.house import House, open_house
 from tests.unit.daemon.test_queue_routes import BODY, full_stage
 from tests.unit.daemon.test_routes import ask
 from tests.unit.service.queueing import QueueStage
+from tests.unit.service.stage import BOB_CALLER
 
 
 @pytest.fixture
@@ -96,6 +97,20 @@ async def test_what_is_in_the_way_is_named_as_far_as_the_site_shows_it(tmp_path:
         timeline = await ask(house, "get_timeline", "/v1/timeline")
         [span] = timeline["rows"][0]["spans"]
         assert (span["kind"], span["name"], span["mine"]) == ("grant", name, False)
+
+
+async def test_a_reservation_that_ends_up_beside_a_grant_that_ends_a_moment_before_names_it(tmp_path: Path) -> None:
+    stage = QueueStage.with_gpus(1)
+    await stage.enqueue("theirs", caller=BOB_CALLER, hours=1)
+    await stage.serve()
+    async with open_house(tmp_path, stage=stage) as house:
+        answer = await house.ask("POST", "/v1/reservations", window(house, 1.01, 2))
+        assert answer.status == 409
+        assert [item["name"] for item in answer.document["details"]["conflicts"]] == ["theirs"]
+        assert (await house.ask("POST", "/v1/reservations", window(house, 1.1, 2))).status == 200
+        again = await house.ask("POST", "/v1/reservations", window(house, 1.5, 3, name="other"))
+        assert again.status == 409
+        assert [item["name"] for item in again.document["details"]["conflicts"]] == ["exam"]
 
 
 async def test_others_reservations_show_their_window_and_nobody_cancels_them(tmp_path: Path) -> None:

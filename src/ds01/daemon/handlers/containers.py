@@ -10,7 +10,7 @@ from ds01.daemon import documents
 from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA
 from ds01.daemon.handlers.queue import Waiters
-from ds01.daemon.handlers.waiting import WaitingHandlers, placed, wait_of, with_terms
+from ds01.daemon.handlers.waiting import WaitingHandlers, placed, wait_of, with_terms, would_wait
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
@@ -94,12 +94,21 @@ class ContainerHandlers:
         order, wait = with_terms(order_of(body), body), wait_of(body)
         is_streaming = LINES in call.request.headers.get("Accept", "")
         if body.get("dry_run", False):
-            return self._created(call, await self._creation.dry_run(call.caller, order), ())
+            return await self._plan(call, order, may_wait=body.get("wait", False))
         if body.get("wait", False):
             return await self._create_waiting(call, order, wait, is_streaming=is_streaming)
         if is_streaming:
             return await self._create_streaming(call, order)
         return await self._created_with_devices(call, await self._create(call, order, _ignore))
+
+    async def _plan(self, call: Call, order: CreateOrder, *, may_wait: bool) -> schema.CreatedContainer:
+        try:
+            return self._created(call, await self._creation.dry_run(call.caller, order), ())
+        except NoCapacityError as refusal:
+            await self._waiting.explain_refusal(call, order, refusal)
+            if not may_wait:
+                raise
+            return would_wait(refusal)
 
     async def _create_waiting(
         self, call: Call, order: CreateOrder, wait: timedelta | None, *, is_streaming: bool

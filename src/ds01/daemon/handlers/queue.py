@@ -21,6 +21,7 @@ from ds01.domain.explanation import Cause
 from ds01.domain.gpu import all_gpus
 from ds01.domain.queue import QueueState, request_not_found
 from ds01.domain.queue_move import Affected, Place
+from ds01.domain.situation import Situation
 from ds01.domain.why_text import Viewer
 from ds01.errors import BackendError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.containers import ContainerService
@@ -28,7 +29,7 @@ from ds01.service.explanations import ExplanationService
 from ds01.service.queue import QueueItem, QueueService
 from ds01.service.usage import UsageService
 
-MOST_EXPLAINED = 8
+MOST_EXPLAINED = 4
 """So many requests of a list say their first cause: each asks the planner many times."""
 
 
@@ -39,6 +40,7 @@ class Waiters:
         self._queue = queue
         self._explanations = explanations
         self._viewers = viewers
+        self._known: tuple[Situation, dict[str, tuple[Cause, ...]]] | None = None
 
     async def list_(self, call: Call, uid: int | None) -> tuple[list[schema.RequestDocument], int]:
         """Return requests that are open, of one user or of everybody, and how many wait in all."""
@@ -69,7 +71,13 @@ class Waiters:
         outlook = await self._queue.outlook() if wanted else None
         if outlook is None:
             return {}
-        return await self._explanations.causes(outlook.situation, wanted[:MOST_EXPLAINED])
+        if self._known is None or self._known[0] is not outlook.situation:
+            self._known = (outlook.situation, {})
+        known = self._known[1]
+        new = [request_id for request_id in wanted[:MOST_EXPLAINED] if request_id not in known]
+        if new:
+            known.update(await self._explanations.causes(outlook.situation, new))
+        return known
 
 
 def _waiting(items: list[QueueItem]) -> list[QueueItem]:

@@ -201,3 +201,11 @@ def placed(request: schema.RequestDocument) -> schema.CreatedContainer:
     return schema.CreatedContainer(
         schema_version=SCHEMA, request=request, dry_run=False, docker_command="", reasons=[], warnings=[]
     )
+
+
+def would_wait(refusal: NoCapacityError) -> schema.CreatedContainer:
+    """Return the plan of a creation that would wait; `explain_refusal` has said what would come of it."""
+    estimate = refusal.details.get("estimate")
+    place = f": place {estimate['place']}" if isinstance(estimate, dict) else ""
+    reasons = [f"it would wait{place}", refusal.message]
+    return schema.CreatedContainer(schema_version=SCHEMA, dry_run=True, docker_command="", reasons=reasons, warnings=[])

@@ -66,7 +66,8 @@ def _print_plan(call: Call, plan: CreatedContainer) -> None:
         return
     for line in _plan_lines(plan):
         call.screen.tell(line)
-    call.screen.data(plan["docker_command"])
+    if plan["docker_command"]:
+        call.screen.data(plan["docker_command"])
 
 
 def _plan_lines(plan: CreatedContainer) -> Iterator[str]:
@@ -75,7 +76,8 @@ def _plan_lines(plan: CreatedContainer) -> Iterator[str]:
         yield f"  {reason}"
     for warning in plan["warnings"]:
         yield f"  note: {warning}"
-    yield "The docker command with the same effect:"
+    if plan["docker_command"]:
+        yield "The docker command with the same effect:"
 
 
 CREATE = Spec(
