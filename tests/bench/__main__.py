@@ -10,8 +10,13 @@ from tests.bench.figure import Figure
 ROWS = {
     1: "tests.bench.row01_mig_orders",
     2: "tests.bench.row02_mig_churn",
+    3: "tests.bench.row03_jobs",
+    4: "tests.bench.row04_promises",
     5: "tests.bench.row05_list",
+    7: "tests.bench.row07_store",
     8: "tests.bench.row08_pass",
+    9: "tests.bench.row09_freed",
+    12: "tests.bench.row12_crash",
 }
 
 

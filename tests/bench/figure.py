@@ -39,6 +39,8 @@ class Figure:
 
     @property
     def ratio(self) -> float:
+        if not self.anchor:  # nothing may happen at all
+            return float("inf") if self.value else 0.0
         return self.value / self.anchor
 
     @property

@@ -3,7 +3,8 @@
 Two containers that were made on one GPU take turns: one runs, the start of the other waits in the queue. Measured is
 from the moment at which the release is durable to the call of the engine that starts the other. The store is real, the
 engine answers at once. Anchor: one commit with synchronous=FULL on the same disk, and one pass over the same queue in
-memory, both measured in between.
+memory, both measured in between; the slowest are compared with the slowest, because what slows them down on a shared
+machine is the same.
 """
 
 import asyncio
@@ -51,16 +52,23 @@ class WatchedEngine(FakeEngine):
 def measure() -> list[Figure]:
     """Return the ratio to the anchor, and the milliseconds."""
     freed_ms, anchor_ms = asyncio.run(_measure())
-    p99 = statistics.quantiles(freed_ms, n=100)[98]
-    half = statistics.median(freed_ms)
-    anchor_name = f"one FULL commit and one pass; half of ours take {half:.1f} ms at most"
+    p99, anchor_p99 = _p99(freed_ms), _p99(anchor_ms)
+    half, anchor_half = statistics.median(freed_ms), statistics.median(anchor_ms)
+    anchor_name = "one FULL commit and one pass"
     return [
-        Figure(9, f"freed -> next start, p99 of {TIMES}", p99, "ms", anchor_ms, anchor_name, GATE, STRETCH),
-        Figure(9, "the same against its limit", p99, "ms", LONGEST_MS, f"{LONGEST_MS:.0f} ms", 1.0, 0.5),
+        Figure(
+            9, f"freed -> next start, p99 of {TIMES}", p99, "ms", anchor_p99, f"p99 of {anchor_name}", GATE, STRETCH
+        ),
+        Figure(9, "the same, median", half, "ms", anchor_half, anchor_name, GATE, STRETCH),
+        Figure(9, "the p99 against its limit", p99, "ms", LONGEST_MS, f"{LONGEST_MS:.0f} ms", 1.0, 0.5),
     ]
 
 
-async def _measure() -> tuple[list[float], float]:
+def _p99(taken_ms: list[float]) -> float:
+    return statistics.quantiles(taken_ms, n=100)[98]
+
+
+async def _measure() -> tuple[list[float], list[float]]:
     folder = own_folder()
     engine = WatchedEngine()
     try:
@@ -77,7 +85,7 @@ async def _measure() -> tuple[list[float], float]:
             commits.close()
     finally:
         remove_folder(folder)
-    return freed_ms[WARM_UPS:], statistics.median(anchor_ms[WARM_UPS:])
+    return freed_ms[WARM_UPS:], anchor_ms[WARM_UPS:]
 
 
 async def _prepare(site: StoreSite) -> None:

@@ -92,6 +92,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("admin config show", "config:SHOW", "Show the policy in force, and what set each value."),
     Entry("admin mig plan", "mig:PLAN", "Show what a file of MIG layouts would change, and who is in the way."),
     Entry("admin mig apply", "mig:APPLY", "Cut GPUs into MIG instances as a file says."),
+    Entry("admin simulate", "simulation:SIMULATE", "Play a list of jobs on a machine that need not exist."),
     Entry("status", "status:STATUS", "Show the machine at a glance.", daily="status"),
     Entry("events", "events:EVENTS", "Show what happened, who did it and why.", daily="events"),
     Entry("version", "status:VERSION_SPEC", "Show the versions of ds01 and ds01d.", daily="version"),

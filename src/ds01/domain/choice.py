@@ -118,7 +118,7 @@ def _best(grid: Grid, free: Sequence[Option], busy: Sequence[int], score: Score 
 
 def _on_endless_card(grid: Grid, best: Option, free: Sequence[Option], busy: Sequence[int]) -> Option:
     """Choose the start anew for a grant without an end: on its card it lies where most of what may follow fits."""
-    if best.position.start is None:
+    if best.position.start is None or grid.board.cards[best.card].table is None:
         return best
     here = [option for option in free if option.card == best.card]
     return max(here, key=lambda option: (grid.filling_worth(option, busy[option.card]), -option.number))

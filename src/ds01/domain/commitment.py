@@ -15,8 +15,8 @@ from ds01.domain.waiting import Waiting
 
 MOST_STARTS = 16
 """Earlier starts that are tried by moving other commitments to other devices."""
-Promised = tuple[Waiting, Options, Room]
-"""A request with a promise, what satisfies it, and what it may weigh from a start on."""
+Promised = tuple[Waiting, Options, Room, int]
+"""A request with a promise, what satisfies it, what it may weigh from a start on, and when it is due."""
 
 
 class Commitments:
@@ -157,7 +157,7 @@ class Commitments:
         self.future.commitments = before
         for commitment, pieces in zip(before, places, strict=True):
             commitment.pieces = pieces
-        wanted = [self._at_promise(*found) for found in promised]
+        wanted = [self._at_promise(*found[:3]) for found in promised]
         found = self.future.arrange([*before, *wanted])
         if found is not None:
             self.future.commitments = [*before, *wanted]
@@ -168,10 +168,12 @@ class Commitments:
             if not self._admit(commitment):
                 self.broken[item[0].id] = self._why_broken(commitment)
 
-    def _keep_earlier(self, waiting: Waiting, options: Options, room: Room) -> bool:
-        length = self._length(waiting)
-        start = self.future.earliest(options, length, room, self._not_before(waiting))
-        if start is None or start > self._latest(waiting):
+    def _keep_earlier(self, waiting: Waiting, options: Options, room: Room, due: int) -> bool:
+        length, latest = self._length(waiting), self._latest(waiting)
+        start = self._start_when_due(options, length, room, min(due, latest))
+        if start is None:
+            start = self.future.earliest(options, length, room, self._not_before(waiting))
+        if start is None or start > latest:
             return False
         self._place(waiting.id, options, start, length, room(start) or 0.0)
         return True
@@ -211,7 +213,13 @@ class Commitments:
             return "a reservation or an earlier promise keeps the devices" if kept else "an earlier promise comes first"
         return "a grant holds the devices longer than its time limit, or a container that is not ours took them"
 
-    def promise(self, id_: str, options: Options, length: int, room: Room) -> Commitment | None:
+    def _start_when_due(self, options: Options, length: int, room: Room, due: int) -> int | None:
+        """Return when a request is due, if that is to come and it fits then."""
+        if due <= 0 or self.future.earliest(options, length, room, due) != due:
+            return None
+        return due
+
+    def promise(self, id_: str, options: Options, length: int, room: Room, due: int = 0) -> Commitment | None:
         """Promise the earliest start that is sure, or None if there is none.
 
         Args:
@@ -219,7 +227,11 @@ class Commitments:
             options: What satisfies it.
             length: How long it holds its devices, release included; NEVER: without end.
             room: What it may weigh from a start on.
+            due: Others may go before it until then, in ticks from now.
         """
+        start = self._start_when_due(options, length, room, due)
+        if start is not None:
+            return self._place(id_, options, start, length, room(start) or 0.0)
         start = self.future.earliest(options, length, room)
         earlier = self._earlier(id_, options, length, room, NEVER if start is None else start)
         if earlier is not None:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from ds01.domain.admission import grant_pieces
 from ds01.domain.choice import Chosen, choose
 from ds01.domain.option import Grid, Options, Values
-from ds01.domain.queue_pass import QueuePass, grant_pieces
+from ds01.domain.queue_pass import QueuePass
 from ds01.domain.situation import Estimate, Situation
 from ds01.domain.timeline import NEVER, Future, Pieces, moment, overlap, pieces_of, ticks
 from ds01.domain.waiting import Waiting

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ds01.domain.allocation import Allocation
 from ds01.domain.board import Hold
@@ -126,10 +127,24 @@ class Ledger:
         rules = self._groups.get(waiting.group)
         if room is None or rules is None:
             return room
-        ours = [kept for kept in self._kept.values() if kept.waiting.group == waiting.group]
+        ours = [kept for kept in self._kept.values() if kept.waiting.group == waiting.group] if self._kept else []
         members = _Quota(self._members.get(waiting.group, _NOTHING), rules.max_gpus, rules.max_gpu_equivalents)
         left = members.room(waiting, ours, start, end)
         return None if left is None else min(room, left)
+
+    def has_room_now(self, waiting: Waiting) -> bool:
+        """Tell whether what is held now leaves room for as many devices as a request asks for."""
+        person = self._people.get(waiting.uid)
+        if person is None or not self._may_have_container(waiting, person.limits.values):
+            return False
+        values, count = person.limits.values, waiting.request.count
+        if values.max_gpus_per_container is not None and count > values.max_gpus_per_container:
+            return False
+        held, rules = self._users.get(waiting.uid, _NOTHING), self._groups.get(waiting.group)
+        if not _has_room(held, values.max_gpus, values.max_gpu_equivalents, count):
+            return False
+        members = self._members.get(waiting.group, _NOTHING)
+        return rules is None or _has_room(members, rules.max_gpus, rules.max_gpu_equivalents, count)
 
     def _may_have_container(self, waiting: Waiting, values: Limits) -> bool:
         """A container whose devices are fixed exists already."""
@@ -137,8 +152,13 @@ class Ledger:
         return highest is None or bool(waiting.gpu_uuids) or self.usage(waiting.uid).containers < highest
 
 
-@dataclass(frozen=True, slots=True)
-class _Quota:
+def _has_room(held: Account, max_gpus: int | None, max_equivalents: float | None, count: int) -> bool:
+    if max_gpus is not None and held.gpus + count > max_gpus:
+        return False
+    return max_equivalents is None or max_equivalents - held.gpu_equivalents > TOLERANCE
+
+
+class _Quota(NamedTuple):
     """One account against its limits."""
 
     account: Account
@@ -148,6 +168,8 @@ class _Quota:
     def room(self, waiting: Waiting, kept: Iterable[_Kept], start: int, end: int) -> float | None:
         """Return the least room at the start and whenever a promise comes true before the end."""
         others = [other for other in kept if other.waiting.id != waiting.id and other.start < end]
+        if not others:
+            return self._room_beside(self.account.at(start), waiting.request.count)
         room = UNLIMITED
         for tick in {start, *(other.start for other in others if other.start > start)}:
             gpus, equivalents = self.account.at(tick)
@@ -159,6 +181,12 @@ class _Quota:
                 return None
             if self.max_equivalents is not None:
                 room = min(room, self.max_equivalents - equivalents)
+        return room if room > TOLERANCE else None
+
+    def _room_beside(self, held: tuple[int, float], count: int) -> float | None:
+        if self.max_gpus is not None and held[0] + count > self.max_gpus:
+            return None
+        room = UNLIMITED if self.max_equivalents is None else self.max_equivalents - held[1]
         return room if room > TOLERANCE else None
 
 

@@ -262,14 +262,16 @@ def families_of(board: Board, *, also_unusable: bool = False) -> tuple[Family, .
     return tuple(Family(str(key[0]), bool(key[6]), tuple(options)) for key, options in found.items())
 
 
-def options_of(board: Board, wish: Wish, families: Iterable[Family]) -> Options:
+def options_of(board: Board, wish: Wish, families: Iterable[Family] | None = None) -> Options:
     """Return what of a board satisfies a wish.
 
     Args:
         board: The board.
         wish: The wish.
-        families: Its positions.
+        families: Its positions; None: those of the cards that can be used.
     """
+    if families is None:
+        families = families_of(board)
     levels: dict[tuple[object, ...], list[Option]] = {}
     for family in families:
         first = family.options[0].position

@@ -1,12 +1,13 @@
 """The order of those who wait: promised starts, places given by an administrator, then priority, age and fair share."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ds01.domain.situation import GroupRules, Person, Situation
 from ds01.domain.waiting import Waiting
 
 HOUR_S = 3600.0
+UNLIMITED = float("inf")
 PROMISED_PLACE = -(1 << 62)
 
 
@@ -38,10 +39,20 @@ def _little(use: float, usual: float) -> float:
 
 def order_of(situation: Situation) -> list[Waiting]:
     """Return those who wait in the order in which they are served. Who has given up is not among them."""
+    return order_with_leads(situation)[0]
+
+
+def order_with_leads(situation: Situation) -> tuple[list[Waiting], list[float]]:
+    """Return the order of those who wait, and how far each is before a newcomer of the least standing.
+
+    A lead is in seconds of waiting: where all have the same priority and fair share it is the time waited. Without
+    weight of the age, and for places that an administrator gave, it is without end.
+    """
     now = situation.now
     weights = situation.rules.weights
     fair, shares = FairShare(situation.people, situation.groups), dict[tuple[int, str], float]()
     priority, age, share = weights.priority / 100, weights.age_per_hour / HOUR_S, weights.fair_share
+    least = UNLIMITED
     first: list[tuple[int, datetime, float, datetime, str, Waiting]] = []
     keyed: list[tuple[float, datetime, str, Waiting]] = []
     for waiting in situation.waiting:
@@ -51,7 +62,10 @@ def order_of(situation: Situation) -> list[Waiting]:
         fair_share = shares.get(owner)
         if fair_share is None:
             fair_share = shares[owner] = share * fair.of(*owner)
-        score = priority * waiting.priority + age * (now - queued_at).total_seconds() + fair_share
+        standing = priority * waiting.priority + fair_share
+        if standing < least:
+            least = standing
+        score = standing + age * (now - queued_at).total_seconds()
         if waiting.promised_at is not None:
             first.append((PROMISED_PLACE, waiting.promised_at, -score, queued_at, waiting.id, waiting))
         elif waiting.moved_to is not None:
@@ -60,9 +74,15 @@ def order_of(situation: Situation) -> list[Waiting]:
             keyed.append((-score, queued_at, waiting.id, waiting))
     first.sort()  # ids differ, so that no two requests are compared themselves
     keyed.sort()
-    return [item[5] for item in first] + [item[3] for item in keyed]
+    if age > 0:
+        leads = [UNLIMITED if item[5].moved_to is not None else (-item[2] - least) / age for item in first]
+        leads += [(-item[0] - least) / age for item in keyed]
+    else:
+        leads = [UNLIMITED] * (len(first) + len(keyed))
+    return [item[5] for item in first] + [item[3] for item in keyed], leads
 
 
-def passing_rank(waiting: Waiting) -> timedelta:
+def passing_rank(waiting: Waiting) -> float:
     """Return what decides who passes the first: the shortest time limit; who is as long keeps its place behind it."""
-    return waiting.time_limit or timedelta.max
+    limit = waiting.time_limit
+    return UNLIMITED if limit is None else limit.total_seconds()

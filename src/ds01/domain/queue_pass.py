@@ -1,137 +1,202 @@
 """One pass over the queue: who starts now, and what is promised to the first who cannot.
 
 EASY: those who fit start in the order of the queue; the first who does not fit is promised the earliest time that is
-sure; others start before it only if it, every other promise and every reservation can still be kept.
+sure; others start before it only if it, every other promise and every reservation can still be kept. While the queue is
+long, those who are due come first, and the others are served by their size: see `patience`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from heapq import heapify, heappop, heappush
 
-from ds01.domain.board import Hold, holds_of
-from ds01.domain.choice import UNLIMITED, Chosen, Score, choose, sets
-from ds01.domain.commitment import Commitments
-from ds01.domain.ledger import ledger_of
-from ds01.domain.option import Grid, Options, Values, grid_of
-from ds01.domain.queue_order import order_of, passing_rank
-from ds01.domain.sharing import SharedUse
-from ds01.domain.situation import Grant, Pass, Situation, TakenPosition
-from ds01.domain.timeline import NEVER, Commitment, Future, Pieces, Room, add, moment, pieces_of, ticks
+from ds01.domain.admission import Admission
+from ds01.domain.allocation import Allocation
+from ds01.domain.choice import choose
+from ds01.domain.option import Options, Wish
+from ds01.domain.patience import LEAST_LONG, Demand, due_times, is_long, size_of
+from ds01.domain.queue_order import passing_rank
+from ds01.domain.request import GpuRequest
+from ds01.domain.situation import Pass
+from ds01.domain.timeline import NEVER, add, ticks
 from ds01.domain.waiting import Waiting
 
-LATER_THAN_NEVER = NEVER + 1
-Crowd = list[tuple[timedelta, int, Waiting]]
-"""Requests that ask for the same, as a heap: time limit, place in the order, request."""
-MOST_TRIES = 24
-"""Sets that are tried for one request beside everything that must be kept."""
+Crowd = list[tuple[float, int, Waiting]]
+"""Requests that ask for the same, as a heap: rank, place in the order, request."""
 
 
-class QueuePass:
+_UNKNOWN: tuple[Options, float] = (Options(Wish(GpuRequest(0)), (), (), ()), 0.0)
+
+
+class QueuePass(Admission):
     """A pass that goes on. Made for one situation and used once."""
 
-    def __init__(
-        self, situation: Situation, *, values: Values | None = None, memory_used: Mapping[str, float] | None = None
-    ) -> None:
-        self.situation = situation
-        self.grid = grid_of(situation.board, values)
-        self.margin = ticks(situation.release_margin)
-        self.holds: Sequence[Hold] = holds_of(situation.board, situation.allocations, situation.foreign)
-        self.kept = Commitments(situation, self.grid, self.holds)
-        self.ledger = ledger_of(situation, self.holds, [self.kept.end_of(hold) for hold in self.holds])
-        self.future: Future = self.kept.future
-        self.soft: Future | None = None
-        self.head: Waiting | None = None
-        self.shared = SharedUse(situation, self.holds, memory_used or {}) if self.grid.is_shared else None
-        self.grants: list[Grant] = []
-        self.promises: dict[str, datetime] = {}
-        self.order = order_of(situation)
-        self._guard: list[int] | None = None
-        self._known: dict[object, dict[tuple[object, ...], Options | None]] = {}
-        self._options: dict[int, dict[tuple[object, ...], Options | None]] = {}
-        self._failed: dict[int, int] = {}
-        self._busy: dict[int, list[int]] = {}
-        self._granted: set[str] = set()
+    _demanded: Sequence[Demand] = ()
+    _due_list: Sequence[float] = ()
+    _without_gpus: Sequence[Waiting] = ()
 
     def run(self) -> Pass:
         """Decide everything."""
-        self._settle()
+        self._find_due_times()
+        self.settle()
         for waiting in self.order:
             if waiting.reservation is not None and waiting.request.count:
-                self._start_inside(waiting)
-        behind = self._in_order()
-        self._let_pass(behind)
-        left = tuple(waiting.id for waiting in self.order if waiting.id not in self._granted)
-        promises = {key: found for key, found in self.promises.items() if key not in self._granted}
+                self.start_inside(waiting)
+        if self.due is None:
+            self._let_pass(self._in_order())
+        else:
+            self._serve_when_due()
+        left = tuple(waiting.id for waiting in self.order if waiting.id not in self.granted)
+        promises = {key: found for key, found in self.promises.items() if key not in self.granted}
         return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
 
-    def _settle(self) -> None:
-        """Give a place to every reservation and to every promise."""
-        situation = self.situation
-        self.kept.keep_reservations()
-        promised = []
-        for waiting in self.order:
-            if waiting.promised_at is None or waiting.reservation is not None or not waiting.request.count:
+    def _demands(self) -> list[Demand]:
+        """Return what those ask for who wait for the machine, not for their quota or their time."""
+        found: list[Demand] = []
+        without_gpus: list[Waiting] = []
+        known: dict[tuple[object, ...], tuple[Options, float] | None] = {}
+        has_room: dict[tuple[int, str, int, bool], bool] = {}
+        now, usual = self.situation.now, max(ticks(self.situation.rules.assumed_duration), 1)
+        for waiting, lead_s in zip(self.order, self.leads, strict=True):
+            request = waiting.request
+            if not request.count:
+                without_gpus.append(waiting)
                 continue
-            options, room = self.options(waiting), self.room_of(waiting)
-            latest = max(ticks(waiting.promised_at - situation.now), 1)
-            if options is None:
-                self.kept.broken[waiting.id] = "too few devices that it could have are left on this machine"
-            elif room(latest) is None:
-                self.kept.broken[waiting.id] = "its quota does not allow it any more"
+            key: tuple[object, ...] = (waiting.uid, waiting.group, request.kind, request.count, request.memory_bytes)
+            if self.shared is not None or waiting.gpu_uuids:
+                key = (*key, waiting.gpu_uuids, waiting.is_exclusive, waiting.priority)
+            asked = known.get(key, _UNKNOWN)
+            if asked is _UNKNOWN:
+                asked = known[key] = self._asked(waiting, has_room)
+            if asked is None or waiting.reservation is not None:
+                continue
+            if waiting.not_before is None or waiting.not_before <= now:
+                length = self.length(waiting)
+                found.append(Demand(waiting, asked[0], asked[1], length if length < NEVER else usual, lead_s))
+        self._without_gpus = without_gpus
+        return found
+
+    def _asked(
+        self, waiting: Waiting, has_room: dict[tuple[int, str, int, bool], bool]
+    ) -> tuple[Options, float] | None:
+        """Return what satisfies a request and what it weighs at least; None: it does not wait for the machine."""
+        options, count = self.options(waiting), waiting.request.count
+        if options is None or not count:
+            return None
+        key = (waiting.uid, waiting.group, count, bool(waiting.gpu_uuids))
+        if key not in has_room:
+            has_room[key] = self.ledger.has_room_now(waiting)
+        if not has_room[key]:
+            return None
+        return options, options.levels[0].equivalents * count
+
+    def _find_due_times(self) -> None:
+        """Work out when everybody is due, unless few wait: then all are served in their order."""
+        capacity = sum(1 for card in self.situation.board.cards if card.positions and not card.unusable)
+        if not capacity or len(self.order) < LEAST_LONG:
+            return
+        self._demanded = self._demands()
+        if not is_long(self._demanded, capacity):
+            return
+        usual = ticks(self.situation.rules.assumed_duration)
+        running = 0.0
+        for hold in self.holds:
+            if isinstance(hold.owner, Allocation):
+                end = self.kept.end_of(hold)
+                running += hold.owner.gpu_equivalents * (end if end < NEVER else usual)
+        self._due_list = due_times(self._demanded, capacity=capacity, running=running)
+        self.due = dict(zip([demand.waiting.id for demand in self._demanded], self._due_list, strict=True))
+
+    def _serve_when_due(self) -> None:
+        """Serve a long queue: those who are due, then the others by their size.
+
+        One start is promised at a time: to the one that is due first of those that do not fit.
+        """
+        promised: list[Waiting] = []
+        late: list[tuple[float, int, Demand]] = []
+        early: list[tuple[float, int, Demand]] = []
+        for place, (demand, due_at) in enumerate(zip(self._demanded, self._due_list, strict=True)):
+            waiting = demand.waiting
+            if waiting.promised_at is not None:
+                promised.append(waiting)
+            elif due_at <= 0:
+                late.append((due_at, place, demand))
             else:
-                promised.append((waiting, options, room))
-                self.ledger.keep(waiting, options.levels[0].equivalents * options.count, latest)
-        self.kept.keep_promises(promised)
-        for waiting, _, _ in promised:
-            commitment = self.kept.of(waiting.id)
-            if commitment is not None and waiting.promised_at is not None:
-                self.promises[waiting.id] = min(waiting.promised_at, moment(situation.now, commitment.start))
-                self.ledger.keep(waiting, commitment.budget, commitment.start)
+                early.append((due_at, place, demand))
+        late.sort()  # places differ, so that no two requests are compared themselves
+        self._serve_late([*self._without_gpus, *promised], [item[2] for item in late])
+        crowds = self._crowds_by_size(early)
+        if not self._has_head():
+            early.sort()
+            any(self._lead(item[2].waiting) for item in early if not self._fits_now(item[2].waiting))
+        self._serve_crowds(crowds)
+        if not self._has_head():
+            left = (*promised, *(item[2].waiting for item in late), *(item[2].waiting for item in sorted(early)))
+            any(self._lead(waiting) for waiting in left if waiting.id not in self.granted)
 
-    def room_of(self, waiting: Waiting) -> Room:
-        """Return what a request may weigh from a start on."""
-        length = self.length(waiting)
-        return lambda start: self.ledger.room(waiting, add(start, length), start)
+    def _serve_late(self, first: Sequence[Waiting], late: Sequence[Demand]) -> None:
+        """Serve those who are due, in that order; the first who does not fit is the head."""
+        for waiting in first:
+            if not self.start(waiting) and not self._has_head():
+                self._lead(waiting)
+        has_head = self._has_head()
+        for demand in late:
+            # most are equal to somebody who found no place; a length never exceeds the real end
+            if has_head and self.failed.get(id(demand.options), NEVER) <= demand.length:
+                continue
+            if not self.start(demand.waiting) and not has_head:
+                has_head = self._lead(demand.waiting)
 
-    def options(self, waiting: Waiting) -> Options | None:
-        """Return what satisfies a request, or None if the machine has too little of it now."""
-        known = self._options.get(waiting.uid)
-        if known is None:
-            known = self._options[waiting.uid] = self._known_for(waiting.uid)
-        request = waiting.request
-        key: tuple[object, ...] = (request.kind, request.count, request.memory_bytes)
-        if waiting.gpu_uuids or self.shared is not None:
-            key = (*key, waiting.gpu_uuids, waiting.is_exclusive, waiting.priority)
-        if key in known:
-            return known[key]
-        person = self.situation.people.get(waiting.uid)
-        options = None
-        if person is not None:
-            options = self.grid.options(self.grid.wish_of(waiting, person.limits.values))
-            options = options if self.grid.most(options) >= options.count else None
-        known[key] = options
-        return options
+    def _crowds_by_size(self, early: Iterable[tuple[float, int, Demand]]) -> list[Crowd]:
+        taken = self.future.timeline.busy(0, 1)
+        found: dict[int, Crowd | None] = {}
+        for _, place, demand in early:
+            key = id(demand.options)
+            if key not in found:
+                found[key] = [] if self._is_free(demand.waiting, demand.options, taken) else None
+            crowd = found[key]
+            if crowd is not None:
+                crowd.append((size_of(demand), place, demand.waiting))
+        return [crowd for crowd in found.values() if crowd]
 
-    def _known_for(self, uid: int) -> dict[tuple[object, ...], Options | None]:
-        """Return what is known of requests, which is the same for all users with the same rules about devices."""
-        person = self.situation.people.get(uid)
-        rules = None if person is None else (person.limits.values.allow_full_gpu, person.limits.values.gpu_preference)
-        return self._known.setdefault(rules, {})
+    def _has_head(self) -> bool:
+        """Somebody's start is kept."""
+        return self.soft is not None or not self.promises.keys() <= self.granted
+
+    def _lead(self, waiting: Waiting) -> bool:
+        """Make a request the first, whose start is kept."""
+        if not self.can_be_head(waiting) or not self.promise(waiting):
+            return False
+        self.head = waiting
+        self.set_guard(waiting)
+        return True
+
+    def _fits_now(self, waiting: Waiting) -> bool:
+        options, end = self.options(waiting), add(0, self.length(waiting))
+        if options is None or self.has_failed(waiting, options, end):
+            return False
+        room = self.ledger.room(waiting, end)
+        return room is not None and self.find(waiting, options, end, room) is not None
 
     def _let_pass(self, behind: Iterable[Waiting]) -> None:
-        """Start whom nothing holds up: first those with a promise, then the shortest, who is as long in the order.
+        """Start whom nothing holds up: first those with a promise, then the shortest, who is as long in the order."""
+        promised, crowds = self._crowds(behind)
+        for waiting in promised:
+            self.start(waiting)
+        self._serve_crowds(crowds)
+
+    def _serve_crowds(self, crowds: Sequence[Crowd]) -> None:
+        """Try everybody of some crowds, by rank.
 
         Equal requests are together: once nothing is left for one, there is nothing for those that are no shorter.
         """
-        promised, crowds = self._crowds(behind)
-        for waiting in promised:
-            self._start(waiting)
+        for crowd in crowds:
+            heapify(crowd)
         nearest = [(crowd[0], number) for number, crowd in enumerate(crowds)]
         heapify(nearest)
         while nearest:
             (_, _, waiting), number = heappop(nearest)
             heappop(crowds[number])
-            is_hopeless = not self._start(waiting) and self._is_hopeless(waiting)
+            is_hopeless = not self.start(waiting) and self._is_hopeless(waiting)
             if crowds[number] and not is_hopeless:
                 heappush(nearest, (crowds[number][0], number))
 
@@ -151,201 +216,33 @@ class QueuePass:
             crowd = found[key]
             if crowd is not None:
                 crowd.append((passing_rank(waiting), place, waiting))
-        crowds = [crowd for crowd in found.values() if crowd]
-        for crowd in crowds:
-            heapify(crowd)
-        return promised, crowds
+        return promised, [crowd for crowd in found.values() if crowd]
 
     def _is_free(self, waiting: Waiting, options: Options | None, taken: Sequence[int]) -> bool:
         if options is None:
             return not waiting.request.count
-        return choose(self.grid, options, taken, score=self._score(waiting)) is not None
+        return choose(self.grid, options, taken, score=self.score_of(waiting)) is not None
 
     def _is_hopeless(self, waiting: Waiting) -> bool:
         options = self.options(waiting)
-        return options is not None and id(options) in self._failed
+        return options is not None and id(options) in self.failed
 
     def _in_order(self) -> list[Waiting]:
         """Start those who fit, up to the first that does not; return those behind it who may try to pass."""
         for place, waiting in enumerate(self.order):
-            if waiting.id in self._granted or (waiting.reservation is not None and waiting.request.count):
+            if waiting.id in self.granted or (waiting.reservation is not None and waiting.request.count):
                 continue
-            if self._start(waiting) or not self._can_be_head(waiting):
+            if self.start(waiting) or not self.can_be_head(waiting):
                 continue
-            if self._promise(waiting):
-                self.head = waiting
-                self._set_guard(waiting)
+            if self._lead(waiting):
                 rest = self.order[place + 1 :]
                 return [other for other in rest if other.reservation is None or not other.request.count]
         return []
 
-    def _is_due(self, waiting: Waiting) -> bool:
-        return waiting.not_before is None or waiting.not_before <= self.situation.now
-
-    def _can_be_head(self, waiting: Waiting) -> bool:
-        """Only who is kept waiting by the machine holds up others: nobody waits for another's quota."""
-        if not waiting.request.count or not self._is_due(waiting) or self.options(waiting) is None:
-            return False
-        return self.ledger.room(waiting, NEVER) is not None
-
-    def _start(self, waiting: Waiting) -> bool:
-        """Start a request now if nothing that must be kept is against it."""
-        if waiting.id in self._granted or not self._is_due(waiting):
-            return False
-        end = add(0, self.length(waiting))
-        options = self.options(waiting)
-        if waiting.request.count and (options is None or self._has_failed(waiting, options, end)):
-            return False
-        room = self.ledger.room(waiting, end)
-        if room is None:
-            return False
-        if options is None or not waiting.request.count:
-            self._record(waiting, (), end)
-            return True
-        own = self.kept.release(waiting.id) if waiting.id in self.promises else None
-        if own is not None:
-            self._forget()
-        chosen = self._find(waiting, options, end, room)
-        if chosen is None:
-            if own is not None:
-                self.kept.restore(own)
-                self._forget()
-            return False
-        self._record(waiting, chosen, end)
-        return True
-
-    def _has_failed(self, waiting: Waiting, options: Options, end: int) -> bool:
-        """Tell whether an equal request that is no longer found no place: what is taken since only made it worse."""
-        return self._failed.get(id(options), LATER_THAN_NEVER) <= end and waiting.id not in self.promises
-
-    def length(self, waiting: Waiting) -> int:
-        """Return how long a grant holds its devices at most, from its start."""
-        return NEVER if waiting.time_limit is None else ticks(waiting.time_limit) + self.margin
-
-    def _find(self, waiting: Waiting, options: Options, end: int, room: float) -> Chosen | None:
-        score = self._score(waiting)
-        chosen = choose(self.grid, options, self._busy_until(end), budget=room, score=score)
-        if chosen is None and (self.future.commitments or self.soft is not None):
-            chosen = self._find_beside(options, end, room, score)
-        if chosen is None and (room == UNLIMITED or self._find(waiting, options, end, UNLIMITED) is None):
-            self._failed[id(options)] = end
-        return chosen
-
-    def _busy_until(self, end: int) -> list[int]:
-        """Return what must not be taken until then when every commitment stays at its place."""
-        found = self._busy.get(end)
-        if found is None:
-            found = self.future.busy(0, end)
-            for other in (self.soft.busy(0, end) if self.soft is not None else None, self._guard):
-                if other is not None:
-                    found = [mask | more for mask, more in zip(found, other, strict=True)]
-            self._busy[end] = found
-        return found
-
-    def _find_beside(self, options: Options, end: int, room: float, score: Score | None) -> Chosen | None:
-        """Find a set that fits when commitments move to other devices."""
-        busy = self.future.timeline.busy(0, end)
-        if self._guard is not None:
-            busy = [mask | more for mask, more in zip(busy, self._guard, strict=True)]
-        for left, chosen in zip(
-            range(MOST_TRIES), sets(self.grid, options, busy, budget=room, score=score), strict=False
-        ):
-            del left
-            pieces = pieces_of(chosen)
-            if self.future.can_keep(pieces, 0, end) and (self.soft is None or self.soft.can_keep(pieces, 0, end)):
-                return chosen
-        return None
-
-    def _score(self, waiting: Waiting) -> Score | None:
-        return None if self.shared is None else self.shared.score_for(waiting.priority)
-
-    def _record(self, waiting: Waiting, chosen: Chosen, end: int, late_end: int | None = None) -> None:
-        pieces = pieces_of(chosen)
-        if late_end is None:
-            for future in (self.future, self.soft):
-                if future is not None and pieces:
-                    future.take(pieces, 0, end)
-        cards = self.situation.board.cards
-        positions = tuple(TakenPosition(cards[option.card].uuid, option.position) for option in chosen)
-        grant = Grant(waiting, positions, _reason(waiting, chosen))
-        self.grants.append(grant)
-        self._granted.add(waiting.id)
-        self.ledger.forget(waiting)
-        self.ledger.add(waiting.uid, waiting.group, len(chosen), grant.equivalents, end=self.end_of(grant))
-        if not waiting.gpu_uuids:
-            self.ledger.add_container(waiting.uid)
-        if self.shared is not None:
-            self.shared.add(chosen, waiting.priority)
-        self._busy.clear()
-
-    def _forget(self) -> None:
-        """What must be kept has changed: what was worked out from it is void."""
-        self._failed.clear()
-        self._busy.clear()
-
-    def _promise(self, waiting: Waiting) -> bool:
-        """Keep the earliest start for the first that does not fit; False: nobody can say one."""
-        if waiting.id in self.promises:
-            return True
-        options, room, length = self.options(waiting), self.room_of(waiting), self.length(waiting)
-        if options is None:
-            return False
-        commitment = self.kept.promise(waiting.id, options, length, room)
-        self._forget()
-        if commitment is not None:
-            self.promises[waiting.id] = moment(self.situation.now, commitment.start)
-            self.ledger.keep(waiting, commitment.budget, commitment.start)
-            return True
-        self.soft = self.kept.soft_future(
-            [(grant_pieces(self.grid, grant), self.end_of(grant)) for grant in self.grants]
-        )
-        start = self.soft.earliest(options, length, room)
-        if start is None:
-            self.soft = None
-            return False
-        end, budget = add(start, length), room(start) or 0.0
-        place = choose(self.grid, options, self.soft.busy(start, end), budget=budget)
-        self.soft.commitments.append(
-            Commitment(waiting.id, options, start, end, end, False, budget, pieces_of(place or ()))
-        )
-        return True
-
-    def end_of(self, grant: Grant) -> int:
-        """Return when a grant of this pass gives its devices back at the latest."""
-        reservation = self.kept.active(grant.waiting.reservation)
-        if reservation is not None:
-            return ticks(reservation.end_at - self.situation.now) + self.margin
-        return add(0, self.length(grant.waiting))
-
-    def _set_guard(self, head: Waiting) -> None:
-        """Who waited too long is not passed by anybody who takes something that it could use."""
-        options = self.options(head)
-        if options is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
-            self._guard = list(options.reach)
-        self._forget()
-
-    def _start_inside(self, waiting: Waiting) -> None:
-        """Start a request in its reservation."""
-        reservation = self.kept.active(waiting.reservation)
-        person = self.situation.people.get(waiting.uid)
-        if reservation is None or person is None or not reservation.is_for(waiting.uid, waiting.group):
-            return
-        if not self._is_due(waiting):
-            return
-        room = self.ledger.room(waiting, NEVER)
-        if room is None:
-            return
-        wish = self.grid.wish_of(waiting, person.limits.values, reservation.request)
-        wish = wish._replace(profile=self.kept.profile_of(reservation))
-        chosen = self.kept.start_inside(reservation, self.grid.options(wish), room)
-        if chosen is not None:
-            self._forget()
-            self._record(waiting, chosen, 0, late_end=0)
-
     def _wake_at(self) -> datetime | None:
         """Return the next moment at which time alone changes something for those who wait."""
         now = self.situation.now
-        waiting = [other for other in self.situation.waiting if other.id not in self._granted]
+        waiting = [other for other in self.situation.waiting if other.id not in self.granted]
         if not waiting:
             return None
         moments = [*self.promises.values(), *(other.not_before for other in waiting if other.not_before is not None)]
@@ -353,21 +250,5 @@ class QueuePass:
         return min((found for found in moments if found > now), default=None)
 
 
-def grant_pieces(grid: Grid, grant: Grant) -> Pieces:
-    """Return the bits that a grant takes."""
-    places = {card.uuid: number for number, card in enumerate(grid.board.cards)}
-    return tuple((places[taken.card_uuid], taken.position.mask) for taken in grant.positions)
-
-
-def _reason(waiting: Waiting, chosen: Chosen) -> str:
-    if not chosen:
-        return "no GPU asked for"
-    first = chosen[0].position
-    what = "whole GPU" if first.kind.value == "full" else f"MIG instance {first.profile}"
-    if first.shares > 1:
-        return f"a share of the device that suits best ({what}, 1 of {first.shares})"
-    if waiting.gpu_uuids:
-        return f"the devices that its container has ({what})"
-    if len(chosen) > 1:
-        return f"{len(chosen)} free devices of one kind ({what})"
-    return f"the smallest free device that fits ({what})"
+def _by_place(item: tuple[int, int, Waiting]) -> int:
+    return item[1]

@@ -9,7 +9,7 @@ from ds01.domain.container import ContainerDetails, ContainerState
 from ds01.domain.deadline import Due, DueKind, plan_deadlines
 from ds01.domain.event import Event
 from ds01.domain.origin import origin_of
-from ds01.domain.queue import KEPT_AFTER_END, Purpose, QueueState
+from ds01.domain.queue import Purpose, QueueState
 from ds01.domain.reservation import Reservation, ReservationState
 from ds01.domain.reservation_life import (
     due_changes,
@@ -190,8 +190,6 @@ class DeadlineService:
                 transaction.save_reservation(item)
                 name = _STARTED_EVENTS[item.state]
                 transaction.append_event(Event(name, now, uid=item.uid, details=window_of(item)))
-            if changed:
-                transaction.delete_ended(now - KEPT_AFTER_END)
             return changed
 
         def look(transaction: StoreTransaction) -> tuple[list[Reservation], bool]:

@@ -212,6 +212,8 @@ class MigService:
                     await self._take(card_uuid, step)
                 except InvalidRequestError as impossible:  # nobody can make it any more: the rest is put back
                     lost.append(impossible.message)
+            if card is None:  # when it comes back, a plan shows what is missing: a reset takes all instances with it
+                lost.append("The GPU is not there any more.")
             is_back, problem = True, " ".join(lost)
         except Ds01Error as failure:
             problem = failure.message

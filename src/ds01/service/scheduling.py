@@ -181,6 +181,7 @@ class Scheduling:
             present = check(transaction, situation) if check is not None else entry
             require_may_wait(situation, present.waiting)
             transaction.save_waiting(present)
+            transaction.delete_ended(view.now - KEPT_AFTER_END)
             details = {"gpus": present.waiting.request.count, "reason": ""}
             transaction.append_event(request_event("request.queued", present, view.now, details, actor_uid=actor_uid))
             return serve(transaction, view)
@@ -388,7 +389,6 @@ def _expire(transaction: StoreTransaction, now: datetime) -> None:
         if entry.state is QueueState.WAITING and gives_up_at is not None and gives_up_at <= now:
             transaction.save_waiting(end_entry(entry, QueueState.EXPIRED, "it waited as long as it was told to", now))
             transaction.append_event(request_event("request.expired", entry, now, {}))
-            transaction.delete_ended(now - KEPT_AFTER_END)
 
 
 def _placement(grant: Grant, observation: Observation) -> Placement:

@@ -157,6 +157,16 @@ def test_a_quota_holds_for_all_grants_of_one_pass() -> None:
     assert started(plan_pass(world(4, want(1), want(2), want(3), people=people))) == [1, 2]
 
 
+def test_nobody_fills_the_quota_that_the_own_promise_needs() -> None:
+    people = {ALICE: person(ALICE, max_gpus=3), BOB: person(BOB)}
+    head = want(1, GpuRequest(3, "full"))
+    busy = (held(0, 60), held(1, 60), head)
+    assert started(plan_pass(world(4, *busy, want(2, minutes=None), people=people))) == []
+    assert started(plan_pass(world(4, *busy, want(2, minutes=30), people=people))) == [2]
+    others = dataclasses.replace(want(2, minutes=None), uid=BOB)
+    assert started(plan_pass(world(4, *busy, others, people=people))) == [2]
+
+
 def test_a_group_has_its_quota_together() -> None:
     groups = {"student": GroupRules(max_gpus=2)}
     other = dataclasses.replace(want(3), uid=BOB, group="staff")
@@ -383,7 +393,7 @@ def test_who_asks_for_more_than_ever_allowed_cannot_wait_and_who_holds_too_much_
 
 def test_the_quota_of_a_group_is_said_with_both_figures() -> None:
     groups = {"student": GroupRules(max_gpus=1, origins={"gpus": "policy.yaml:9"})}
-    with pytest.raises(QuotaExceededError, match=r"your group student holds 1 of 1 GPUs.*policy\.yaml:9"):
+    with pytest.raises(QuotaExceededError, match=r"1 of 1 GPUs.*policy\.yaml:9"):
         plan_grant(world(2, held(0, None), groups=groups), want(1))
 
 
@@ -404,6 +414,14 @@ def test_nobody_can_say_when_a_quota_has_room_again() -> None:
     found = estimate_starts(world(2, held(0, 60, uid=ALICE), want(1), people=people))[want(1).id]
     assert found.start_at is None
     assert "quota" in found.assumption
+
+
+def test_in_a_long_queue_the_short_go_first_until_the_long_are_due() -> None:
+    long = [want(number, minutes=600) for number in range(1, 31)]
+    short = [want(number, minutes=10) for number in range(31, 41)]
+    assert started(plan_pass(world(2, *long, *short, now=0))) == [31, 32]
+    waited = [dataclasses.replace(other, queued_at=at(-60 * 600)) for other in long]
+    assert started(plan_pass(world(2, *waited, *short))) == [1, 2]
 
 
 def test_an_empty_queue_decides_nothing() -> None:

@@ -16,7 +16,8 @@ from tests.fake_devices import mig_gpu
 from tests.fake_store import MemoryStore
 from tests.fakes import DEFAULT_LIMITS
 from tests.unit.service.docker_made import docker_made
-from tests.unit.service.stage import BOB_CALLER, Stage, fail_once, only_own_errors, order, run_to_failure
+from tests.unit.service.queueing import QueueStage
+from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, Stage, fail_once, only_own_errors, order, run_to_failure
 
 LIMITS = replace(DEFAULT_LIMITS, max_gpus=7, max_gpus_per_container=7, max_containers=20)
 
@@ -286,3 +287,19 @@ async def test_a_dry_run_says_that_the_instance_would_be_made_and_makes_none() -
     assert any("would be made with the grant" in warning for warning in outcome.warnings)
     assert instances(stage) == Counter()
     assert await grants(stage) == []
+
+
+async def test_who_waits_for_a_place_gets_an_instance_when_it_is_free() -> None:
+    stage = QueueStage(limits=LIMITS)
+    stage.devices.inventory = replace(stage.devices.inventory, devices=(mig_gpu(0),))
+    stage.add_image()
+    await stage.services.mig.apply((WantedCard("0", True, DYNAMIC, (), "layout.yaml:2"),), actor_uid=0)
+    await stage.create("first", kind="4g.20gb", caller=BOB_CALLER)
+    await stage.services.queue.enqueue_creation(ALICE_CALLER, order("second", kind="7g.40gb"))
+    await stage.serve()
+    assert await stage.entries() == {"second": "waiting"}
+    await stage.remove("first", caller=BOB_CALLER, force=True)
+    await stage.serve()
+    assert await stage.entries() == {"second": "done"}
+    assert instances(stage) == {"7g.40gb": 1}
+    await require_all_in_order(stage)

@@ -87,6 +87,7 @@ async def test_an_order_survives_its_text() -> None:
 
 async def test_a_follower_hears_its_place_its_grant_and_the_outcome(stage: QueueStage) -> None:
     await stage.enqueue("ahead", hours=1)
+    stage.clock.advance(timedelta(seconds=1))
     entry = await stage.enqueue()
     following = asyncio.create_task(stage.services.queue.follow(entry.id, stage.notify))
     await until(lambda: stage.messages)
@@ -283,6 +284,8 @@ async def test_an_order_that_cannot_be_carried_out_fails_with_the_reason_and_is_
     assert item.entry.state is QueueState.FAILED
     stage.clock.advance(KEPT_AFTER_END + timedelta(seconds=1))
     assert await stage.services.queue.list_(with_ended=True) == []
+    await stage.enqueue("another")
+    assert await stage.store.read(lambda t: t.find_waiting(entry.id)) is None, "the store does not keep it for ever"
 
 
 async def test_a_part_of_the_system_that_fails_is_tried_again_a_few_times(stage: QueueStage) -> None:

@@ -107,6 +107,8 @@ def _make_request(count: int, kind: str, memory_bytes: int | None) -> GpuRequest
     return GpuRequest(count=count, kind=kind, memory_bytes=memory_bytes)
 
 
+# Nearly all of what is read at a decision was read at the last one too.
+@lru_cache(maxsize=8192)
 def make_allocation(row: Row) -> Allocation:
     """Return the allocation of a row."""
     return Allocation(
@@ -143,6 +145,7 @@ def container_values(row: ContainerRow) -> Row:
     )
 
 
+@lru_cache(maxsize=8192)
 def make_container(row: Row) -> ContainerRow:
     """Return the container of a row."""
     return ContainerRow(
