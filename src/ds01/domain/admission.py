@@ -1,6 +1,7 @@
 """Who may start beside everything that must be kept: one request at a time, and the promise to one that may not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ds01.domain.board import Hold, holds_of
@@ -75,6 +76,20 @@ class Admission:
             if commitment is not None and waiting.promised_at is not None:
                 self.promises[waiting.id] = min(waiting.promised_at, moment(situation.now, commitment.start))
                 self.ledger.keep(waiting, commitment.budget, commitment.start)
+        if self.kept.broken:
+            self._forget_broken()
+
+    def _forget_broken(self) -> None:
+        """Whose promise is broken waits like everybody: the next pass would see it so."""
+        broken = self.kept.broken.keys()
+        waiting = [
+            replace(found, promised_at=None) if found.id in broken else found for found in self.situation.waiting
+        ]
+        for found in waiting:
+            if found.id in broken:
+                self.ledger.forget(found)
+        self.situation = replace(self.situation, waiting=tuple(waiting))
+        self.order, self.leads = order_with_leads(self.situation)
 
     def room_of(self, waiting: Waiting) -> Room:
         """Return what a request may weigh from a start on."""
@@ -111,7 +126,12 @@ class Admission:
         return waiting.not_before is None or waiting.not_before <= self.situation.now
 
     def can_be_head(self, waiting: Waiting) -> bool:
-        """Only who is kept waiting by the machine holds up others: nobody waits for another's quota."""
+        """Only who is kept waiting by the machine holds up others: nobody waits for another's quota.
+
+        Who has a promise keeps it while its owner uses the quota up to it.
+        """
+        if waiting.id in self.promises:
+            return self.is_due(waiting)
         if not waiting.request.count or not self.is_due(waiting) or self.options(waiting) is None:
             return False
         return self.ledger.room(waiting, NEVER) is not None
@@ -251,11 +271,12 @@ class Admission:
             return ticks(reservation.end_at - self.situation.now) + self.margin
         return add(0, self.length(grant.waiting))
 
-    def set_guard(self, head: Waiting) -> None:
-        """Who waited too long is not passed by anybody who takes something that it could use."""
-        options = self.options(head)
-        if options is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
-            self._guard = list(options.reach)
+    def set_guard(self, head: Waiting | None) -> None:
+        """Who waited too long is not passed by anybody who takes something that it could use. None: nobody."""
+        self._guard = None
+        if head is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
+            options = self.options(head)
+            self._guard = None if options is None else list(options.reach)
         self._forget()
 
     def start_inside(self, waiting: Waiting) -> None:

@@ -78,6 +78,32 @@ def test_a_promise_that_a_lost_card_makes_impossible_is_broken_with_the_reason()
     assert promised(found) == {}
 
 
+def test_whose_promise_is_broken_waits_in_the_same_pass_like_everybody() -> None:
+    stranger = ForeignContainer("strange", None, frozenset({CARD.format(1)}), at(0))
+    large = want(1, TWO, promised_at=at(32))
+    urgent = want(2, minutes=180, priority=100)
+    situation = world(2, held(0, 30), large, urgent, foreign=(stranger,))
+    found = plan_pass(situation)
+    assert list(found.broken) == [large.id]
+    assert promised(found) == {2: at(32)}
+    kept = dataclasses.replace(urgent, promised_at=at(32))
+    again = plan_pass(world(2, held(0, 30), want(1, TWO), kept, foreign=(stranger,)))
+    assert promised(again) == promised(found), "a second pass decides nothing new"
+
+
+def test_a_promise_stays_the_first_while_its_owner_uses_the_quota_up_to_it() -> None:
+    people = {ALICE: person(ALICE, max_gpus=1), BOB: person(BOB)}
+    mine = held("GPU-1aaa0000-bbbb", 30, uid=ALICE)
+    first, second = want(1, promised_at=at(32)), dataclasses.replace(want(2), uid=BOB)
+    found = plan_pass(world(2, held(0, 30), mine, first, second, people=people))
+    assert promised(found) == {1: at(32)}, "one start is promised at a time"
+
+
+def test_who_needs_no_gpu_starts_although_somebody_before_it_never_finds_one() -> None:
+    found = plan_pass(world(1, held(0, 30), want(1), want(2, GpuRequest(1, "mig")), want(3, GpuRequest(0))))
+    assert started(found) == [3]
+
+
 def test_a_promise_that_an_overrun_limit_breaks_gets_a_new_one_later() -> None:
     found = plan_pass(world(1, held(0, 60), want(1, promised_at=at(62)), now=70))
     assert "longer than its time limit" in found.broken[want(1).id]
