@@ -220,7 +220,7 @@ class QueuePass(Admission):
                 promised.append(waiting)
                 continue
             options = self.options(waiting)
-            key = id(options) if waiting.request.count else 0  # who needs no GPU is not among those who find none
+            key = id(options) if waiting.request.count else 0  # who needs no GPU finds none, and needs none
             if key not in found:
                 found[key] = [] if self._is_free(waiting, options, taken) else None
             crowd = found[key]
@@ -229,7 +229,7 @@ class QueuePass(Admission):
         return promised, [crowd for crowd in found.values() if crowd]
 
     def _is_free(self, waiting: Waiting, options: Options | None, taken: Sequence[int]) -> bool:
-        if options is None:
+        if options is None or not waiting.request.count:
             return not waiting.request.count
         return choose(self.grid, options, taken, score=self.score_of(waiting)) is not None
 

@@ -99,9 +99,9 @@ def test_a_promise_stays_the_first_while_its_owner_uses_the_quota_up_to_it() -> 
     assert promised(found) == {1: at(32)}, "one start is promised at a time"
 
 
-def test_who_needs_no_gpu_starts_although_somebody_before_it_never_finds_one() -> None:
-    found = plan_pass(world(1, held(0, 30), want(1), want(2, GpuRequest(1, "mig")), want(3, GpuRequest(0))))
-    assert started(found) == [3]
+def test_who_needs_no_gpu_starts_behind_the_first_whatever_kind_it_names() -> None:
+    others = [want(2, GpuRequest(1, "mig")), want(3, GpuRequest(0, "mig")), want(4, GpuRequest(0))]
+    assert started(plan_pass(world(1, held(0, 30), want(1), *others))) == [3, 4]
 
 
 def test_a_promise_that_an_overrun_limit_breaks_gets_a_new_one_later() -> None:
