@@ -46,6 +46,7 @@ class Admission:
         self._options: dict[int, dict[tuple[object, ...], Options | None]] = {}
         self.failed: dict[int, int] = {}
         self._busy: dict[int, list[int]] = {}
+        self._held: list[int] | None = None
         self.granted: set[str] = set()
 
     def due_of(self, waiting: Waiting) -> int:
@@ -188,16 +189,26 @@ class Admission:
         """Return what must not be taken until then when every commitment stays at its place."""
         found = self._busy.get(end)
         if found is None:
-            found = self.future.busy(0, end)
+            found = list(self._held_now())
+            for commitment in self.future.commitments:
+                if commitment.start < end and commitment.late_end > 0:
+                    for card, bits in commitment.pieces:
+                        found[card] |= bits
             for other in (self.soft.busy(0, end) if self.soft is not None else None, self._guard):
                 if other is not None:
                     found = [mask | more for mask, more in zip(found, other, strict=True)]
             self._busy[end] = found
         return found
 
+    def _held_now(self) -> list[int]:
+        """Return what is held. All of it has begun, so that it is the same for every end."""
+        if self._held is None:
+            self._held = self.future.timeline.busy(0, 1)
+        return self._held
+
     def _find_beside(self, options: Options, end: int, room: float, score: Score | None) -> Chosen | None:
         """Find a set that fits when commitments move to other devices."""
-        busy = self.future.timeline.busy(0, end)
+        busy = self._held_now()
         if self._guard is not None:
             busy = [mask | more for mask, more in zip(busy, self._guard, strict=True)]
         for left, chosen in zip(
@@ -231,11 +242,13 @@ class Admission:
         if self.shared is not None:
             self.shared.add(chosen, waiting.priority)
         self._busy.clear()
+        self._held = None
 
     def _forget(self) -> None:
         """What must be kept has changed: what was worked out from it is void."""
         self.failed.clear()
         self._busy.clear()
+        self._held = None
 
     def promise(self, waiting: Waiting) -> bool:
         """Keep the earliest start for the first that does not fit; False: nobody can say one."""

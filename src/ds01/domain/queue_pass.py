@@ -119,16 +119,13 @@ class QueuePass(Admission):
         One start is promised at a time: to the one that is due first of those that do not fit.
         """
         demanded = self._demanded
-        promised: list[Waiting] = []
-        late: list[tuple[float, int]] = []
-        early: list[tuple[float, int]] = []
-        for place, due_at in enumerate(self._due_list):
-            if demanded[place][0].promised_at is not None:
-                promised.append(demanded[place][0])
-            elif due_at <= 0:
-                late.append((due_at, place))
-            else:
-                early.append((due_at, place))
+        count = 0  # who has a promise is at the front of the order
+        while count < len(demanded) and demanded[count][0].promised_at is not None:
+            count += 1
+        promised = [demand[0] for demand in demanded[:count]]
+        due = self._due_list[count:]
+        late = [(due_at, place) for place, due_at in enumerate(due, count) if due_at <= 0]
+        early = [(due_at, place) for place, due_at in enumerate(due, count) if due_at > 0]
         late.sort()
         self._serve_late([*self._without_gpus, *promised], [demanded[place] for _, place in late])
         crowds = self._crowds_by_size([place for _, place in early])
