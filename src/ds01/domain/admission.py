@@ -39,7 +39,6 @@ class Admission:
         self.grants: list[Grant] = []
         self.promises: dict[str, datetime] = {}
         self.order, self.leads = order_with_leads(situation)
-        self.due: Mapping[str, float] | None = None
         self._lengths: dict[timedelta | None, int] = {None: NEVER}
         self._guard: list[int] | None = None
         self._known: dict[object, dict[tuple[object, ...], Options | None]] = {}
@@ -50,9 +49,9 @@ class Admission:
         self.granted: set[str] = set()
 
     def due_of(self, waiting: Waiting) -> int:
-        """Return when others may not go before a request any more, in ticks from now; 0: now."""
-        due = 0.0 if self.due is None else self.due.get(waiting.id, 0.0)
-        return int(due) if due > 0 else 0
+        """Return when others may not go before a request any more, in ticks from now; 0: now, unless a pass says it."""
+        del waiting
+        return 0
 
     def settle(self) -> None:
         """Give a place to every reservation and to every promise."""

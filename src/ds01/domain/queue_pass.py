@@ -43,7 +43,7 @@ class QueuePass(Admission):
         for waiting in [waiting for waiting in self.order if waiting.reservation is not None]:
             if waiting.request.count:
                 self.start_inside(waiting)
-        if self.due is None:
+        if not self._due_list:
             self._serve_in_order()
         else:
             self._serve_when_due()
@@ -98,6 +98,7 @@ class QueuePass(Admission):
 
     def _find_due_times(self) -> None:
         """Work out when everybody is due, unless few wait: then all are served in their order."""
+        self._due_list = ()
         capacity = sum(1 for card in self.situation.board.cards if card.positions and not card.unusable)
         if not capacity or len(self.order) < LEAST_LONG:
             return
@@ -111,7 +112,13 @@ class QueuePass(Admission):
                 end = self.kept.end_of(hold)
                 running += hold.owner.gpu_equivalents * (end if end < NEVER else usual)
         self._due_list = due_times(self._demanded, capacity=capacity, running=running)
-        self.due = dict(zip([demand[0].id for demand in self._demanded], self._due_list, strict=True))
+
+    def due_of(self, waiting: Waiting) -> int:
+        """Return when others may not go before a request any more, in ticks from now; 0: now."""
+        for demand, due_at in zip(self._demanded, self._due_list, strict=False):  # few ask, most of them at the front
+            if demand[0] is waiting:
+                return int(due_at) if due_at > 0 else 0
+        return 0
 
     def _serve_when_due(self) -> None:
         """Serve a long queue: those who are due, then the others by their size.
