@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.resources import files
+from typing import Any
 
 from ds01.domain.job_list import Job, parse_jobs
 from ds01.domain.machine import Machine, parse_machine
@@ -47,8 +48,13 @@ LISTS = (
 
 
 def machine_of(jobs: JobList) -> Machine:
-    text = (files("ds01") / "data" / "mig_profiles.json").read_text(encoding="utf-8")
-    return parse_machine(f"{jobs.cards}xA100-80GB", json.loads(text)["devices"])
+    profiles, values = (_shipped(name) for name in ("mig_profiles.json", "mig_values.json"))
+    return parse_machine(f"{jobs.cards}xA100-80GB", profiles["devices"], values["geometries"])
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((files("ds01") / "data" / name).read_text(encoding="utf-8"))
+    return found
 
 
 def jobs_of(jobs: JobList) -> Sequence[Job]:

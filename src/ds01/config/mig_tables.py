@@ -4,40 +4,25 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import TypedDict, cast
+from typing import cast
 from zlib import crc32
 
 from ds01.domain.gpu import MigProfile, PhysicalGpu
+from ds01.domain.machine import DeviceFacts, table_of_facts
 from ds01.domain.mig import MigTable, make_table
 from ds01.domain.mig_value import with_values
 from ds01.errors import InvalidRequestError
 
-MIB = 1024**2
 PROFILES_NAME = "mig_profiles.json"
 VALUES_NAME = "mig_values.json"
-
-
-class _Profile(TypedDict):
-    name: str
-    nvml_profile_id: int
-    compute_slices: int
-    memory_slices: int
-    valid_starts: list[int]
-    max_instances: int
-    memory_mib: int | None
-
-
-class _Device(TypedDict):
-    compute_slices_total: int
-    profiles: list[_Profile]
-    mode_toggle_needs_gpu_reset: bool
 
 
 @cache
 def read_shipped_tables() -> Mapping[str, MigTable]:
     """Return the table of each device model that is known, by its key (`A100-40GB`), with values."""
-    devices = cast("dict[str, _Device]", _read(PROFILES_NAME)["devices"])
-    return {key: _table(key, device) for key, device in devices.items()}
+    devices = cast("dict[str, DeviceFacts]", _read(PROFILES_NAME)["devices"])
+    values = read_shipped_values()
+    return {key: table_of_facts(key, device, values) for key, device in devices.items()}
 
 
 def table_of_card(card: PhysicalGpu) -> MigTable | None:
@@ -86,28 +71,6 @@ def _shipped_table_of(card: PhysicalGpu) -> MigTable | None:
 def read_shipped_values() -> Mapping[str, Mapping[str, Sequence[float]]]:
     """Return the values of states by geometry, as `python -m dev.mig_values` has worked them out."""
     return cast("Mapping[str, Mapping[str, Sequence[float]]]", _read(VALUES_NAME)["geometries"])
-
-
-def _table(key: str, device: _Device) -> MigTable:
-    profiles = [
-        MigProfile(
-            name=one["name"],
-            id=one["nvml_profile_id"],
-            compute_slices=one["compute_slices"],
-            memory_slices=one["memory_slices"],
-            memory_bytes=(one["memory_mib"] or 0) * MIB,
-            placements=tuple(one["valid_starts"]),
-            max_instances=one["max_instances"],
-        )
-        for one in device["profiles"]
-    ]
-    table = make_table(
-        key,
-        profiles,
-        compute_slices=device["compute_slices_total"],
-        needs_reset=device["mode_toggle_needs_gpu_reset"],
-    )
-    return with_values(table, read_shipped_values())
 
 
 def _read(name: str) -> Mapping[str, object]:

@@ -88,10 +88,7 @@ def build_server(
         waiters=waiters,
         is_personal=personal,
     )
-    queueing = QueueHandlers(
-        queue, explanations, waiters, viewers, containers=services.containers, usage=services.usage
-    )
-    reservations = ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)
+    queueing, reservations = _queue_handlers(world, services, viewers, waiters)
     images = ImageHandlers(services.catalogue)
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
@@ -103,3 +100,12 @@ def build_server(
     tables = (containers, changes, file_routes, queueing, reservations, foreign, sessions, machine, images, config)
     handlers = {name: handler for found in (*tables, mig, events, upkeep) for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))
+
+
+def _queue_handlers(
+    world: World, services: Services, viewers: Viewers, waiters: Waiters
+) -> tuple[QueueHandlers, ReservationHandlers]:
+    queueing = QueueHandlers(
+        services.queue, services.explanations, waiters, viewers, containers=services.containers, usage=services.usage
+    )
+    return queueing, ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)

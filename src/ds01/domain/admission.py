@@ -1,6 +1,7 @@
 """Who may start beside everything that must be kept: one request at a time, and the promise to one that may not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ds01.domain.board import Hold, holds_of
@@ -38,19 +39,19 @@ class Admission:
         self.grants: list[Grant] = []
         self.promises: dict[str, datetime] = {}
         self.order, self.leads = order_with_leads(situation)
-        self.due: Mapping[str, float] | None = None
         self._lengths: dict[timedelta | None, int] = {None: NEVER}
         self._guard: list[int] | None = None
         self._known: dict[object, dict[tuple[object, ...], Options | None]] = {}
         self._options: dict[int, dict[tuple[object, ...], Options | None]] = {}
         self.failed: dict[int, int] = {}
         self._busy: dict[int, list[int]] = {}
+        self._held: list[int] | None = None
         self.granted: set[str] = set()
 
     def due_of(self, waiting: Waiting) -> int:
-        """Return when others may not go before a request any more, in ticks from now; 0: now."""
-        due = 0.0 if self.due is None else self.due.get(waiting.id, 0.0)
-        return int(due) if due > 0 else 0
+        """Return when others may not go before a request any more, in ticks from now; 0: now, unless a pass says it."""
+        del waiting
+        return 0
 
     def settle(self) -> None:
         """Give a place to every reservation and to every promise."""
@@ -75,6 +76,20 @@ class Admission:
             if commitment is not None and waiting.promised_at is not None:
                 self.promises[waiting.id] = min(waiting.promised_at, moment(situation.now, commitment.start))
                 self.ledger.keep(waiting, commitment.budget, commitment.start)
+        if self.kept.broken:
+            self._forget_broken()
+
+    def _forget_broken(self) -> None:
+        """Whose promise is broken waits like everybody: the next pass would see it so."""
+        broken = self.kept.broken.keys()
+        waiting = [
+            replace(found, promised_at=None) if found.id in broken else found for found in self.situation.waiting
+        ]
+        for found in waiting:
+            if found.id in broken:
+                self.ledger.forget(found)
+        self.situation = replace(self.situation, waiting=tuple(waiting))
+        self.order, self.leads = order_with_leads(self.situation)
 
     def room_of(self, waiting: Waiting) -> Room:
         """Return what a request may weigh from a start on."""
@@ -111,7 +126,12 @@ class Admission:
         return waiting.not_before is None or waiting.not_before <= self.situation.now
 
     def can_be_head(self, waiting: Waiting) -> bool:
-        """Only who is kept waiting by the machine holds up others: nobody waits for another's quota."""
+        """Only who is kept waiting by the machine holds up others: nobody waits for another's quota.
+
+        Who has a promise keeps it while its owner uses the quota up to it.
+        """
+        if waiting.id in self.promises:
+            return self.is_due(waiting)
         if not waiting.request.count or not self.is_due(waiting) or self.options(waiting) is None:
             return False
         return self.ledger.room(waiting, NEVER) is not None
@@ -168,16 +188,26 @@ class Admission:
         """Return what must not be taken until then when every commitment stays at its place."""
         found = self._busy.get(end)
         if found is None:
-            found = self.future.busy(0, end)
+            found = list(self._held_now())
+            for commitment in self.future.commitments:
+                if commitment.start < end and commitment.late_end > 0:
+                    for card, bits in commitment.pieces:
+                        found[card] |= bits
             for other in (self.soft.busy(0, end) if self.soft is not None else None, self._guard):
                 if other is not None:
                     found = [mask | more for mask, more in zip(found, other, strict=True)]
             self._busy[end] = found
         return found
 
+    def _held_now(self) -> list[int]:
+        """Return what is held. All of it has begun, so that it is the same for every end."""
+        if self._held is None:
+            self._held = self.future.timeline.busy(0, 1)
+        return self._held
+
     def _find_beside(self, options: Options, end: int, room: float, score: Score | None) -> Chosen | None:
         """Find a set that fits when commitments move to other devices."""
-        busy = self.future.timeline.busy(0, end)
+        busy = self._held_now()
         if self._guard is not None:
             busy = [mask | more for mask, more in zip(busy, self._guard, strict=True)]
         for left, chosen in zip(
@@ -211,11 +241,13 @@ class Admission:
         if self.shared is not None:
             self.shared.add(chosen, waiting.priority)
         self._busy.clear()
+        self._held = None
 
     def _forget(self) -> None:
         """What must be kept has changed: what was worked out from it is void."""
         self.failed.clear()
         self._busy.clear()
+        self._held = None
 
     def promise(self, waiting: Waiting) -> bool:
         """Keep the earliest start for the first that does not fit; False: nobody can say one."""
@@ -251,11 +283,12 @@ class Admission:
             return ticks(reservation.end_at - self.situation.now) + self.margin
         return add(0, self.length(grant.waiting))
 
-    def set_guard(self, head: Waiting) -> None:
-        """Who waited too long is not passed by anybody who takes something that it could use."""
-        options = self.options(head)
-        if options is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
-            self._guard = list(options.reach)
+    def set_guard(self, head: Waiting | None) -> None:
+        """Who waited too long is not passed by anybody who takes something that it could use. None: nobody."""
+        self._guard = None
+        if head is not None and self.situation.now - head.queued_at > self.situation.rules.age_guard:
+            options = self.options(head)
+            self._guard = None if options is None else list(options.reach)
         self._forget()
 
     def start_inside(self, waiting: Waiting) -> None:

@@ -7,9 +7,13 @@ from difflib import get_close_matches
 from typing import TypedDict
 
 from ds01.domain.board import FULL_PROFILE, Board, Card, Position
-from ds01.domain.gpu import GpuKind
+from ds01.domain.gpu import GpuKind, MigProfile
+from ds01.domain.mig import MigTable, make_table
+from ds01.domain.mig_value import with_values
 from ds01.errors import InvalidRequestError
 
+StateValues = Mapping[str, Mapping[str, Sequence[float]]]
+"""Geometry to the kinds of values of its states, as they are shipped."""
 MAX_CARDS = 256
 EXAMPLE = "Write it like --devices 8xA100-80GB or --devices 8xA100-80GB,4xH100-80GB."
 MIB = 1024**2
@@ -20,9 +24,11 @@ class ProfileFacts(TypedDict):
     """What the table says of a profile; further keys are not read."""
 
     name: str
+    nvml_profile_id: int
     compute_slices: int
     memory_slices: int
     valid_starts: Sequence[int]
+    max_instances: int
     memory_mib: int | None
 
 
@@ -31,6 +37,7 @@ class DeviceFacts(TypedDict):
 
     compute_slices_total: int
     profiles: Sequence[ProfileFacts]
+    mode_toggle_needs_gpu_reset: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +58,44 @@ class Machine:
         return float(len(self.board.cards))
 
 
-def parse_machine(text: str, facts: Mapping[str, DeviceFacts]) -> Machine:
+def table_of_facts(key: str, device: DeviceFacts, values: StateValues) -> MigTable:
+    """Return the table of a device model with the values of its states.
+
+    Args:
+        key: Name of the model.
+        device: What it can be cut into.
+        values: By geometry, as they are shipped.
+    """
+    profiles = [
+        MigProfile(
+            name=one["name"],
+            id=one["nvml_profile_id"],
+            compute_slices=one["compute_slices"],
+            memory_slices=one["memory_slices"],
+            memory_bytes=(one["memory_mib"] or 0) * MIB,
+            placements=tuple(one["valid_starts"]),
+            max_instances=one["max_instances"],
+        )
+        for one in device["profiles"]
+    ]
+    needs_reset = device["mode_toggle_needs_gpu_reset"]
+    table = make_table(key, profiles, compute_slices=device["compute_slices_total"], needs_reset=needs_reset)
+    return with_values(table, values)
+
+
+def parse_machine(text: str, facts: Mapping[str, DeviceFacts], values: StateValues | None = None) -> Machine:
     """Return the machine that is meant.
 
     Args:
         text: Number and model of its GPUs, several parts with commas.
         facts: What each device model can be cut into, by its name.
+        values: Worth of the states of each geometry, as on a real machine; None: what can still be placed counts.
 
     Raises:
         InvalidRequestError: A number or a model cannot be understood; the message names the nearest one.
     """
     cards: list[Card] = []
+    tables: dict[str, MigTable] = {}
     said: list[str] = []
     for part in text.split(","):
         match = _PART.fullmatch(part.strip())
@@ -74,9 +108,13 @@ def parse_machine(text: str, facts: Mapping[str, DeviceFacts]) -> Machine:
                 hint=f"Use at least 1 and at most {MAX_CARDS}.",
             )
         positions = positions_of(facts[model])
-        cards += [Card(f"GPU-{len(cards) + i}", len(cards) + i, model, positions) for i in range(count)]
+        if values is not None:
+            tables[model] = table_of_facts(model, facts[model], values)
+        table = model if model in tables else None
+        first = len(cards)
+        cards += [Card(f"GPU-{i}", i, model, positions, table=table) for i in range(first, first + count)]
         said.append(f"{count}x{model}")
-    return Machine(",".join(said), Board(tuple(cards)))
+    return Machine(",".join(said), Board(tuple(cards), tables=tables))
 
 
 def _model(text: str, facts: Mapping[str, DeviceFacts]) -> str:

@@ -9,7 +9,6 @@ a request forward in the order. While few wait, everybody is due at once.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ds01.domain.option import Options
 from ds01.domain.waiting import Waiting
@@ -27,27 +26,17 @@ OWN_LENGTHS = 6
 TICKS_PER_S = 1_000_000
 
 
-class Demand(NamedTuple):
-    """What a request that waits asks for.
+Demand = tuple[Waiting, Options, float, int, float]
+"""What a request that waits asks for: a plain tuple, because a pass makes as many as wait.
 
-    Attributes:
-        waiting: The request.
-        options: What satisfies it.
-        equivalents: Gpu-equivalents, at least.
-        length: Ticks that it runs, or is thought to run.
-        lead_s: How far it is before a newcomer of the least standing, in seconds of waiting.
-    """
-
-    waiting: Waiting
-    options: Options
-    equivalents: float
-    length: int
-    lead_s: float
+The request; what satisfies it; gpu-equivalents, at least; ticks that it runs, or is thought to run; how far it is
+before a newcomer of the least standing, in seconds of waiting.
+"""
 
 
 def is_long(demands: Sequence[Demand], capacity: float) -> bool:
     """Tell whether those who wait are many and ask for more than the machine; else all are due."""
-    return len(demands) >= LEAST_LONG and sum([demand.equivalents for demand in demands]) > LONG_QUEUE * capacity
+    return len(demands) >= LEAST_LONG and sum([demand[2] for demand in demands]) > LONG_QUEUE * capacity
 
 
 def due_times(demands: Sequence[Demand], *, capacity: float, running: float) -> list[float]:
@@ -58,7 +47,7 @@ def due_times(demands: Sequence[Demand], *, capacity: float, running: float) -> 
         capacity: Gpu-equivalents of the machine.
         running: Work of what runs: gpu-equivalents times ticks.
     """
-    work = running + sum([demand.equivalents * demand.length for demand in demands])
+    work = running + sum([equivalents * length for _, _, equivalents, length, _ in demands])
     backlog = BACKLOG_PART * work / capacity
     return [
         (OWN_LENGTHS * length if OWN_LENGTHS * length < backlog else backlog) - lead_s * TICKS_PER_S
@@ -71,4 +60,4 @@ def size_of(demand: Demand) -> float:
 
     Several devices at once are seldom free together: the moment is used by who needs them all.
     """
-    return demand.length / max(demand.waiting.request.count, 1)
+    return demand[3] / max(demand[0].request.count, 1)

@@ -50,21 +50,19 @@ def order_with_leads(situation: Situation) -> tuple[list[Waiting], list[float]]:
     """
     now = situation.now
     weights = situation.rules.weights
-    fair, shares = FairShare(situation.people, situation.groups), dict[tuple[int, str], float]()
+    fair, standings = FairShare(situation.people, situation.groups), dict[tuple[int, str, int], float]()
     priority, age, share = weights.priority / 100, weights.age_per_hour / HOUR_S, weights.fair_share
-    least = UNLIMITED
     first: list[tuple[int, datetime, float, datetime, str, Waiting]] = []
     keyed: list[tuple[float, datetime, str, Waiting]] = []
     for waiting in situation.waiting:
-        if waiting.gives_up_at is not None and waiting.gives_up_at <= now:
+        gives_up_at, queued_at = waiting.gives_up_at, waiting.queued_at
+        if gives_up_at is not None and gives_up_at <= now:
             continue
-        queued_at, owner = waiting.queued_at, (waiting.uid, waiting.group)
-        fair_share = shares.get(owner)
-        if fair_share is None:
-            fair_share = shares[owner] = share * fair.of(*owner)
-        standing = priority * waiting.priority + fair_share
-        if standing < least:
-            least = standing
+        owner = (waiting.uid, waiting.group, waiting.priority)
+        standing = standings.get(owner)
+        if standing is None:
+            standing = priority * waiting.priority + share * fair.of(waiting.uid, waiting.group)
+            standings[owner] = standing
         score = standing + age * (now - queued_at).total_seconds()
         if waiting.promised_at is not None:
             first.append((PROMISED_PLACE, waiting.promised_at, -score, queued_at, waiting.id, waiting))
@@ -75,6 +73,7 @@ def order_with_leads(situation: Situation) -> tuple[list[Waiting], list[float]]:
     first.sort()  # ids differ, so that no two requests are compared themselves
     keyed.sort()
     if age > 0:
+        least = min(standings.values(), default=UNLIMITED)
         leads = [UNLIMITED if item[5].moved_to is not None else (-item[2] - least) / age for item in first]
         leads += [(-item[0] - least) / age for item in keyed]
     else:

@@ -38,15 +38,18 @@ class QueuePass(Admission):
         """Decide everything."""
         self._find_due_times()
         self.settle()
-        for waiting in self.order:
-            if waiting.reservation is not None and waiting.request.count:
+        if self.kept.broken:  # the order is another one then
+            self._find_due_times()
+        for waiting in [waiting for waiting in self.order if waiting.reservation is not None]:
+            if waiting.request.count:
                 self.start_inside(waiting)
-        if self.due is None:
-            self._let_pass(self._in_order())
+        if not self._due_list:
+            self._serve_in_order()
         else:
             self._serve_when_due()
-        left = tuple(waiting.id for waiting in self.order if waiting.id not in self.granted)
-        promises = {key: found for key, found in self.promises.items() if key not in self.granted}
+        granted = self.granted
+        left = tuple([waiting.id for waiting in self.order if waiting.id not in granted])
+        promises = {key: found for key, found in self.promises.items() if key not in granted}
         return Pass(tuple(self.grants), promises, self.kept.broken, left, self._wake_at())
 
     def _demands(self) -> list[Demand]:
@@ -56,22 +59,26 @@ class QueuePass(Admission):
         known: dict[tuple[object, ...], tuple[Options, float] | None] = {}
         has_room: dict[tuple[int, str, int, bool], bool] = {}
         now, usual = self.situation.now, max(ticks(self.situation.rules.assumed_duration), 1)
+        is_shared, margin = self.shared is not None, self.margin
         for waiting, lead_s in zip(self.order, self.leads, strict=True):
             request = waiting.request
-            if not request.count:
+            count = request.count
+            if not count:
                 without_gpus.append(waiting)
                 continue
-            key: tuple[object, ...] = (waiting.uid, waiting.group, request.kind, request.count, request.memory_bytes)
-            if self.shared is not None or waiting.gpu_uuids:
+            key: tuple[object, ...] = (waiting.uid, waiting.group, request.kind, count, request.memory_bytes)
+            if is_shared or waiting.gpu_uuids:
                 key = (*key, waiting.gpu_uuids, waiting.is_exclusive, waiting.priority)
             asked = known.get(key, _UNKNOWN)
             if asked is _UNKNOWN:
                 asked = known[key] = self._asked(waiting, has_room)
             if asked is None or waiting.reservation is not None:
                 continue
-            if waiting.not_before is None or waiting.not_before <= now:
-                length = self.length(waiting)
-                found.append(Demand(waiting, asked[0], asked[1], length if length < NEVER else usual, lead_s))
+            not_before = waiting.not_before
+            if not_before is None or not_before <= now:
+                limit = waiting.time_limit  # few are equal: remembering them costs more
+                length = usual if limit is None else ticks(limit) + margin
+                found.append((waiting, asked[0], asked[1], length, lead_s))
         self._without_gpus = without_gpus
         return found
 
@@ -91,6 +98,7 @@ class QueuePass(Admission):
 
     def _find_due_times(self) -> None:
         """Work out when everybody is due, unless few wait: then all are served in their order."""
+        self._due_list = ()
         capacity = sum(1 for card in self.situation.board.cards if card.positions and not card.unusable)
         if not capacity or len(self.order) < LEAST_LONG:
             return
@@ -104,33 +112,37 @@ class QueuePass(Admission):
                 end = self.kept.end_of(hold)
                 running += hold.owner.gpu_equivalents * (end if end < NEVER else usual)
         self._due_list = due_times(self._demanded, capacity=capacity, running=running)
-        self.due = dict(zip([demand.waiting.id for demand in self._demanded], self._due_list, strict=True))
+
+    def due_of(self, waiting: Waiting) -> int:
+        """Return when others may not go before a request any more, in ticks from now; 0: now."""
+        for demand, due_at in zip(self._demanded, self._due_list, strict=False):  # few ask, most of them at the front
+            if demand[0] is waiting:
+                return int(due_at) if due_at > 0 else 0
+        return 0
 
     def _serve_when_due(self) -> None:
         """Serve a long queue: those who are due, then the others by their size.
 
         One start is promised at a time: to the one that is due first of those that do not fit.
         """
-        promised: list[Waiting] = []
-        late: list[tuple[float, int, Demand]] = []
-        early: list[tuple[float, int, Demand]] = []
-        for place, (demand, due_at) in enumerate(zip(self._demanded, self._due_list, strict=True)):
-            waiting = demand.waiting
-            if waiting.promised_at is not None:
-                promised.append(waiting)
-            elif due_at <= 0:
-                late.append((due_at, place, demand))
-            else:
-                early.append((due_at, place, demand))
-        late.sort()  # places differ, so that no two requests are compared themselves
-        self._serve_late([*self._without_gpus, *promised], [item[2] for item in late])
-        crowds = self._crowds_by_size(early)
+        demanded = self._demanded
+        count = 0  # who has a promise is at the front of the order
+        while count < len(demanded) and demanded[count][0].promised_at is not None:
+            count += 1
+        promised = [demand[0] for demand in demanded[:count]]
+        due = self._due_list[count:]
+        late = [(due_at, place) for place, due_at in enumerate(due, count) if due_at <= 0]
+        early = [(due_at, place) for place, due_at in enumerate(due, count) if due_at > 0]
+        late.sort()
+        self._serve_late([*self._without_gpus, *promised], [demanded[place] for _, place in late])
+        crowds = self._crowds_by_size([place for _, place in early])
         if not self._has_head():
             early.sort()
-            any(self._lead(item[2].waiting) for item in early if not self._fits_now(item[2].waiting))
+            others = (demanded[place][0] for _, place in early)
+            any(self._lead(waiting) for waiting in others if not self._fits_now(waiting))
         self._serve_crowds(crowds)
         if not self._has_head():
-            left = (*promised, *(item[2].waiting for item in late), *(item[2].waiting for item in sorted(early)))
+            left = (*promised, *(demanded[place][0] for _, place in (*late, *sorted(early))))
             any(self._lead(waiting) for waiting in left if waiting.id not in self.granted)
 
     def _serve_late(self, first: Sequence[Waiting], late: Sequence[Demand]) -> None:
@@ -138,24 +150,26 @@ class QueuePass(Admission):
         for waiting in first:
             if not self.start(waiting) and not self._has_head():
                 self._lead(waiting)
-        has_head = self._has_head()
-        for demand in late:
+        has_head, failed = self._has_head(), self.failed
+        for waiting, options, _, length, _ in late:
             # most are equal to somebody who found no place; a length never exceeds the real end
-            if has_head and self.failed.get(id(demand.options), NEVER) <= demand.length:
+            if has_head and failed.get(id(options), NEVER) <= length:
                 continue
-            if not self.start(demand.waiting) and not has_head:
-                has_head = self._lead(demand.waiting)
+            if not self.start(waiting) and not has_head:
+                has_head = self._lead(waiting)
 
-    def _crowds_by_size(self, early: Iterable[tuple[float, int, Demand]]) -> list[Crowd]:
+    def _crowds_by_size(self, early: Iterable[int]) -> list[Crowd]:
         taken = self.future.timeline.busy(0, 1)
         found: dict[int, Crowd | None] = {}
-        for _, place, demand in early:
-            key = id(demand.options)
+        for place in early:
+            demand = self._demanded[place]
+            waiting, options = demand[0], demand[1]
+            key = id(options)
             if key not in found:
-                found[key] = [] if self._is_free(demand.waiting, demand.options, taken) else None
+                found[key] = [] if self._is_free(waiting, options, taken) else None
             crowd = found[key]
             if crowd is not None:
-                crowd.append((size_of(demand), place, demand.waiting))
+                crowd.append((size_of(demand), place, waiting))
         return [crowd for crowd in found.values() if crowd]
 
     def _has_head(self) -> bool:
@@ -210,7 +224,7 @@ class QueuePass(Admission):
                 promised.append(waiting)
                 continue
             options = self.options(waiting)
-            key = id(options)
+            key = id(options) if waiting.request.count else 0  # who needs no GPU finds none, and needs none
             if key not in found:
                 found[key] = [] if self._is_free(waiting, options, taken) else None
             crowd = found[key]
@@ -219,13 +233,21 @@ class QueuePass(Admission):
         return promised, [crowd for crowd in found.values() if crowd]
 
     def _is_free(self, waiting: Waiting, options: Options | None, taken: Sequence[int]) -> bool:
-        if options is None:
+        if options is None or not waiting.request.count:
             return not waiting.request.count
         return choose(self.grid, options, taken, score=self.score_of(waiting)) is not None
 
     def _is_hopeless(self, waiting: Waiting) -> bool:
         options = self.options(waiting)
         return options is not None and id(options) in self.failed
+
+    def _serve_in_order(self) -> None:
+        """Serve a short queue; again when the first, which has no promise, is held up by its own quota by now."""
+        self._let_pass(self._in_order())
+        while self.head is not None and self.head.id not in self.granted and not self.can_be_head(self.head):
+            self.head = self.soft = None
+            self.set_guard(None)
+            self._let_pass(self._in_order())
 
     def _in_order(self) -> list[Waiting]:
         """Start those who fit, up to the first that does not; return those behind it who may try to pass."""
@@ -248,7 +270,3 @@ class QueuePass(Admission):
         moments = [*self.promises.values(), *(other.not_before for other in waiting if other.not_before is not None)]
         moments += [edge for kept in self.situation.reservations for edge in (kept.start_at, kept.end_at)]
         return min((found for found in moments if found > now), default=None)
-
-
-def _by_place(item: tuple[int, int, Waiting]) -> int:
-    return item[1]

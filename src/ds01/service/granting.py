@@ -157,8 +157,8 @@ def record_promises(
             continue  # the pass said nothing about it: what was promised stays
         transaction.save_waiting(replace(entry, waiting=replace(entry.waiting, promised_at=after)))
         if broken is not None and before is not None:
-            details = {"promised_at": before.isoformat(), "reason": broken}
-            transaction.append_event(request_event("promise.broken", entry, now, details))
+            lost = {"promised_at": before.isoformat(), "reason": broken}
+            transaction.append_event(request_event("promise.broken", entry, now, lost))
         if after is not None:
             details = {"start_at": after.isoformat()}
             transaction.append_event(request_event("request.promised", entry, now, details))

@@ -47,10 +47,10 @@ class Move:
         transaction.save_waiting(replace(entry, waiting=waiting))
         before = entry.waiting.promised_at
         if before is not None and waiting.promised_at is None:
-            facts: dict[str, object] = {"promised_at": before.isoformat(), "reason": self.reason}
-            transaction.append_event(request_event("promise.broken", entry, view.now, facts, actor_uid=self.actor_uid))
+            lost = {"promised_at": before.isoformat(), "reason": self.reason}
+            transaction.append_event(request_event("promise.broken", entry, view.now, lost, actor_uid=self.actor_uid))
         if entry.id == self.entry.id:
-            facts = {"place": waiting.moved_to, "reason": self.reason}
+            facts: dict[str, object] = {"place": waiting.moved_to, "reason": self.reason}
             transaction.append_event(request_event("request.moved", entry, view.now, facts, actor_uid=self.actor_uid))
 
 

@@ -37,6 +37,15 @@ def test_a_card_is_whole_or_cut_into_plain_profiles() -> None:
 
 
 @pytest.mark.parametrize("model", sorted(FACTS))
+def test_with_the_values_of_states_a_machine_is_placed_on_like_a_real_one(model: str) -> None:
+    shipped = json.loads((files("ds01") / "data" / "mig_values.json").read_text(encoding="utf-8"))["geometries"]
+    board = parse_machine(model, FACTS, shipped).board
+    (card,) = board.cards
+    assert card.table is not None
+    assert board.tables[card.table].values is not None
+
+
+@pytest.mark.parametrize("model", sorted(FACTS))
 def test_every_model_of_the_table_can_be_simulated(model: str) -> None:
     (card,) = parse_machine(model, FACTS).board.cards
     assert {position.profile for position in card.positions} == {"full", "1g", "2g", "3g", "4g"}

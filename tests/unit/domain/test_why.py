@@ -40,7 +40,7 @@ def do(situation: Situation, asked: Waiting, found: Counterfactual, *, is_queued
         return False
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(situations(), st.data())
 def test_a_request_is_granted_or_has_a_cause_and_what_would_help_does_help(
     situation: Situation, data: st.DataObject
@@ -51,7 +51,7 @@ def test_a_request_is_granted_or_has_a_cause_and_what_would_help_does_help(
     assert (found.grant is not None) == is_granted(situation, asked.id)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(situations(), st.data())
 def test_a_newcomer_is_granted_or_has_a_cause_and_what_would_help_does_help(
     situation: Situation, data: st.DataObject
@@ -76,7 +76,7 @@ def check(situation: Situation, asked: Waiting, found: Explanation, *, is_queued
             assert do(situation, asked, help_, is_queued=is_queued), help_
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(situations())
 def test_a_device_that_can_be_granted_has_no_reason_and_any_other_has_one(situation: Situation) -> None:
     for card in situation.board.cards:

@@ -72,7 +72,7 @@ def test_over_quota_names_the_own_containers_and_removing_one_helps() -> None:
         "quota": "you hold 1 of 1 GPUs, and this asks for 1 more "
         "(max_gpus of group student, set by policy.yaml:3); you have notebook"
     }
-    assert proposed(found) == {Way.GIVE_BACK: "once you remove notebook"}
+    assert proposed(found) == {Way.GIVE_BACK: "once notebook gives its GPUs back"}
     assert found.estimate is not None
     assert found.estimate.start_at is None
 

@@ -11,7 +11,7 @@ from ds01.cli.call import Call
 from ds01.cli.spec import JSON, Argument, Option, Spec
 from ds01.cli.table import render
 from ds01.domain.job_list import parse_jobs
-from ds01.domain.machine import DeviceFacts, parse_machine
+from ds01.domain.machine import DeviceFacts, StateValues, parse_machine
 from ds01.domain.simulation import Figures, figures_of, simulate
 from ds01.errors import EXIT_OK, InvalidRequestError
 from ds01.units import format_duration, format_ratio, parse_duration
@@ -31,7 +31,7 @@ def play(call: Call) -> int:
         raise InvalidRequestError("Which jobs? The name of a CSV file is missing.", hint=EXAMPLE)
     if devices is None:
         raise InvalidRequestError("On which GPUs? --devices is missing.", hint=EXAMPLE)
-    machine = parse_machine(devices, _facts())
+    machine = parse_machine(devices, _facts(), _values())
     jobs = parse_jobs(_text(Path(path)), name=path, cap=_cap(call.text("cap")), cluster=call.text("vc"))
     figures = figures_of(simulate(jobs, machine, name=path))
     if call.flag("json"):
@@ -71,6 +71,13 @@ def _facts() -> dict[str, DeviceFacts]:
 
     text = (files("ds01") / "data" / "mig_profiles.json").read_text(encoding="utf-8")
     return cast("_Table", json.loads(text))["devices"]
+
+
+def _values() -> StateValues:
+    import json
+
+    text = (files("ds01") / "data" / "mig_values.json").read_text(encoding="utf-8")
+    return cast("dict[str, StateValues]", json.loads(text))["geometries"]
 
 
 def _text(path: Path) -> str:
