@@ -99,6 +99,7 @@ class Writer:
         if whole.error is None:
             return outcomes
         self._roll_back()
+        self._transaction.forget()
         # Also those that were refused: what they were refused for may have been undone just now.
         return [whole] * len(batch)
 
@@ -114,6 +115,7 @@ class Writer:
             self._checkpoint("committed")
         if outcome.error is not None:
             self._roll_back()
+            self._transaction.undo_all()
         return outcome
 
     def _run_one(self, waiting: _Waiting) -> Outcome:
@@ -135,7 +137,6 @@ class Writer:
         return outcome
 
     def _roll_back(self) -> None:
-        self._transaction.forget()
         # If this fails too, the next BEGIN says why; the connection stays the same.
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:

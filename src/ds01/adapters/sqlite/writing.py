@@ -43,12 +43,18 @@ class WritingTransaction(SqliteTransaction):
     """StoreTransaction over the only connection that writes, transaction after transaction.
 
     Whoever owns it calls `begin` behind BEGIN, `begin_one` and, where it was undone, `undo_one` for each savepoint,
-    `finish` before COMMIT, and `forget` after a ROLLBACK.
+    `finish` before COMMIT, and `undo_all` or, after several, `forget` behind a ROLLBACK.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self._seen_version = -1
+        self._events: list[Row] = []
+        self._next_event: int | None = None
+        self._first_event = 0
+        self._first_number: int | None = None
+        self._written_early: list[Row] = []
+        self._has_written = False
         self.forget()
 
     def begin(self) -> None:
@@ -73,6 +79,13 @@ class WritingTransaction(SqliteTransaction):
             self.forget()
         self._events, self._next_event = events, number
 
+    def undo_all(self) -> None:
+        """The whole transaction was undone, and it was one caller's alone."""
+        if self._has_written:
+            self.forget()
+        self._events, self._written_early = [], []
+        self._next_event, self._first_event = None, 0
+
     def finish(self) -> None:
         """Write what waits for the commit."""
         waiting, self._events = self._events, []
@@ -95,12 +108,9 @@ class WritingTransaction(SqliteTransaction):
         self._all_used: list[Consumption] | None = None
         self._facts: dict[str, str | None] = {}
         self._dynamic: list[str] | None = None
-        self._events: list[Row] = []
-        self._next_event: int | None = None
-        self._first_event = 0
-        self._first_number: int | None = None
-        self._written_early: list[Row] = []
-        self._has_written = False
+        self._events, self._written_early = [], []
+        self._next_event = self._first_number = None
+        self._first_event, self._has_written = 0, False
 
     # --- grants
 
@@ -307,8 +317,8 @@ class WritingTransaction(SqliteTransaction):
         values = event_values(event)
         if self._next_event is None:
             newest = self._connection.execute(_NEWEST_EVENT).fetchall()
-            self._next_event = 1 + (newest[0][0] if newest else 0)
-        number = self._next_event
+            self._next_event = 1 + int(newest[0][0] if newest else 0)
+        number: int = self._next_event
         self._events.append((number, *values))
         self._next_event = number + 1
         return number
