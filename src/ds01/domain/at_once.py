@@ -5,6 +5,7 @@ nothing here is looked at again by a whole pass, which also says why.
 """
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 
 from ds01.domain.admission import reason_of
 from ds01.domain.allocation import Allocation
@@ -16,6 +17,8 @@ from ds01.domain.refusal import limits_of, require_within_quota
 from ds01.domain.situation import Grant, Situation, TakenPosition
 from ds01.domain.timeline import NEVER
 from ds01.domain.waiting import Waiting
+
+_AGE = attrgetter("claimed_at", "id")
 
 
 def grant_at_once(situation: Situation, newcomer: Waiting) -> Grant | None:
@@ -56,16 +59,30 @@ def _decides_alone(situation: Situation, newcomer: Waiting) -> bool:
 def _ledger_of_two(situation: Situation, newcomer: Waiting, held: Sequence[Allocation]) -> Ledger:
     """Return the ledger of the newcomer and of the newcomer's group: nobody else's quota matters."""
     ledger = Ledger(situation.people, situation.groups)
-    uid, group = newcomer.uid, newcomer.group
+    gpus = group_gpus = 0
+    equivalents = group_equivalents = 0.0
     # weights are added up in the order of `holds_of`, so that the sums are the very same numbers
+    for uid, group, devices, weight in (*_strangers(situation), *_grants(held)):
+        if uid == newcomer.uid:
+            gpus += devices
+            equivalents += weight
+        if (group or ledger.group_of(uid)) == newcomer.group:
+            group_gpus += devices
+            group_equivalents += weight
+    ledger.set_out(newcomer, (gpus, equivalents), (group_gpus, group_equivalents))
+    return ledger
+
+
+def _strangers(situation: Situation) -> Iterator[tuple[int, str, int, float]]:
     for other in sorted(situation.foreign, key=lambda container: (container.created_at, container.name)):
         if other.uid is not None:
-            ledger.add(other.uid, ledger.group_of(other.uid), other.counted.gpus, other.counted.equivalents)
-    mine = [grant for grant in held if grant.uid == uid or (grant.group or ledger.group_of(grant.uid)) == group]
-    for grant in sorted(mine, key=lambda grant: (grant.claimed_at, grant.id)):
+            yield other.uid, "", other.counted.gpus, other.counted.equivalents
+
+
+def _grants(held: Sequence[Allocation]) -> Iterator[tuple[int, str, int, float]]:
+    for grant in sorted(held, key=_AGE):
         devices = max(len(grant.gpu_uuids), len(grant.slices))
-        ledger.add(grant.uid, grant.group or ledger.group_of(grant.uid), devices, grant.gpu_equivalents)
-    return ledger
+        yield grant.uid, grant.group, devices, grant.gpu_equivalents
 
 
 def _taken(grid: Grid, situation: Situation, held: Sequence[Allocation]) -> list[int]:

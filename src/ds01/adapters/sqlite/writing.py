@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from ds01.adapters.sqlite.rows import (
     EVENT_COLUMNS,
@@ -36,6 +37,7 @@ _MOVE_ALLOCATION = "UPDATE allocations SET state = ?, changed_at_us = ?, deadlin
 _RELEASE_ALLOCATION = (
     "UPDATE allocations SET state = ?, changed_at_us = ?, deadline_at_us = ?, is_holding = 0 WHERE id = ?"
 )
+_AGE = attrgetter("claimed_at", "id")
 _SET_ENGINE_ID = "UPDATE containers SET engine_id = ? WHERE uid = ? AND name = ?"
 
 
@@ -117,7 +119,7 @@ class WritingTransaction(SqliteTransaction):
     def list_allocations(self) -> list[Allocation]:
         """As the store says it."""
         if self._by_age is None:
-            self._by_age = sorted(self._holding().values(), key=_age)
+            self._by_age = sorted(self._holding().values(), key=_AGE)
         return list(self._by_age)
 
     def find_allocation(self, allocation_id: str) -> Allocation | None:
@@ -333,10 +335,6 @@ class WritingTransaction(SqliteTransaction):
             self._has_written = True
             self.finish()
         return super().list_events(wanted, after_id=after_id, limit=limit, from_end=from_end)
-
-
-def _age(allocation: Allocation) -> tuple[datetime, str]:
-    return allocation.claimed_at, allocation.id
 
 
 def _as_read(allocation: Allocation) -> Allocation:
