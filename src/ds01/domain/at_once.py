@@ -1,4 +1,4 @@
-"""What a newcomer gets while nobody waits and nothing is reserved: the same as from a pass over the queue, found sooner.
+"""What a newcomer gets while nobody waits and nothing is reserved: the same as from a whole pass, found sooner.
 
 There is then no order, no promise and nothing to keep: only what is taken now and the quotas decide. Whoever gets
 nothing here is looked at again by a whole pass, which also says why.
