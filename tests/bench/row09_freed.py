@@ -3,8 +3,9 @@
 Two containers that were made on one GPU take turns: one runs, the start of the other waits in the queue. Measured is
 from the moment at which the release is durable to the call of the engine that starts the other. The store is real, the
 engine answers at once. Anchor: one commit with synchronous=FULL on the same disk, and one pass over the same queue in
-memory, both measured in between; the slowest are compared with the slowest, because what slows them down on a shared
-machine is the same.
+memory, both measured in between. As in every row the anchor is its median: our slowest of a hundred are compared with
+what it usually takes. The median of ours is shown beside it: on a shared machine the slowest are those that had to wait
+for the processor.
 """
 
 import asyncio
@@ -52,14 +53,11 @@ class WatchedEngine(FakeEngine):
 def measure() -> list[Figure]:
     """Return the ratio to the anchor, and the milliseconds."""
     freed_ms, anchor_ms = asyncio.run(_measure())
-    p99, anchor_p99 = _p99(freed_ms), _p99(anchor_ms)
-    half, anchor_half = statistics.median(freed_ms), statistics.median(anchor_ms)
-    anchor_name = "one FULL commit and one pass"
+    p99, half, anchor = _p99(freed_ms), statistics.median(freed_ms), statistics.median(anchor_ms)
+    anchor_name = f"one FULL commit and one pass, median (its p99 {_p99(anchor_ms):.2f} ms)"
     return [
-        Figure(
-            9, f"freed -> next start, p99 of {TIMES}", p99, "ms", anchor_p99, f"p99 of {anchor_name}", GATE, STRETCH
-        ),
-        Figure(9, "the same, median", half, "ms", anchor_half, anchor_name, GATE, STRETCH),
+        Figure(9, f"freed -> next start, p99 of {TIMES}", p99, "ms", anchor, anchor_name, GATE, STRETCH),
+        Figure(9, "the same, median", half, "ms", anchor, anchor_name, GATE, STRETCH),
         Figure(9, "the p99 against its limit", p99, "ms", LONGEST_MS, f"{LONGEST_MS:.0f} ms", 1.0, 0.5),
     ]
 

@@ -347,3 +347,15 @@ async def test_a_database_of_the_first_version_keeps_everything_that_it_held(tmp
     await store.close()
     with closing(sqlite3.connect(tmp_path / "ds01.db.backup-v1")) as connection:
         assert connection.execute("SELECT count(*) FROM held_gpus").fetchone() == (1,)
+
+
+async def test_what_somebody_else_wrote_into_the_file_is_seen_by_the_next_transaction(tmp_path: Path) -> None:
+    path = tmp_path / "ds01.db"
+    store = await open_store(path)
+    await store.write(lambda transaction: transaction.set_fact("key", "ours"))
+    assert await store.write(lambda transaction: transaction.get_fact("key")) == "ours"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE facts SET value = 'theirs' WHERE key = 'key'")
+        connection.commit()
+    assert await store.write(lambda transaction: transaction.get_fact("key")) == "theirs"
+    await store.close()

@@ -231,7 +231,7 @@ class Admission:
                     future.take(pieces, 0, end)
         cards = self.situation.board.cards
         positions = tuple(TakenPosition(cards[option.card].uuid, option.position) for option in chosen)
-        grant = Grant(waiting, positions, _reason(waiting, chosen))
+        grant = Grant(waiting, positions, reason_of(waiting, chosen))
         self.grants.append(grant)
         self.granted.add(waiting.id)
         self.ledger.forget(waiting)
@@ -316,7 +316,8 @@ def grant_pieces(grid: Grid, grant: Grant) -> Pieces:
     return tuple((places[taken.card_uuid], taken.position.mask) for taken in grant.positions)
 
 
-def _reason(waiting: Waiting, chosen: Chosen) -> str:
+def reason_of(waiting: Waiting, chosen: Chosen) -> str:
+    """Return why a request gets what was chosen, in one phrase."""
     if not chosen:
         return "no GPU asked for"
     first = chosen[0].position

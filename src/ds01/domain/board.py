@@ -209,7 +209,7 @@ def holds_of(
 
     A whole GPU and its own instances exclude each other: a holder of the card takes all of it.
     """
-    places = _places(board)
+    places = places_of(board)
     taken = [0] * len(board.cards)
     holds: list[Hold] = []
     strangers = sorted(foreign, key=lambda container: (container.created_at, container.name))
@@ -255,7 +255,8 @@ def format_slice(card_uuid: str, position: Position) -> str:
     return f"{card_uuid}/{position.profile}@{position.start}"
 
 
-def _places(board: Board) -> dict[str, Piece]:
+def places_of(board: Board) -> dict[str, Piece]:
+    """Return what every name that a grant can have takes: of a card, of a MIG device, of a place on a card."""
     places: dict[str, Piece] = {}
     for number, card in enumerate(board.cards):
         bits = card.all_bits

@@ -262,6 +262,19 @@ def schedulable_gpus(inventory: Inventory) -> tuple[Gpu, ...]:
 
 def all_gpus(inventory: Inventory) -> tuple[Gpu, ...]:
     """Return every device that has a UUID, grantable now or not: what a container may have attached."""
+    for seen, gpus in _last_seen[:1]:
+        if seen is inventory:
+            return gpus
+    found = _list_gpus(inventory)
+    _last_seen[:] = [(inventory, found)]
+    return found
+
+
+_last_seen: list[tuple[Inventory, tuple[Gpu, ...]]] = []
+"""One look at the machine is asked about many times."""
+
+
+def _list_gpus(inventory: Inventory) -> tuple[Gpu, ...]:
     found: list[Gpu] = []
     for card in inventory.devices:
         found.append(_whole(card))

@@ -80,6 +80,12 @@ class Ledger:
         self._users.setdefault(uid, Account()).add(end, gpus, gpu_equivalents)
         self._members.setdefault(group, Account()).add(end, gpus, gpu_equivalents)
 
+    def set_out(self, waiting: Waiting, user: tuple[int, float], group: tuple[int, float]) -> None:
+        """Count devices and compute of the user and of the group of a request, added up already."""
+        self._users[waiting.uid], self._members[waiting.group] = Account(), Account()
+        self._users[waiting.uid].add(NEVER, *user)
+        self._members[waiting.group].add(NEVER, *group)
+
     def add_container(self, uid: int) -> None:
         """Count a container."""
         self._containers[uid] = self._containers.get(uid, 0) + 1

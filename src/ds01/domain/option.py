@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ds01.domain.board import FULL_PROFILE, Board, Position
+from ds01.domain.board import FULL_PROFILE, Board, Piece, Position, places_of
 from ds01.domain.gpu import GpuKind
 from ds01.domain.limit import Limits
 from ds01.domain.mig import state_value
@@ -134,6 +134,8 @@ class Grid:
         self._families: tuple[Family, ...] | None = None
         self._all_families: tuple[Family, ...] | None = None
         self._most: dict[int, tuple[Options, int]] = {}
+        self._cheapest: dict[int, tuple[Options, tuple[Option, ...]]] = {}
+        self._places: dict[str, Piece] | None = None
 
     def is_of(self, board: Board, values: Values | None) -> bool:
         """Tell whether it was made of this very board and these values."""
@@ -197,6 +199,20 @@ class Grid:
         if found is None or found[0] is not options:
             found = self._most[id(options)] = (options, most_at_once(self.board, options))
         return found[1]
+
+    def cheapest(self, options: Options) -> tuple[Option, ...]:
+        """Return the set with the least compute that an empty board has for a wish; nothing if it has none."""
+        found = self._cheapest.get(id(options))
+        if found is None or found[0] is not options:
+            found = self._cheapest[id(options)] = (options, cheapest_at_once(self.board, options))
+        return found[1]
+
+    @property
+    def places(self) -> Mapping[str, Piece]:
+        """What every name that a grant can have takes of the board."""
+        if self._places is None:
+            self._places = places_of(self.board)
+        return self._places
 
     def wish_of(self, waiting: Waiting, limits: Limits, inside: GpuRequest | None = None) -> Wish:
         """Return what decides about a waiting request."""
@@ -363,3 +379,21 @@ def most_at_once(board: Board, options: Options) -> int:
                     count += 1
         most = max(most, count)
     return most
+
+
+def cheapest_at_once(board: Board, options: Options) -> tuple[Option, ...]:
+    """Return the set with the least compute that an empty board has for a wish; nothing if it has none."""
+    sets = (_first_apart(board, levels, options.count) for levels in options.by_profile)
+    full = [chosen for chosen in sets if len(chosen) == options.count]
+    return min(full, key=lambda chosen: sum(option.position.equivalents for option in chosen), default=())
+
+
+def _first_apart(board: Board, levels: Sequence[Level], count: int) -> tuple[Option, ...]:
+    taken = [0] * len(board.cards)
+    chosen: list[Option] = []
+    for level in levels:
+        for option in level.options:
+            if len(chosen) < count and not option.mask & taken[option.card]:
+                taken[option.card] |= option.mask
+                chosen.append(option)
+    return tuple(chosen)

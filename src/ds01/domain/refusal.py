@@ -9,7 +9,7 @@ from ds01.domain.gpu import Gpu, GpuKind
 from ds01.domain.ledger import Ledger, ledger_of
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import FOREIGN_STATE
-from ds01.domain.option import Level, Option, Options, Wish, grid_of, is_kind, most_at_once
+from ds01.domain.option import Option, Options, Wish, grid_of, is_kind, most_at_once
 from ds01.domain.quota import (
     GroupHolding,
     QuotaExcess,
@@ -44,13 +44,18 @@ def require_possible(situation: Situation, waiting: Waiting) -> None:
         raise _quota_exceeded(find_quota_excess(limits, held, cheapest) or excess, held, limits, waiting.request)
 
 
-def require_within_quota(situation: Situation, waiting: Waiting) -> None:
+def require_within_quota(situation: Situation, waiting: Waiting, ledger: Ledger | None = None) -> None:
     """Raise if the user's or the group's quota forbids even the cheapest devices now. Call `require_possible` first.
+
+    Args:
+        situation: The scheduler's world.
+        waiting: The request.
+        ledger: What the user and the group hold; None: it is worked out.
 
     Raises:
         QuotaExceededError: The message says both figures.
     """
-    limits, ledger = limits_of(situation, waiting), _ledger(situation)
+    limits, ledger = limits_of(situation, waiting), ledger or _ledger(situation)
     usage = ledger.usage(waiting.uid)
     others = sum(1 for other in situation.waiting if other.uid == waiting.uid and other.id != waiting.id)
     if not waiting.gpu_uuids:
@@ -91,7 +96,7 @@ def possible_options(situation: Situation, waiting: Waiting) -> Options:
     grid = grid_of(board)
     wish = grid.wish_of(waiting, limits.values)
     options = grid.possible(wish)
-    if most_at_once(board, options) >= waiting.request.count:
+    if grid.most(options) >= waiting.request.count:
         return options
     raise _impossible(board, wish, limits, options)
 
@@ -155,25 +160,9 @@ def _unknown_kind(kind: str, every: Iterable[Position]) -> InvalidRequestError:
     )
 
 
-def _cheapest(board: Board, options: Options) -> list[Gpu]:
+def _cheapest(board: Board, options: Options) -> list[Position]:
     """Return the set with the least compute that could be granted if nobody held anything."""
-    sets: list[list[Gpu]] = []
-    for levels in options.by_profile:
-        chosen = _first_apart(board, levels, options.count)
-        if len(chosen) == options.count:
-            sets.append([gpu_of(board.cards[option.card], option.position) for option in chosen])
-    return min(sets, key=lambda found: sum(gpu.equivalents for gpu in found))
-
-
-def _first_apart(board: Board, levels: Sequence[Level], count: int) -> list[Option]:
-    taken = [0] * len(board.cards)
-    chosen: list[Option] = []
-    for level in levels:
-        for option in level.options:
-            if len(chosen) < count and not option.mask & taken[option.card]:
-                taken[option.card] |= option.mask
-                chosen.append(option)
-    return chosen
+    return [option.position for option in grid_of(board).cheapest(options)]
 
 
 def gpu_of(card: Card, position: Position) -> Gpu:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ds01.domain.at_once import grant_at_once
 from ds01.domain.estimate import estimate_starts
 from ds01.domain.option import Values
 from ds01.domain.queue_pass import QueuePass
@@ -40,6 +41,25 @@ def plan_grant(
         NoCapacityError: It would fit, but not now, or only by delaying somebody; who holds what is said.
     """
     require_possible(situation, newcomer)
+    if not values and not memory_used:
+        grant = grant_at_once(situation, newcomer)
+        if grant is not None:
+            return grant
+    return grant_by_pass(situation, newcomer, values, memory_used)
+
+
+def grant_by_pass(
+    situation: Situation,
+    newcomer: Waiting,
+    values: Values | None = None,
+    memory_used: Mapping[str, float] | None = None,
+) -> Grant:
+    """Return what a possible request gets by a whole pass over the queue, it being the last.
+
+    Raises:
+        QuotaExceededError: As `plan_grant`.
+        NoCapacityError: As `plan_grant`.
+    """
     require_within_quota(situation, newcomer)
     joined = replace(situation, waiting=(*situation.waiting, newcomer))
     worker = QueuePass(joined, values=values, memory_used=memory_used)

@@ -316,7 +316,7 @@ class AllocationService:
         current = transaction.find_allocation(allocation_id)
         if current is None or not current.is_holding:
             return None
-        released = replace(move_allocation(current, AllocationState.RELEASED, now), deadline_at=None)
+        released = move_allocation(current, AllocationState.RELEASED, now)
         transaction.save_allocation(released)
         if released.gpu_equivalents:
             before = transaction.find_consumption(released.uid, released.group)
@@ -342,4 +342,5 @@ def present_grant(transaction: StoreTransaction, row: ContainerRow) -> tuple[Con
 
 def activated(current: Allocation, now: datetime) -> Allocation:
     """Return a grant whose container exists, and runs or is about to."""
-    return replace(move_allocation(current, AllocationState.ACTIVE, now), deadline_at=None)
+    moved = move_allocation(current, AllocationState.ACTIVE, now)
+    return moved if moved.deadline_at is None else replace(moved, deadline_at=None)

@@ -13,17 +13,20 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
+        self._is_awaited = False
         self.rings = 0
 
     def ticket(self) -> asyncio.Event:
         """Return what the next ring sets."""
+        self._is_awaited = True
         return self._rung
 
     def ring(self) -> None:
         """Something changed."""
         self.rings += 1
-        self._rung.set()
-        self._rung = asyncio.Event()
+        if self._is_awaited:  # hundreds may be rung at once, and few are listened to
+            self._rung.set()
+            self._rung, self._is_awaited = asyncio.Event(), False
 
     async def wait(self, ticket: asyncio.Event, longest: timedelta | None = None) -> None:
         """Wait until the ticket rings, at most `longest`."""

@@ -12,7 +12,8 @@ REASON = "its MIG layout is being changed"
 
 def read_changes(transaction: StoreTransaction) -> dict[str, CardState]:
     """Return the cards that are being changed, by UUID, with how they were before."""
-    kept = json.loads(transaction.get_fact(FACT) or "{}")
+    text = transaction.get_fact(FACT)
+    kept = json.loads(text) if text else {}
     return {
         uuid: CardState(bool(was["mig"]), tuple((str(name), start) for name, start in was["instances"]))
         for uuid, was in kept.items()

@@ -23,6 +23,7 @@ class People:
         self._users: dict[int, tuple[User, datetime]] = {}
         self._policy: Policy | None = None
         self._known: dict[int, EffectiveLimits] = {}
+        self._admins: tuple[Policy, frozenset[int]] | None = None
 
     async def limits_of(self, uids: Iterable[int]) -> Mapping[int, EffectiveLimits]:
         """Return the limits of these users and of everybody else who is remembered.
@@ -37,6 +38,7 @@ class People:
         old = [uid for uid in set(uids) if uid not in self._users or not self._is_fresh(uid, now)]
         for uid, user in zip(old, await asyncio.gather(*(self._limits.owner(uid) for uid in old)), strict=True):
             self._users[uid] = (user, now)
+            self._admins = None
             self._known.pop(uid, None)
         for uid in uids:
             if uid not in self._known:
@@ -45,8 +47,12 @@ class People:
 
     def admins(self) -> frozenset[int]:
         """Return the administrators among those who are remembered."""
-        users = [user for user, _ in self._users.values()]
-        return frozenset(user.uid for user in users if self._limits.caller(user).is_admin)
+        policy = self._limits.policy
+        if self._admins is None or self._admins[0] is not policy:
+            users = [user for user, _ in self._users.values()]
+            found = frozenset(user.uid for user in users if self._limits.caller(user).is_admin)
+            self._admins = (policy, found)
+        return self._admins[1]
 
     def _is_fresh(self, uid: int, now: datetime) -> bool:
         return timedelta(0) <= now - self._users[uid][1] < REMEMBERED

@@ -256,10 +256,12 @@ Check = Callable[[StoreTransaction, Situation], QueueEntry]
 def _newcomer_grant(transaction: StoreTransaction, order: ClaimOrder, view: View) -> tuple[Grant, Situation]:
     if transaction.find_container(order.uid, order.name) is not None:
         raise name_taken(order.name)
-    situation, entries = situation_in(transaction, view)
+    situation, entries = situation_in(transaction, view, is_for_newcomer=True)
     require_name_not_waiting(entries.values(), order.uid, order.name)
     newcomer = order.waiting(view.now)
-    newcomer = replace(newcomer, reservation=choose_reservation(situation, newcomer, order.reservation))
+    reservation = choose_reservation(situation, newcomer, order.reservation)
+    if reservation is not None:
+        newcomer = replace(newcomer, reservation=reservation)
     return plan_grant(situation, newcomer), situation
 
 

@@ -15,6 +15,7 @@ from ds01.domain.name import EngineName
 from ds01.domain.occupancy import ForeignContainer
 from ds01.domain.policy import Policy
 from ds01.domain.queue import QueueEntry, QueueState
+from ds01.domain.reservation import Reservation
 from ds01.domain.reservation_life import in_force, merged, policy_reservations
 from ds01.domain.situation import GroupRules, Person, Situation
 from ds01.domain.topology import near_cards
@@ -87,8 +88,16 @@ def mig_boards(policy: Callable[[], Policy], unusable: Unusable, on_demand: OnDe
     return make
 
 
-def situation_in(transaction: StoreTransaction, view: View) -> tuple[Situation, dict[str, QueueEntry]]:
+def situation_in(
+    transaction: StoreTransaction, view: View, *, is_for_newcomer: bool = False
+) -> tuple[Situation, dict[str, QueueEntry]]:
     """Return the scheduler's world, and the requests that wait by id.
+
+    Args:
+        transaction: What the store says now.
+        view: What was seen just before.
+        is_for_newcomer: Somebody asks who will not wait. Who used how much decides about the order alone: it is then
+            left out unless others wait.
 
     Raises:
         UnknownPersonError: The limits of somebody are not known.
@@ -101,17 +110,15 @@ def situation_in(transaction: StoreTransaction, view: View) -> tuple[Situation, 
     unknown = uids - view.limits.keys()
     if unknown:
         raise UnknownPersonError(unknown)
-    reservations = merged(transaction.list_reservations(with_over=False), policy_reservations(view.policy))
-    over = _over_of_policy(transaction, view)
-    used = _Used(transaction, allocations, view)
+    used = _Used(transaction, allocations, view, is_wanted=bool(entries) or not is_for_newcomer)
     site = view.policy.site
     situation = Situation(
         now=view.now,
         board=view.boards(transaction, view.observation.inventory),
-        allocations=tuple(_with_end(grant, view) for grant in allocations),
+        allocations=_with_ends(allocations, view),
         foreign=_still_foreign(view.observation.foreign, allocations),
         waiting=tuple(entry.waiting for entry in entries.values()),
-        reservations=tuple(item for item in in_force(reservations, view.now) if item.id not in over),
+        reservations=_reservations(transaction, view),
         people=_people(transaction, uids, used, view),
         groups=used.groups(),
         rules=site.scheduling,
@@ -119,25 +126,41 @@ def situation_in(transaction: StoreTransaction, view: View) -> tuple[Situation, 
     return situation, entries
 
 
-def _over_of_policy(transaction: StoreTransaction, view: View) -> set[str]:
+def _reservations(transaction: StoreTransaction, view: View) -> tuple[Reservation, ...]:
+    """Return what keeps something now or later: of the store, and of the policy."""
+    stored, of_policy = transaction.list_reservations(), policy_reservations(view.policy)
+    if not stored and not of_policy:
+        return ()
+    over = _over_of_policy(transaction, of_policy)
+    return tuple(item for item in in_force(merged(stored, of_policy), view.now) if item.id not in over)
+
+
+def _over_of_policy(transaction: StoreTransaction, reservations: Iterable[Reservation]) -> set[str]:
     """Reservations of the policy that are over before their end: a no-show is remembered in the store."""
-    of_policy = {(item.id, item.start_at, item.end_at) for item in policy_reservations(view.policy)}
+    of_policy = {(item.id, item.start_at, item.end_at) for item in reservations}
     if not of_policy:
         return set()
     stored = transaction.list_reservations(with_over=True)
     return {item.id for item in stored if item.state.is_over and (item.id, item.start_at, item.end_at) in of_policy}
 
 
-def _with_end(grant: Allocation, view: View) -> Allocation:
+def _with_ends(grants: tuple[Allocation, ...], view: View) -> tuple[Allocation, ...]:
     """A grant that should have ended, and that the policy lets go on, ends nobody knows when."""
-    is_overdue = grant.ends_at is not None and grant.ends_at <= view.now
-    return replace(grant, ends_at=None) if is_overdue and view.policy.site.lifecycle.mode != "enforce" else grant
+    if view.policy.site.lifecycle.mode == "enforce":
+        return grants
+    return tuple(
+        replace(grant, ends_at=None) if grant.ends_at is not None and grant.ends_at <= view.now else grant
+        for grant in grants
+    )
 
 
 def _still_foreign(
     foreign: Iterable[ForeignContainer], allocations: Iterable[Allocation]
 ) -> tuple[ForeignContainer, ...]:
     """Leave out what got its grant after the engine was asked."""
+    foreign = tuple(foreign)
+    if not foreign:
+        return ()
     granted = {str(EngineName(grant.container_name, grant.uid)): grant for grant in allocations}
     return tuple(
         found
@@ -149,11 +172,15 @@ def _still_foreign(
 class _Used:
     """Who used how much lately: of grants that are released, and of those that are not."""
 
-    def __init__(self, transaction: StoreTransaction, allocations: Iterable[Allocation], view: View) -> None:
+    def __init__(
+        self, transaction: StoreTransaction, allocations: Iterable[Allocation], view: View, *, is_wanted: bool
+    ) -> None:
         self._policy = view.policy
         half_life = view.policy.site.scheduling.fair_share_half_life
         self.by_uid: dict[int, float] = defaultdict(float)
         self._by_group: dict[str, float] = defaultdict(float)
+        if not is_wanted:
+            return
         for found in transaction.list_consumption():
             self._add(found.uid, found.group, used_at(found, view.now, half_life))
         for grant in allocations:

@@ -13,6 +13,7 @@ from ds01.domain.upkeep import (
     Drain,
     GpuFault,
     Unmanaged,
+    Upkeep,
     conditions_of,
     is_named,
     look,
@@ -62,6 +63,8 @@ class UpkeepService:
         self._boot = boot
         self._pids: dict[str, frozenset[int]] = {}
         self._unmanaged: dict[str, tuple[int, ...]] = {}
+        # asked at every decision, of the same devices, from several threads: replaced whole
+        self._last_unusable: list[tuple[tuple[Inventory, Upkeep, Unmanaged], dict[str, str]]] = []
 
     @property
     def unmanaged(self) -> Unmanaged:
@@ -73,7 +76,13 @@ class UpkeepService:
 
         This is the one place to ask. It reads the store in the caller's transaction and asks nothing outside.
         """
-        return unusable_gpus(inventory, read_upkeep(transaction), self._unmanaged)
+        upkeep, unmanaged = read_upkeep(transaction), self._unmanaged
+        for asked, found in self._last_unusable[:1]:
+            if asked[0] is inventory and asked[1] is upkeep and asked[2] is unmanaged:
+                return dict(found)
+        unusable = unusable_gpus(inventory, upkeep, unmanaged)
+        self._last_unusable[:] = [((inventory, upkeep, unmanaged), unusable)]
+        return dict(unusable)
 
     async def conditions(self, inventory: Inventory) -> dict[str, Condition]:
         """Return the state and the reason of devices that must not be granted now."""

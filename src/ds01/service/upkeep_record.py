@@ -4,19 +4,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from ds01.domain.upkeep import Drain, GpuFault, SeenCard, Upkeep
 from ds01.service.ports import StoreTransaction
 
 KEY = "gpu_upkeep"
+NOTHING = Upkeep()
 
 
 def read_upkeep(transaction: StoreTransaction) -> Upkeep:
     """Return what is kept in mind; at the very first start that is nothing."""
     text = transaction.get_fact(KEY)
-    if text is None:
-        return Upkeep()
+    return NOTHING if text is None else _parse(text)
+
+
+# It is read at every decision, and changes only when a device does.
+@lru_cache(maxsize=4)
+def _parse(text: str) -> Upkeep:
     kept: Mapping[str, Mapping[str, Any]] = json.loads(text)
     return Upkeep(
         drains={uuid: Drain(one["reason"], one["by_uid"], _moment(one)) for uuid, one in kept["drains"].items()},

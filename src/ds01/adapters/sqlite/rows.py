@@ -56,7 +56,8 @@ def from_microseconds(stored: int) -> datetime:
     return _EPOCH + stored * _MICROSECOND
 
 
-def _to_optional(moment: datetime | None) -> int | None:
+def to_optional(moment: datetime | None) -> int | None:
+    """Return a moment, or that there is none, as it is stored."""
     return None if moment is None else to_microseconds(moment)
 
 
@@ -84,15 +85,15 @@ def allocation_values(allocation: Allocation) -> Row:
         allocation.gpu_equivalents,
         allocation.state.value,
         to_microseconds(allocation.changed_at),
-        _to_optional(allocation.deadline_at),
+        to_optional(allocation.deadline_at),
         allocation.group,
         _to_length(allocation.time_limit),
-        _to_optional(allocation.ends_at),
+        to_optional(allocation.ends_at),
         allocation.reservation,
         to_microseconds(allocation.claimed_at),
-        json.dumps(allocation.gpu_uuids),
+        _format_uuids(allocation.gpu_uuids),
         allocation.shares,
-        json.dumps(allocation.slices) if allocation.slices else "[]",
+        _format_uuids(allocation.slices),
     )
 
 
@@ -100,6 +101,11 @@ def allocation_values(allocation: Allocation) -> Row:
 @lru_cache(maxsize=4096)
 def _parse_uuids(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
+
+
+@lru_cache(maxsize=4096)
+def _format_uuids(uuids: tuple[str, ...]) -> str:
+    return json.dumps(uuids)
 
 
 @lru_cache(maxsize=4096)
@@ -174,12 +180,12 @@ def queue_values(entry: QueueEntry) -> Row:
         waiting.priority,
         _to_length(waiting.time_limit),
         to_microseconds(waiting.queued_at),
-        _to_optional(waiting.gives_up_at),
-        _to_optional(waiting.not_before),
+        to_optional(waiting.gives_up_at),
+        to_optional(waiting.not_before),
         json.dumps(waiting.gpu_uuids),
         waiting.reservation,
         int(waiting.is_exclusive),
-        _to_optional(waiting.promised_at),
+        to_optional(waiting.promised_at),
         waiting.moved_to,
         entry.purpose.value,
         entry.order,
@@ -242,7 +248,7 @@ def reservation_values(reservation: Reservation) -> Row:
         reservation.created_by_uid,
         to_microseconds(reservation.created_at),
         reservation.state.value,
-        _to_optional(reservation.changed_at),
+        to_optional(reservation.changed_at),
     )
 
 
@@ -274,9 +280,12 @@ def make_consumption(row: Row) -> Consumption:
     return Consumption(row[0], row[1], row[2], from_microseconds(row[3]))
 
 
+_encode_details = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, check_circular=False).encode
+
+
 def event_values(event: Event) -> Row:
     """Return the columns of EVENT_COLUMNS but the number, which the store gives."""
-    details = json.dumps(dict(event.details), ensure_ascii=False, allow_nan=False, sort_keys=True)
+    details = _encode_details(dict(event.details))
     return (event.name, to_microseconds(event.at), event.uid, event.actor_uid, event.container, details)
 
 

@@ -38,7 +38,7 @@ from ds01.service.ports import ContainerRow
 _LIST_ALLOCATIONS = f"SELECT {ALLOCATION_COLUMNS} FROM allocations WHERE is_holding = 1 ORDER BY claimed_at_us, id"  # noqa: S608
 _FIND_ALLOCATION = f"SELECT {ALLOCATION_COLUMNS} FROM allocations WHERE id = ?"  # noqa: S608
 _HOLDER_OF = "SELECT allocation_id FROM held_gpus WHERE gpu_uuid = ? AND allocation_id <> ? ORDER BY place"
-_INSERT_ALLOCATION = f"""
+INSERT_ALLOCATION = f"""
     INSERT INTO allocations ({ALLOCATION_COLUMNS}, is_holding)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """  # noqa: S608
@@ -117,7 +117,7 @@ class SqliteTransaction:
         """
         values = (*allocation_values(allocation), int(allocation.is_holding))
         try:
-            for statement in (_UPDATE_ALLOCATION, _UPDATE_INDEXED, _INSERT_ALLOCATION):
+            for statement in (_UPDATE_ALLOCATION, _UPDATE_INDEXED, INSERT_ALLOCATION):
                 if self._connection.execute(statement, values).rowcount > 0:
                     return
         except sqlite3.IntegrityError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from ds01.adapters.sqlite.outcome import Outcome
-from ds01.adapters.sqlite.transactions import SqliteTransaction
+from ds01.adapters.sqlite.writing import WritingTransaction
 from ds01.service.ports import Checkpoint, StoreTransaction
 
 
@@ -39,7 +39,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, checkpoint: Checkpoint) -> None:
         self._connection = connection
-        self._transaction = SqliteTransaction(connection)
+        self._transaction = WritingTransaction(connection)
         self._path = path
         self._checkpoint = checkpoint
         self._loop = asyncio.get_running_loop()
@@ -90,13 +90,16 @@ class Writer:
         outcomes: list[Outcome] = []
         with whole:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._transaction.begin()
             outcomes = [self._run_one(waiting) for waiting in batch]
+            self._transaction.finish()
             self._checkpoint("commit")
             self._connection.execute("COMMIT")
             self._checkpoint("committed")
         if whole.error is None:
             return outcomes
         self._roll_back()
+        self._transaction.forget()
         # Also those that were refused: what they were refused for may have been undone just now.
         return [whole] * len(batch)
 
@@ -104,17 +107,21 @@ class Writer:
         outcome = Outcome()
         with outcome:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._transaction.begin()
             outcome.result = waiting.decide(self._transaction)
+            self._transaction.finish()
             self._checkpoint("commit")
             self._connection.execute("COMMIT")
             self._checkpoint("committed")
         if outcome.error is not None:
             self._roll_back()
+            self._transaction.undo_all()
         return outcome
 
     def _run_one(self, waiting: _Waiting) -> Outcome:
         outcome = Outcome()
         self._connection.execute("SAVEPOINT one")
+        self._transaction.begin_one()
         with outcome:
             outcome.result = waiting.decide(self._transaction)
         if outcome.error is not None:
@@ -125,6 +132,7 @@ class Writer:
                     raise outcome.error
                 raise sqlite3.OperationalError("the whole transaction was undone") from outcome.error
             self._connection.execute("ROLLBACK TO one")
+            self._transaction.undo_one()
         self._connection.execute("RELEASE one")
         return outcome
 
