@@ -256,10 +256,10 @@ async def test_a_request_is_cancelled_by_its_owner_or_an_administrator_only(stag
 
 async def test_a_creation_that_is_under_way_is_broken_off_and_undone_when_it_is_cancelled() -> None:
     stage = QueueStage.with_gpus(1)
-    gate = stage.engine.hold("create_container")
+    gate = stage.engine.hold("put_files")
     before = await stage.picture()
     entry = await stage.enqueue()
-    await until(lambda: stage.engine.calls["create_container"] >= 1)
+    await until(lambda: stage.engine.calls["put_files"] >= 1)
     cancelling = asyncio.create_task(stage.services.queue.cancel(ALICE_CALLER, entry.id))
     await until(lambda: stage.services.starter.under_way == 0)
     gate.set()
