@@ -96,12 +96,14 @@ def build_server(
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
     changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
-    file_routes = FileHandlers(services.copying)
-    mig = MigHandlers(services.mig, only_uid=only_uid)
-    upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
-    moving = MoveHandlers(services.moving, world.devices)
-    tables = (containers, changes, file_routes, queueing, reservations, foreign, sessions, machine, images, config)
-    handlers = {
-        name: handler for found in (*tables, moving, mig, events, upkeep) for name, handler in found.table().items()
-    }
+    tables = (
+        *(containers, changes, queueing, reservations, foreign, sessions, machine, events),
+        ConfigHandlers(files.policy, is_personal=personal),
+        FileHandlers(services.copying),
+        ImageHandlers(services.catalogue),
+        MigHandlers(services.mig, only_uid=only_uid),
+        MoveHandlers(services.moving, world.devices),
+        UpkeepHandlers(services.upkeep, is_personal=personal),
+    )
+    handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -186,6 +186,14 @@ def _put_back(
     transaction.append_event(request_event("request.returned", waiting, now, {"reason": reason}))
 
 
+def end_waiting_start(transaction: StoreTransaction, row: ContainerRow, now: datetime) -> None:
+    """A container is started: whoever waited for that waits no more."""
+    for entry in transaction.list_waiting():
+        is_its_own = (entry.uid, entry.waiting.container_name) == (row.uid, row.name)
+        if is_its_own and entry.purpose is Purpose.START and entry.state is QueueState.WAITING:
+            transaction.save_waiting(end_entry(entry, QueueState.DONE, "", now))
+
+
 def settle_failure(
     transaction: StoreTransaction, granted: Granted, failure: BaseException | None, now: datetime, *, is_held: bool
 ) -> None:

@@ -208,7 +208,8 @@ class MoveService:
         self, job: _Job, move: Move, allocation: Allocation
     ) -> tuple[ContainerDetails, list[str]]:
         spec = self._spec(job, move, allocation)
-        container = await self._engine.create_container(spec)
+        # broken off in the middle, the engine would make it after it was looked for to be removed
+        container = await complete(self._engine.create_container(spec))
         found = differences(spec, await self._engine.get_container(container))
         if found:
             raise BackendError(f"The engine did not make {job.row.name} again as it was: {'; '.join(found)}.")

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tests.unit.daemon.house import open_house
-from tests.unit.daemon.test_queue_routes import LINES, ask
+from tests.unit.daemon.test_queue_routes import LINES
+from tests.unit.daemon.test_routes import ask
 from tests.unit.service.queueing import QueueStage
 from tests.unit.service.stage import BOB_CALLER
 
