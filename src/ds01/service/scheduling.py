@@ -32,6 +32,7 @@ from ds01.service.granting import (
     record_claim,
     record_pass,
     request_event,
+    with_its_place,
 )
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observation, Observer, granted_rows
@@ -292,7 +293,7 @@ def _granted_anew(
         return fresh
     require_in_service(fresh.container_name, fresh.gpu_uuids, view.boards(transaction, view.observation.inventory))
     situation, _ = situation_in(transaction, view)
-    newcomer = restart_of(fresh, limits, view.now)
+    situation, newcomer = with_its_place(situation, restart_of(fresh, limits, view.now))
     reservation = choose_reservation(situation, newcomer, None)
     grant = plan_grant(situation, replace(newcomer, reservation=reservation))
     inside = allocation_of(grant, situation)
