@@ -217,6 +217,9 @@ async def require_one_of_two(stage: Stage) -> str:
     [row] = [row for row in rows if row.name == "demo"]
     assert (row.engine_id, row.image) == (own[0].id, own[0].image)
     assert own[0].state is (ContainerState.RUNNING if is_new else ContainerState.EXITED)
+    grant = await MemoryStore.read(stage.store, lambda transaction: transaction.find_allocation(row.allocation_id))
+    assert grant is not None
+    assert grant.gpu_uuids == own[0].attachment.requests[0].device_ids, "the next start asks for others than it has"
     held = [uuid for uuid, name in (await stage.held()).items() if name == "demo"]
     assert held == (list(own[0].attachment.requests[0].device_ids) if is_new else [])
     return "new" if is_new else "old"
