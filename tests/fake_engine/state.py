@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from ds01.domain.attachment import AttachmentFacts, DeviceRequest
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState
+from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, FixedSettings
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.ports import Checkpoint, EngineEvent, ExecSpec, ImageDetails
 from tests.fake_engine.programs import FakeProcess, FileTree, ProgramStream
@@ -98,6 +98,16 @@ def details_of(spec: ContainerSpec, *, container_id: str, image: ImageDetails, n
         ip_address="",
         raw={"Id": container_id, "Name": f"/{spec.engine_name}"},
         command=spec.command if spec.entrypoint else (spec.command or image.command),
+        fixed=FixedSettings(
+            hostname=spec.hostname,
+            supplementary_gids=spec.supplementary_gids,
+            network=spec.network,
+            ports=spec.ports,
+            has_terminal=spec.has_terminal,
+            uses_init=spec.uses_init,
+            working_dir=spec.working_dir,
+            stop_signal=spec.stop_signal or image.stop_signal,
+        ),
     )
 
 

@@ -31,6 +31,25 @@ class RenamedContainer(TypedDict):
     docker_command: str
 
 
+class MoveContainerBody(TypedDict):
+    """How to start a container on other GPUs than those it was made with; dry_run: only say what that would be."""
+
+    dry_run: NotRequired[bool]
+
+
+class MovedContainer(TypedDict):
+    """A container that runs on other GPUs, or with dry_run would; `gpus` leaves out those made with the grant."""
+
+    schema_version: int
+    name: str
+    dry_run: bool
+    size_bytes: int
+    expected_s: float
+    gpus: list[str]
+    reason: str
+    warnings: list[str]
+
+
 class PortRow(TypedDict):
     """A TCP port of a container; `local`: it listens on the container's loopback address only."""
 

@@ -51,6 +51,17 @@ ROUTES: tuple[Route, ...] = (
         errors=("not_found", "conflict", "no_capacity", "quota_exceeded"),
     ),
     Route(
+        "move_container",
+        "POST",
+        "/v1/containers/{name}/move",
+        "Start a stopped container on other GPUs: a container like it, with a copy of its files, takes its place.",
+        schema.MovedContainer,
+        body=schema.MoveContainerBody,
+        parameters=(_OWNER,),
+        answer_kind="stream",
+        errors=("not_found", "conflict", "no_capacity", "quota_exceeded"),
+    ),
+    Route(
         "stop_container",
         "POST",
         "/v1/containers/{name}/stop",

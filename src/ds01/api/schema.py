@@ -7,6 +7,8 @@ the field says. Fields never change their meaning; new ones may come.
 from typing import Literal, NotRequired, TypedDict
 
 from ds01.api.change_schema import (
+    MoveContainerBody as MoveContainerBody,
+    MovedContainer as MovedContainer,
     PathDocument as PathDocument,
     PausedContainer as PausedContainer,
     PortList as PortList,
@@ -279,6 +281,7 @@ class ProgressMessage(TypedDict):
 
     A result is in `result` for a new container, in `started` for a start, in `image` for a pull. `waiting` says the
     request's place whenever that changes; after `gave_up` its place is gone, because its time to wait is over.
+    `moved` is the result of a move.
     """
 
     kind: Literal["step", "pull", "waiting", "gave_up", "result", "problem"]
@@ -290,6 +293,7 @@ class ProgressMessage(TypedDict):
     result: NotRequired[CreatedContainer]
     started: NotRequired[StartedContainer]
     image: NotRequired[PulledImage]
+    moved: NotRequired[MovedContainer]
     problem: NotRequired[Problem]
 
 

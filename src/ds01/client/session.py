@@ -76,6 +76,22 @@ class Client(WaitingCalls):
         """
         return self._stream(_of(name) + "/start", body, "the start")
 
+    def plan_move(self, name: str, *, uid: int | None = None) -> schema.MovedContainer:
+        """Return what moving a stopped container to other GPUs would be."""
+        body: schema.MoveContainerBody = {"dry_run": True}
+        answer: schema.MovedContainer = self._act("POST", _of(name) + "/move" + query_of(uid=uid), body)
+        return answer
+
+    def stream_move(self, name: str, *, uid: int | None = None) -> Iterator[schema.ProgressMessage]:
+        """Start a stopped container on other GPUs and yield the progress; the last message is the result.
+
+        Closing the iterator before ends the move: the container is as it was.
+
+        Raises:
+            Ds01Error: It could not be moved; it is as it was.
+        """
+        return self._stream(_of(name) + "/move" + query_of(uid=uid), {}, "the move")
+
     def stop_container(
         self, name: str, body: schema.StopContainerBody | None = None, *, uid: int | None = None
     ) -> schema.StoppedContainer:

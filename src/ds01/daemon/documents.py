@@ -9,6 +9,7 @@ from ds01.domain import label
 from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, ResourceLimits
 from ds01.domain.gpu import Gpu, Inventory
+from ds01.domain.image import original_repository
 from ds01.domain.limit import BUILT_IN_ORIGIN, EffectiveLimits, Limits
 from ds01.domain.occupancy import Holder
 from ds01.domain.origin import origin_of
@@ -76,7 +77,7 @@ def _shown_image(image: str, labels: Mapping[str, str]) -> str:
     if custom:
         return custom
     repository, _, tag = image.rpartition(":")
-    return repository if "._." in tag else image
+    return original_repository(repository) if "._." in tag else image
 
 
 def grant_document(gpu: Gpu | str) -> schema.GpuGrant:

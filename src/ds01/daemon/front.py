@@ -15,6 +15,7 @@ from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.mig import MigHandlers
+from ds01.daemon.handlers.moving import MoveHandlers
 from ds01.daemon.handlers.queue import QueueHandlers, Waiters
 from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
@@ -89,16 +90,19 @@ def build_server(
         is_personal=personal,
     )
     queueing, reservations = _queue_handlers(world, services, viewers, waiters)
-    images = ImageHandlers(services.catalogue)
-    config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
     changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
-    file_routes = FileHandlers(services.copying)
-    mig = MigHandlers(services.mig, only_uid=only_uid)
-    upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
-    tables = (containers, changes, file_routes, queueing, reservations, foreign, sessions, machine, images, config)
-    handlers = {name: handler for found in (*tables, mig, events, upkeep) for name, handler in found.table().items()}
+    tables = (
+        *(containers, changes, queueing, reservations, foreign, sessions, machine, events),
+        ConfigHandlers(files.policy, is_personal=personal),
+        FileHandlers(services.copying),
+        ImageHandlers(services.catalogue),
+        MigHandlers(services.mig, only_uid=only_uid),
+        MoveHandlers(services.moving, world.devices),
+        UpkeepHandlers(services.upkeep, is_personal=personal),
+    )
+    handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))
 
 

@@ -22,6 +22,7 @@ from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
 from ds01.service.listening import ListeningService
 from ds01.service.mig import MigService
+from ds01.service.moving import MoveService
 from ds01.service.observation import Observer
 from ds01.service.pausing import PauseService
 from ds01.service.people import People
@@ -262,6 +263,21 @@ class Services:
     def pausing(self) -> PauseService:
         """Containers that are frozen for a while."""
         return PauseService(self._world, self.containers, self._presence)
+
+    @cached_property
+    def moving(self) -> MoveService:
+        """Containers whose GPUs are taken go on with others."""
+        return MoveService(
+            self._world,
+            containers=self.containers,
+            allocations=self.allocations,
+            scheduling=self.scheduling,
+            limits=self.limits,
+            instances=self.instances,
+            reconciler=self.reconciler,
+            presence=self._presence,
+            seal_key=self._seal_key,
+        )
 
     @cached_property
     def renaming(self) -> RenameService:

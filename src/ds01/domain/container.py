@@ -159,6 +159,31 @@ class ContainerSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class FixedSettings:
+    """What the engine fixed at creation beside limits, mounts and devices: another container made alike needs it.
+
+    Attributes:
+        hostname: Name inside.
+        supplementary_gids: Further groups, by number; those that are not numbers are left out.
+        network: Engine network mode; empty: the default bridge.
+        ports: Published ports.
+        has_terminal: PID 1 has a terminal and an open stdin.
+        uses_init: PID 1 is the engine's init.
+        working_dir: Directory PID 1 and new shells start in.
+        stop_signal: Signal that `docker stop` sends to PID 1; empty: SIGTERM.
+    """
+
+    hostname: str = ""
+    supplementary_gids: tuple[int, ...] = ()
+    network: str = ""
+    ports: tuple[PublishedPort, ...] = ()
+    has_terminal: bool = True
+    uses_init: bool = False
+    working_dir: str = ""
+    stop_signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerDetails:
     """What the engine says of one container. Source: Engine API 1.41, ContainerInspect.
 
@@ -185,6 +210,7 @@ class ContainerDetails:
         ip_address: Address on its first network; empty when not running.
         raw: The engine's whole document, for `inspect`.
         command: Arguments of PID 1, or PID 1 itself where there is no entrypoint.
+        fixed: What else was fixed at its creation.
     """
 
     id: str
@@ -209,6 +235,7 @@ class ContainerDetails:
     ip_address: str
     raw: Mapping[str, object]
     command: tuple[str, ...] = ()
+    fixed: FixedSettings = field(default_factory=FixedSettings)
 
     @property
     def parsed_name(self) -> EngineName | None:

@@ -52,6 +52,11 @@ EVENTS: Mapping[str, EventKind] = _kinds(
     EventKind("container.paused", (), "Its programs are frozen where they are; its GPUs stay its own."),
     EventKind("container.unpaused", (), "Its programs go on."),
     EventKind("container.renamed", ("old_name",), "A container has another name; its labels still say the old one."),
+    EventKind(
+        "container.moved",
+        ("gpus", "old_gpus", "size_bytes"),
+        "A container was made again with other devices, because its own were taken; its files were copied.",
+    ),
     EventKind("container.failed", ("step", "reason"), "A creation or start failed and was undone."),
     EventKind(
         "allocation.claimed",

@@ -13,6 +13,7 @@ _REFERENCE = re.compile(
     re.ASCII,
 )
 _IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
+_MOVED = re.compile(r"-moved-[0-9a-f]{8}$")
 MAX_REFERENCE_LENGTH = 255
 DEFAULT_TAG = "latest"
 
@@ -74,6 +75,24 @@ def private_tag(image: str, engine_name: EngineName) -> str:
     elif reference.digest is not None:
         repository += "-" + reference.digest.removeprefix("sha256:")[:12]
     return f"{repository}:{engine_name}"
+
+
+def moved_tag(tag: str, engine_name: EngineName, mark: str) -> str:
+    """Return the private tag of a copy of a container's own files: `<repo>-moved-<mark>:<name>._.<uid>`.
+
+    Args:
+        tag: The private tag that the container was created from.
+        engine_name: Its name on the engine.
+        mark: 8 hex digits, so that the old tag and the new one can both be there.
+    """
+    # the prefix of images without a name says that their last tag is never removed; a copy goes with its container
+    repository = tag.rpartition(":")[0].removeprefix("ds01.invalid/")
+    return f"{original_repository(repository)}-moved-{mark}:{engine_name}"
+
+
+def original_repository(repository: str) -> str:
+    """Return the repository of a private tag as it was before its container was moved."""
+    return _MOVED.sub("", repository)
 
 
 def is_private_tag(reference: str) -> bool:

@@ -143,7 +143,8 @@ def _existing(row: WantedContainer, container: ContainerSummary | None, snapshot
         return
     name = container.parsed_name
     names = {other.name for other in snapshot.wanted if other.uid == row.uid}
-    if name is not None and name.uid == row.uid and name.name not in names:
+    is_named_by_somebody = name is not None and not snapshot.is_helper(container.name)
+    if is_named_by_somebody and name is not None and name.uid == row.uid and name.name not in names:
         yield Action(ActionKind.FOLLOW_NAME, "its container has another name now", row.nonce, container.id)
     if container.state.has_processes:
         if allocation is None or allocation.state is not AllocationState.ACTIVE:
@@ -192,7 +193,7 @@ def _strangers(snapshot: Snapshot) -> Iterable[Action]:
     ids = {row.engine_id for row in snapshot.wanted}
     for container in snapshot.containers:
         if snapshot.is_helper(container.name):
-            if snapshot.now - container.created_at >= HELPER_AGE:
+            if container.id not in ids and snapshot.now - container.created_at >= HELPER_AGE:
                 yield Action(ActionKind.REMOVE_HELPER, "a crash left it behind", engine_id=container.id)
         elif (
             label.is_ours(container.labels)

@@ -157,7 +157,7 @@ class AllocationService:
                 failure = {"step": "create", "reason": reason}
                 transaction.append_event(event_of("container.failed", released, now, failure, order.uid))
 
-        await self._write_and_ring(decide)
+        await self.write_and_ring(decide)
 
     async def give_up(self, granted: Granted, failure: BaseException | None) -> None:
         """The creation or start of a request that got its GPUs failed: release the claim.
@@ -183,7 +183,7 @@ class AllocationService:
                 transaction.append_event(event_of("container.failed", granted.allocation, now, step, None))
             settle_failure(transaction, granted, failure, now, is_held=current is not None and not is_lost)
 
-        await self._write_and_ring(decide)
+        await self.write_and_ring(decide)
 
     async def set_image(self, row: ContainerRow, image: str) -> ContainerRow:
         """Note that the container of a claim is created from another image than was thought; return its row."""
@@ -207,7 +207,7 @@ class AllocationService:
             if entry is not None and entry.state is QueueState.GRANTED:
                 transaction.save_waiting(end_entry(entry, QueueState.DONE, "", now))
 
-        await self._write_and_ring(decide)
+        await self.write_and_ring(decide)
 
     async def undo_creation(self, row: ContainerRow, reason: str) -> None:
         """A creation ended half-way and what it left on the engine is gone: the request, if one waited, waits again."""
@@ -222,7 +222,7 @@ class AllocationService:
             )
             return_to_queue(transaction, row.allocation_id, reason, now)
 
-        await self._write_and_ring(decide)
+        await self.write_and_ring(decide)
 
     async def settle_stopped(
         self,
@@ -261,7 +261,7 @@ class AllocationService:
             )
             return held
 
-        return await self._write_and_ring(decide)
+        return await self.write_and_ring(decide)
 
     async def release(
         self, allocation_id: str, reason: str, *, only_held: bool = False, actor_uid: int | None = None
@@ -282,7 +282,7 @@ class AllocationService:
                 )
             return self.release_in(transaction, allocation_id, now, reason, actor_uid=actor_uid)
 
-        return await self._write_and_ring(decide)
+        return await self.write_and_ring(decide)
 
     async def forget(self, row: ContainerRow, reason: str, *, actor_uid: int | None = None) -> Allocation | None:
         """A container is gone: release its grant and delete its row. Returns what was released."""
@@ -298,7 +298,7 @@ class AllocationService:
             transaction.append_event(removed)
             return released
 
-        return await self._write_and_ring(decide)
+        return await self.write_and_ring(decide)
 
     def release_in(
         self,
@@ -327,7 +327,7 @@ class AllocationService:
         transaction.append_event(event_of("allocation.released", released, now, details, actor_uid))
         return released
 
-    async def _write_and_ring(self, decide: Callable[[StoreTransaction], Result]) -> Result:
+    async def write_and_ring(self, decide: Callable[[StoreTransaction], Result]) -> Result:
         """Something may be free now: whoever waits for it hears it, also when the caller has gone meanwhile."""
         writing = asyncio.ensure_future(self._store.write(decide))
         writing.add_done_callback(lambda _: self._bell.ring())

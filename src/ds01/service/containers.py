@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,8 +24,9 @@ from ds01.service.foreign import SHORTEST_ID, Ownerships, find_by_bare_name
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
 from ds01.service.limits import LimitService
+from ds01.service.move_repair import list_moves
 from ds01.service.observation import Observation, Observer, granted_rows
-from ds01.service.ports import ContainerRow, World
+from ds01.service.ports import ContainerRow, StoreTransaction, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
 from ds01.service.scheduling import Scheduling
@@ -117,7 +119,7 @@ class ContainerService:
         )
         by_id = {row.engine_id: row for row in rows if row.engine_id}
         grants = {allocation.id: allocation for allocation in allocations}
-        shown = [container for container in containers if not is_helper_name(container.name)]
+        shown = _shown(containers, by_id)
         owners = await self._ownerships.of_list(container for container in shown if container.id not in by_id)
         full_names = {container.name for container in shown}
         views: list[ContainerView] = []
@@ -141,13 +143,25 @@ class ContainerService:
         if not _is_typed_name(name):
             raise container_not_found(name)
         engine_name = EngineName(name, uid)
-        details = await self._engine.find_container(str(engine_name))
-        if details is not None and details.name == str(engine_name):
+        moved = await self._find_moved(engine_name)
+        details = moved or await self._engine.find_container(str(engine_name))
+        if details is not None and (details is moved or details.name == str(engine_name)):
             return details
         details = await find_by_bare_name(self._engine, name)
         if details is None or await self._owner_of(details) not in ({uid, None} if uid == 0 else {uid}):
             raise container_not_found(name)
         return details
+
+    async def _find_moved(self, name: EngineName) -> ContainerDetails | None:
+        """One that has another's place, and not yet its name: what has the name is about to be removed."""
+
+        def query(transaction: StoreTransaction) -> str | None:
+            row = transaction.find_container(name.uid, name.name)
+            return row.engine_id if row is not None and row.nonce in list_moves(transaction) else None
+
+        engine_id = await self._store.read(query)
+        details = await self._engine.find_container(engine_id) if engine_id is not None else None
+        return details if details is not None and is_helper_name(details.name) else None
 
     async def _owner_of(self, details: ContainerDetails) -> int | None:
         row = await self.find_row(details)
@@ -328,6 +342,15 @@ class ContainerService:
     async def _record(self, event: str, caller: Caller, uid: int, name: str, **details: object) -> None:
         record = Event(event, self._clock.now(), uid=uid, actor_uid=caller.uid, container=name, details=details)
         await self._store.write(lambda transaction: transaction.append_event(record))
+
+
+def _shown(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]) -> list[ContainerSummary]:
+    """Leave out our short-lived containers, and one whose place another has that has not its name yet."""
+    waits = [row for found in containers if is_helper_name(found.name) and (row := by_id.get(found.id)) is not None]
+    left = {str(EngineName(row.name, row.uid)) for row in waits}
+    return [
+        found for found in containers if found.id in by_id or not (is_helper_name(found.name) or found.name in left)
+    ]
 
 
 def may_reach_devices(facts: AttachmentFacts) -> bool:

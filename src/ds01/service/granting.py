@@ -11,6 +11,7 @@ from ds01.domain.event import Event
 from ds01.domain.queue import MOST_ATTEMPTS, Purpose, QueueEntry, QueueState, end_entry, put_back
 from ds01.domain.reservation import Reservation
 from ds01.domain.situation import Grant, Pass, Situation
+from ds01.domain.waiting import Waiting
 from ds01.errors import BackendError, Ds01Error, NoCapacityError
 from ds01.service.ports import ContainerRow, StoreTransaction
 
@@ -184,6 +185,27 @@ def _put_back(
     waiting = put_back(entry, reason, now, is_tried_again_later=has_failed)
     transaction.save_waiting(waiting)
     transaction.append_event(request_event("request.returned", waiting, now, {"reason": reason}))
+
+
+def with_its_place(situation: Situation, newcomer: Waiting) -> tuple[Situation, Waiting]:
+    """Let a start have the place of the request that waits for the same container: it is not in its own way."""
+    own = [other for other in situation.waiting if other.gpu_uuids and _is_for_same(other, newcomer)]
+    if not own:
+        return situation, newcomer
+    others = tuple(other for other in situation.waiting if other not in own)
+    return replace(situation, waiting=others), own[0]
+
+
+def _is_for_same(waiting: Waiting, other: Waiting) -> bool:
+    return (waiting.uid, waiting.container_name) == (other.uid, other.container_name)
+
+
+def end_waiting_start(transaction: StoreTransaction, row: ContainerRow, now: datetime) -> None:
+    """A container is started: whoever waited for that waits no more."""
+    for entry in transaction.list_waiting():
+        is_its_own = (entry.uid, entry.waiting.container_name) == (row.uid, row.name)
+        if is_its_own and entry.purpose is Purpose.START and entry.state is QueueState.WAITING:
+            transaction.save_waiting(end_entry(entry, QueueState.DONE, "", now))
 
 
 def settle_failure(

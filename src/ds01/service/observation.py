@@ -8,6 +8,7 @@ from ds01.domain.container import ContainerState, ContainerSummary
 from ds01.domain.gpu import Inventory, all_gpus, weigh_devices
 from ds01.domain.name import EngineName
 from ds01.domain.occupancy import ForeignContainer
+from ds01.service.helper_container import is_helper_name
 from ds01.service.ports import ContainerRow, Devices, Engine, StoreTransaction
 
 CACHE_SIZE = 4096
@@ -94,10 +95,13 @@ class Observer:
         # a nonce is a label, and labels are copied by `docker commit`: it counts only until the id is known
         rows = known.granted
         ids = {row.engine_id for row in rows if row.engine_id is not None}
+        nonces = {row.nonce for row in rows}
         unfinished = {(row.nonce, str(EngineName(row.name, row.uid))) for row in rows if row.engine_id is None}
         found: list[ForeignContainer] = []
         for container in containers:
             is_counted = container.id in ids or (container.labels.get(label.NONCE), container.name) in unfinished
+            # the one that takes its place while a container is moved: the row's grant counts it
+            is_counted |= is_helper_name(container.name) and container.labels.get(label.NONCE) in nonces
             is_idle = container.id in known.idle and not container.state.has_processes
             if is_counted or is_idle or not _may_hold(container):
                 continue

@@ -19,6 +19,7 @@ from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
 from ds01.service.limits import LimitService
 from ds01.service.loss import LossWatch
+from ds01.service.move_repair import MoveRepair, list_moves
 from ds01.service.naming import NameTaker
 from ds01.service.observation import Observation, Observer, granted_rows
 from ds01.service.ports import ContainerRow, StoreTransaction, World
@@ -59,6 +60,7 @@ class Reconciler:
         self._presence = presence
         self._adopter = Adopter(world, limits, adoption)
         self._losses = LossWatch(world)
+        self._moves = MoveRepair(world, allocations)
         self._lost: Mapping[str, tuple[str, ...]] | None = None
         self._stops_refused = adoption.only_uid is None
         self._keepers: tuple[Keeper, ...] = ()
@@ -90,6 +92,7 @@ class Reconciler:
         Raises:
             BackendError: Engine or store do not answer.
         """
+        await self._settle_moves()
         actions = await self.plan()
         for action in actions:
             try:
@@ -106,11 +109,15 @@ class Reconciler:
     async def plan(self) -> list[Action]:
         """Return what `run` would do. Containers that somebody works on just now are left alone."""
         containers = await self._engine.list_containers()
-        rows, allocations = await self._store.read(
-            lambda transaction: (transaction.list_containers(), transaction.list_allocations())
+        rows, allocations, moves = await self._store.read(
+            lambda transaction: (
+                transaction.list_containers(),
+                transaction.list_allocations(),
+                list_moves(transaction),
+            )
         )
         self._lost = await self._losses.look(allocations)
-        busy = [row for row in rows if self._presence.is_busy(row.uid, row.name)]
+        busy = [row for row in rows if row.nonce in moves or self._presence.is_busy(row.uid, row.name)]
         busy_grants = {row.allocation_id for row in busy}
         snapshot = Snapshot(
             wanted=tuple(_wanted(row) for row in rows if row not in busy),
@@ -140,13 +147,27 @@ class Reconciler:
             found.append(container)
         return tuple(sorted(found, key=lambda container: not container.state.has_processes))
 
+    async def _settle_moves(self) -> None:
+        """Bring to an end what a dead daemon was moving, before anything else is made of what it has left."""
+        for nonce in await self._store.read(list_moves):
+            row = await self._find_row(nonce)
+            if self._presence.is_in_flight(nonce) or (row is not None and self._presence.is_busy(row.uid, row.name)):
+                continue
+            try:
+                await self._moves.settle(nonce, "its move had not ended", is_repair=True)
+            except Ds01Error as failure:
+                log.warning("reconcile: a move could not be settled: %s", failure)
+
     async def clear_dead_creation(self, uid: int, name: str) -> None:
         """Undo an unfinished creation of this name whose process is dead, so that the name can be used again.
 
-        The caller keeps the name by `Presence.working_on`.
+        A move whose process is dead is settled. The caller keeps the name by `Presence.working_on`.
         """
         row = await self._store.read(lambda transaction: transaction.find_container(uid, name))
-        if row is None or row.engine_id is not None or self._presence.is_in_flight(row.nonce):
+        if row is None or self._presence.is_in_flight(row.nonce):
+            return
+        if row.engine_id is not None:
+            await self._moves.settle(row.nonce, "its move had not ended", is_repair=True)
             return
         found = await self._find_container(row)
         if found is None or found.state is ContainerState.CREATED:

@@ -26,11 +26,13 @@ from ds01.service.granting import (
     Granted,
     allocation_of,
     end_of,
+    end_waiting_start,
     event_of,
     facts_of,
     record_claim,
     record_pass,
     request_event,
+    with_its_place,
 )
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observation, Observer, granted_rows
@@ -141,6 +143,7 @@ class Scheduling:
                 active = _granted_anew(transaction, current, others, limits, view)
             transaction.save_allocation(active)
             transaction.save_container(replace(present, allocation_id=active.id))
+            end_waiting_start(transaction, present, view.now)
             transaction.append_event(event_of("allocation.activated", active, view.now, facts_of(active), actor_uid))
             return active
 
@@ -292,9 +295,7 @@ def _granted_anew(
         return fresh
     require_in_service(fresh.container_name, fresh.gpu_uuids, view.boards(transaction, view.observation.inventory))
     situation, _ = situation_in(transaction, view)
-    if not situation.waiting and not situation.reservations:
-        return fresh  # nothing is kept for anybody
-    newcomer = restart_of(fresh, limits, view.now)
+    situation, newcomer = with_its_place(situation, restart_of(fresh, limits, view.now))
     reservation = choose_reservation(situation, newcomer, None)
     grant = plan_grant(situation, replace(newcomer, reservation=reservation))
     inside = allocation_of(grant, situation)

@@ -1,10 +1,12 @@
 """Waiting as people type it: create, run and start with --wait; what is said meanwhile; what is refused before."""
 
+import socket
+
 import pytest
 
 from tests.unit.cli.conftest import CREATED, Ds01, container, containers, creation, details
 from tests.unit.cli.waiting_documents import at, estimate, request, why
-from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, problem, stream_head
+from tests.unit.scripted_daemon import Request, ScriptedDaemon, chunk, line, ok, problem, stream_head
 
 CREATE = ("create", "my-project", "pytorch")
 
@@ -170,6 +172,57 @@ def test_start_waits_for_the_gpus_that_a_container_was_made_with(daemon: Scripte
     daemon.answers["POST /v1/containers/my-project/start"] = problem(409, "no_capacity", "GPU 0 is in use.")
     outcome = ds01("start", "my-project")
     assert (outcome.status, "ds01 start my-project --wait" in outcome.err) == (5, True)
+
+
+PLANNED = {
+    "schema_version": 1,
+    "name": "my-project",
+    "dry_run": True,
+    "size_bytes": 3 * 1024**3,
+    "expected_s": 32.0,
+    "gpus": ["1:0"],
+    "reason": "the emptiest",
+    "warnings": [],
+}
+
+
+def taken(daemon: ScriptedDaemon) -> None:
+    daemon.answers["POST /v1/containers/my-project/start"] = problem(409, "no_capacity", "GPU 0 is in use by bob.")
+
+
+def test_start_with_move_says_size_and_time_and_goes_on_with_another_gpu(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    taken(daemon)
+    asked: list[dict[str, object]] = []
+
+    def answer(sent: Request, connection: socket.socket) -> None:
+        asked.append(sent.document())
+        moved = line({"kind": "result", "moved": {**PLANNED, "dry_run": False, "warnings": ["look out"]}})
+        is_dry = sent.document().get("dry_run")
+        connection.sendall(ok(PLANNED) if is_dry else waited(line({"kind": "step", "message": "Copying"}), moved))
+
+    daemon.answers["POST /v1/containers/my-project/move"] = answer
+    daemon.answers["GET /v1/containers/my-project"] = ok(details("my-project"))
+    outcome = ds01("start", "my-project", "--move", "-y")
+    assert (outcome.status, outcome.out) == (0, "my-project\n")
+    assert "GPU 0 is in use by bob." in outcome.err
+    assert "my-project can go on with GPU 1:0: 3G of its own files are copied, about 32s." in outcome.err
+    assert "look out" in outcome.err
+    assert asked == [{"dry_run": True}, {}]
+
+
+def test_a_move_that_fails_has_the_daemons_words(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    taken(daemon)
+    daemon.answers["POST /v1/containers/my-project/move"] = problem(409, "no_capacity", "No GPU is free.")
+    outcome = ds01("start", "my-project", "--move", "-y")
+    assert (outcome.status, outcome.out, "No GPU is free." in outcome.err) == (5, "", True)
+
+
+def test_a_start_whose_gpu_is_taken_names_the_other_way(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    taken(daemon)
+    outcome = ds01("start", "my-project")
+    assert (outcome.status, "ds01 start my-project --move" in outcome.err) == (5, True)
+    both = ds01("start", "my-project", "--move", "--wait")
+    assert (both.status, "--move and --wait exclude each other" in both.err) == (2, True)
 
 
 def test_the_list_has_a_row_and_a_line_for_what_waits(daemon: ScriptedDaemon, ds01: Ds01) -> None:

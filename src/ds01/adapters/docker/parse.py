@@ -1,17 +1,26 @@
 """Documents of the engine -> values of the domain."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from ds01.adapters.docker.document import Document
 from ds01.adapters.docker.moment import format_cursor, moment_of_nanoseconds
 from ds01.domain.attachment import AttachmentFacts, DeviceRequest
-from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary, Mount, ResourceLimits
+from ds01.domain.container import (
+    ContainerDetails,
+    ContainerState,
+    ContainerSummary,
+    FixedSettings,
+    Mount,
+    PublishedPort,
+    ResourceLimits,
+)
 from ds01.errors import BackendError
 from ds01.service.ports import EngineEvent, EngineInfo, ExecState, ImageDetails, PullProgress
 
 _NO_TAG = "<none>"
 _NANO = 10**9
+_BRIDGES = frozenset({"default", "bridge"})
 
 
 def parse_info(info: Document, api_version: tuple[int, int]) -> EngineInfo:
@@ -90,7 +99,30 @@ def parse_details(document: Document) -> ContainerDetails:
         ip_address=_ip_address(document.child("NetworkSettings")),
         raw=document.mapping(),
         command=config.texts("Cmd"),
+        fixed=_fixed(config, document.child("HostConfig")),
     )
+
+
+def _fixed(config: Document, host: Document) -> FixedSettings:
+    network = host.text("NetworkMode", default="")
+    return FixedSettings(
+        hostname=config.text("Hostname", default=""),
+        supplementary_gids=tuple(int(gid) for gid in host.texts("GroupAdd") if gid.isascii() and gid.isdigit()),
+        network="" if network in _BRIDGES else network,
+        ports=tuple(_ports(host.child("PortBindings"))),
+        has_terminal=config.flag("Tty", default=False),
+        uses_init=host.flag("Init", default=False),
+        working_dir=config.text("WorkingDir", default=""),
+        stop_signal=config.text("StopSignal", default=""),
+    )
+
+
+def _ports(bindings: Document) -> Iterator[PublishedPort]:
+    for key in bindings.mapping():
+        number, _, protocol = key.partition("/")
+        for binding in bindings.items(key) if number.isascii() and number.isdigit() else ():
+            host_port = binding.text("HostPort", default="")
+            yield PublishedPort(int(number), int(host_port) if host_port.isdecimal() else 0, protocol or "tcp")
 
 
 def parse_environment(lines: tuple[str, ...]) -> dict[str, str]:

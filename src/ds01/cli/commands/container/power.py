@@ -3,7 +3,8 @@
 from ds01.api.schema import ContainerDetailsDocument, ProcessRow, StopContainerBody, StoppedContainer
 from ds01.cli.call import Call
 from ds01.cli.commands.container.listing import gpu_text
-from ds01.cli.commands.container.waiting import START_OPTIONS, start_container
+from ds01.cli.commands.container.moving import MOVE, require_one_way, start_or_move
+from ds01.cli.commands.container.waiting import START_OPTIONS
 from ds01.cli.prompts import confirm
 from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, is_active, is_any, is_inactive, some_names
@@ -19,6 +20,7 @@ _FORCE = Option("-f --force", "End programs at once, without asking: what they h
 
 def start(call: Call) -> int:
     """Start containers."""
+    require_one_way(call)
     names = some_names(call, "start", fits=is_inactive, kind="stopped")
     status = for_each(call, names, lambda name: start_one(call, name))
     if len(names) == 1 and not status:
@@ -26,9 +28,11 @@ def start(call: Call) -> int:
     return status
 
 
-def start_one(call: Call, name: str) -> dict[str, object]:
-    """Start one container and say what came of it."""
-    outcome = start_container(call, name)
+def start_one(call: Call, name: str) -> dict[str, object] | None:
+    """Start one container and say what came of it; None: its owner would not have it moved."""
+    outcome = start_or_move(call, name)
+    if outcome is None:
+        return None
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
     if outcome["was_running"]:
@@ -150,10 +154,11 @@ START = Spec(
     examples=(
         "ds01 start my-project  start it; its GPUs are checked, or granted anew",
         "ds01 start my-project --wait  wait in the queue while its GPU is taken",
+        "ds01 start my-project --move  go on with another GPU when its own is taken",
         "ds01 start  pick from your stopped ones",
     ),
     arguments=(NAMES,),
-    options=(Option("-a --all", "All of your stopped containers."), *START_OPTIONS, JSON, *ASKING),
+    options=(Option("-a --all", "All of your stopped containers."), *START_OPTIONS, MOVE, JSON, *ASKING),
 )
 STOP = Spec(
     stop,
