@@ -65,7 +65,16 @@ class ReconcileLoop:
 class EventLoop:
     """Follows the engine's events. After a gap everything is looked at anew."""
 
-    def __init__(self, engine: Engine, limits: LimitService, reconcile: ReconcileLoop, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: LimitService,
+        reconcile: ReconcileLoop,
+        clock: Clock,
+        *,
+        session_ended: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._session_ended = session_ended
         self._engine = engine
         self._limits = limits
         self._reconcile = reconcile
@@ -86,6 +95,8 @@ class EventLoop:
                         cursor = event.cursor
                         if event.kind == "container" and event.action in _RELEVANT_ACTIONS:
                             self._reconcile.wake()
+                        elif event.action == "exec_die":
+                            self._session_ended(event.attributes.get("execID", ""))
             except Ds01Error as failure:
                 log.warning("events: %s", failure)
             self._limits.forget_engine()

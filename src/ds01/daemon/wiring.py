@@ -80,6 +80,7 @@ class Daemon:
         await self.relay.close()
         await self.services.starter.close()
         await self.services.deadlines.close()
+        await self.services.last_exit.close()
         await self.world.devices.close()
         await self.world.engine.close()
         await self.world.store.close()
@@ -156,7 +157,13 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         server=server,
         relay=relay,
         reconcile=loops.reconcile,
-        events=EventLoop(world.engine, services.limits, loops.reconcile, world.clock),
+        events=EventLoop(
+            world.engine,
+            services.limits,
+            loops.reconcile,
+            world.clock,
+            session_ended=services.last_exit.ended,
+        ),
         scheduler=loops.scheduler,
         deadlines=loops.deadlines,
         devices=DeviceLoop(world.devices, services.upkeep, world.clock, loops.reconcile.wake),
