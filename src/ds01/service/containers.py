@@ -298,7 +298,7 @@ class ContainerService:
                     raise ConflictError(
                         f"{name} is {details.state}.", hint=f"Stop it first: `ds01 stop {name}`, or use --force."
                     )
-                await self._stopper.stop(details, timedelta(seconds=10))
+                await self._stopper.end_for_removal(details, timedelta(seconds=10))
             row = await self.find_row(details)
             await self._engine.remove_container(details.id, force=force)
             if await self._engine.find_container(details.id) is not None:
