@@ -1,5 +1,6 @@
 """What decides when a container stops: the image's own stop signal, the policy's grace, the last shell that is left."""
 
+import subprocess
 import time
 
 from tests.e2e.site import BUSYBOX, POLICY, Site, wait_until
@@ -10,10 +11,11 @@ STUBBORN = "trap '' TERM; echo > /workspace/ready; while :; do sleep 1; done"
 SAVES = "trap 'echo saved > /workspace/saved; exit 0' TERM; echo > /workspace/ready; while :; do sleep 0.1; done"
 
 
-def _begin(site: Site, name: str, script: str) -> None:
+def _begin(site: Site, name: str, script: str) -> "subprocess.Popen[str]":
     """Run a program beside PID 1 and wait until it runs."""
-    site.spawn("exec", name, "--", "sh", "-c", script)
+    program = site.spawn("exec", name, "--", "sh", "-c", script)
     wait_until((site.accounts["alice"].home / "workspace" / name / "ready").exists, "the program's start")
+    return program
 
 
 def _terminal(site: Site, *words: str) -> Terminal:
@@ -43,7 +45,7 @@ def test_the_policys_grace_and_its_last_exit_decide(own_site: Site) -> None:
     own_site.start()
     own_site.run("create", "demo", "--image", BUSYBOX, "--cpu-only")
     own_site.run("start", "demo")
-    _begin(own_site, "demo", STUBBORN)
+    stubborn = _begin(own_site, "demo", STUBBORN)
     with _terminal(own_site, "open", "demo") as shell:
         shell.type("echo in''side\n")
         shell.wait_for("inside")
@@ -56,6 +58,7 @@ def test_the_policys_grace_and_its_last_exit_decide(own_site: Site) -> None:
     began = time.monotonic()
     own_site.run("stop", "demo", "--yes")
     assert time.monotonic() - began < 10, "the grace of the policy did not count"
+    stubborn.communicate(timeout=20)
 
     own_site.run("start", "demo")
     with _terminal(own_site, "open", "demo") as first, _terminal(own_site, "open", "demo") as second:

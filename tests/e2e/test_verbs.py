@@ -12,6 +12,9 @@ from tests.e2e.site import BUSYBOX, WHOLE_GPU, Site, wait_until
 
 BASE = "aimehub/pytorch-2.8.0-aime-cuda12.6.3"
 BARE = "ds01-dev/bare:one"
+WITHOUT_TOOLS = (
+    f"FROM {BASE}\nRUN SUDO_FORCE_REMOVE=yes dpkg --purge --force-all sudo git >/dev/null 2>&1; rm -rf /etc/sudoers.d"
+)
 
 
 @pytest.fixture
@@ -134,8 +137,7 @@ def test_deploy_and_retire_are_a_whole_day(site: Site) -> None:
 
 
 def test_a_bare_base_gets_sudo_and_git_once_although_ten_create_at_the_same_moment(site: Site) -> None:
-    dockerfile = f"FROM {BASE}\nRUN dpkg --purge --force-all sudo git >/dev/null 2>&1; rm -rf /etc/sudoers.d\n"
-    site.engine.docker("build", "-q", "-t", BARE, "-", stdin=dockerfile)
+    site.engine.docker("build", "-q", "-t", BARE, "-", stdin=f"{WITHOUT_TOOLS}\n")
     since = f"{time.time():.9f}"
     try:
         everybody = [(f"c{number}", ("alice", "bob")[number % 2]) for number in range(10)]
@@ -158,10 +160,7 @@ def test_a_bare_base_gets_sudo_and_git_once_although_ten_create_at_the_same_mome
 
 
 def test_a_base_whose_tools_cannot_be_had_is_used_without_them_and_it_is_said(site: Site) -> None:
-    broken = (
-        f"FROM {BASE}\nRUN dpkg --purge --force-all sudo git >/dev/null 2>&1; rm -rf /etc/sudoers.d; "
-        "printf '#!/bin/sh\\necho no packages today >&2; exit 100\\n' > /usr/bin/apt-get\n"
-    )
+    broken = f"{WITHOUT_TOOLS}; printf '#!/bin/sh\\necho no packages today >&2; exit 100\\n' > /usr/bin/apt-get\n"
     site.engine.docker("build", "-q", "-t", BARE, "-", stdin=broken)
     try:
         made = site.run("create", "one", "--image", BARE, "--cpu-only")
