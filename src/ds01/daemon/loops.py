@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 RECONCILE_PERIOD = timedelta(seconds=30)
 """Deadlines of claims and holds are looked at this often even when nothing happens."""
 RETRY_AFTER = timedelta(seconds=2)
+SETTLE = timedelta(milliseconds=50)
 WATCH_PERIOD = timedelta(seconds=2)
 IDLE_S = 30 * 60.0
 _RELEVANT_ACTIONS = frozenset({"create", "start", "die", "destroy", "rename", "pause", "unpause", "update"})
@@ -60,6 +61,9 @@ class ReconcileLoop:
                 async with asyncio.timeout(pause.total_seconds()):
                     await self._wake.wait()
             is_woken = self._wake.is_set()
+            if is_woken:
+                # what people do makes several events in a row: one look after them, and none in their way
+                await asyncio.sleep(SETTLE.total_seconds())
 
 
 class EventLoop:
