@@ -103,8 +103,10 @@ def _compare(product: Product, bare: BareEngine) -> list[Figure]:
 @contextmanager
 def _workspace() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="ds01-bench-", dir="/var/tmp"))
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _time_ms(act: Callable[[], None]) -> float:
