@@ -27,6 +27,7 @@ BASE_TAGS = (
 )
 BUSYBOX_TAG = "ds01-dev/busybox"
 USER_1000_TAG = "ds01-dev/uid1000"
+TRIXIE_TAG = "ds01-dev/trixie"
 _LABEL = "ds01-dev.recipe"
 _PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INCLUDED = "python3,python3-pip,python3-venv,sudo,git,ca-certificates,passwd,procps,iproute2"
@@ -113,7 +114,15 @@ class Docker:
 
 def base_recipe() -> Recipe:
     """Return the recipe of the image that stands in for the frameworks: python, pip, sudo, git, no GPU code."""
-    sources = _package_sources()
+    return _debian_recipe(BASE_TAGS, _suite(), _package_sources())
+
+
+def trixie_recipe() -> Recipe:
+    """Return the recipe of the same image made of Debian 13, whose python, shadow and sudo are newer."""
+    return _debian_recipe((TRIXIE_TAG,), "trixie", _debian_sources("trixie"))
+
+
+def _debian_recipe(tags: tuple[str, ...], suite: str, sources: str) -> Recipe:
 
     def build(archive: Path) -> None:
         environment = dict(os.environ, TMPDIR=str(archive.parent))
@@ -125,7 +134,7 @@ def base_recipe() -> Recipe:
             f"--include={_INCLUDED}",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
             '--aptopt=Acquire::Languages "none"',
-            _suite(),
+            suite,
             archive,
             "-",
         ]
@@ -134,7 +143,7 @@ def base_recipe() -> Recipe:
         run(command, env=env, stdin_text=sources, timeout_s=_BUILD_TIMEOUT_S)
 
     return Recipe(
-        tags=BASE_TAGS,
+        tags=tags,
         ingredients=(sources, _INCLUDED, *_EXCLUDED),
         changes=(_PATH, "ENV LANG=C.UTF-8", "WORKDIR /workspace", 'CMD ["/bin/bash"]'),
         build=build,
@@ -195,6 +204,13 @@ def _package_sources() -> str:
     return "".join(f"deb {signed}{line}\n" for line in wanted)
 
 
+def _debian_sources(suite: str) -> str:
+    """Return sources of another Debian release, at the mirrors that this Debian has for its own."""
+    if _distribution() != "Debian":
+        raise DevError(f"an image of Debian {suite} is built on Debian only: its signing keys are needed")
+    return "".join(f"{line.replace(f' {_suite()}', f' {suite}')}\n" for line in _package_sources().splitlines())
+
+
 def _listed_sources(options: list[str]) -> list[str]:
     """Return address, suite and component of each package list that apt has of this release."""
     suites = {_suite() + pocket for pocket in ("", "-updates", "-security")}
@@ -219,6 +235,14 @@ def _os_release(key: str) -> str:
     return ""
 
 
+RECIPES: dict[str, tuple[Callable[[], Recipe], ...]] = {
+    "base": (base_recipe,),
+    "busybox": (busybox_recipe,),
+    "trixie": (trixie_recipe,),
+    "all": (base_recipe, busybox_recipe),
+}
+
+
 def bring_images(what: str, *, with_user_1000: bool) -> list[str]:
     """Bring images into the engine of `$DOCKER_HOST` and return their names.
 
@@ -226,7 +250,7 @@ def bring_images(what: str, *, with_user_1000: bool) -> list[str]:
         DevError: One of them cannot be made.
     """
     docker = Docker(dict(os.environ))
-    recipes = {"base": [base_recipe], "busybox": [busybox_recipe], "all": [base_recipe, busybox_recipe]}[what]
+    recipes = RECIPES[what]
     names: list[str] = []
     for recipe in [make() for make in recipes]:
         docker.bring(recipe)
@@ -246,7 +270,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="dev/base-image", description="Puts test images into the engine of $DOCKER_HOST."
     )
-    parser.add_argument("what", nargs="?", choices=["base", "busybox", "all"], default="base")
+    parser.add_argument("what", nargs="?", choices=list(RECIPES), default="base")
     parser.add_argument("--with-user-1000", action="store_true", help="also an image whose uid and gid 1000 are taken")
     arguments = parser.parse_args(words)
     try:

@@ -16,6 +16,7 @@ ROWS = {
     7: "tests.bench.row07_store",
     8: "tests.bench.row08_pass",
     9: "tests.bench.row09_freed",
+    10: "tests.bench.row10_create",
     12: "tests.bench.row12_crash",
 }
 

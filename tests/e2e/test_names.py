@@ -5,46 +5,23 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests.e2e.people import PEOPLE, Person, account_of
 from tests.e2e.site import Account, Site
 
 SHARED_UID = 1_700_000_077
 
 
 @pytest.fixture
-def odd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+def odd(request: pytest.FixtureRequest) -> Iterator[Account]:
     """A Unix user with a name that Debian would not give by itself."""
-    name, uid, gid = request.param
-    home = Path(f"/var/tmp/ds01-odd-{abs(hash(name)) % 10**8}")
-    options = ["--badname", "--no-log-init", "--create-home", "--home-dir", str(home), "--non-unique"]
-    if gid is not None:
-        options += ["--gid", str(gid), "--no-user-group"]
-    subprocess.run(["useradd", *options, "--uid", str(uid), "--", name], check=True, capture_output=True)
-    try:
-        yield Account(name, uid, pwd.getpwuid(uid).pw_gid, home, was_made=True)
-    finally:
-        subprocess.run(["userdel", "--remove", "--force", "--", name], check=False, capture_output=True)
-        subprocess.run(["groupdel", "--", name], check=False, capture_output=True)
+    with account_of(request.param) as account:
+        yield account
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        ("alice.b@school.lan", 60_021, None),
-        ("LAB\\bob", 60_022, None),
-        ("204214", 60_023, None),
-        ("Carol", 60_024, None),
-        ("carol", 1_700_000_001, None),
-        ("bob-c", 60_025, 100),  # `users` in every Debian, on the host and inside
-        ("ubuntu", 60_026, None),
-        ("www.data", 60_027, None),
-    ],
-    indirect=True,
-    ids=lambda value: re.sub(r"\W", "_", str(value[0])),
-)
+@pytest.mark.parametrize("odd", PEOPLE, indirect=True, ids=lambda person: re.sub(r"\W", "_", person.name))
 def test_everybody_is_themselves_inside(site: Site, odd: Account) -> None:
     everybody = {**site.accounts, "odd": odd}
     as_odd = replace(site, accounts=everybody, spawned=[])
@@ -67,7 +44,9 @@ def test_everybody_is_themselves_inside(site: Site, odd: Account) -> None:
         as_odd.run("rm", "--yes", "--force", "mine", user="odd", check=False)
 
 
-@pytest.mark.parametrize("odd", [("carol", SHARED_UID, None)], indirect=True, ids=["two_names_for_one_uid"])
+@pytest.mark.parametrize(
+    "odd", [Person("carol", SHARED_UID, None, "shared")], indirect=True, ids=["two_names_for_one_uid"]
+)
 def test_two_names_for_one_uid_are_one_person(site: Site, odd: Account) -> None:
     second = ["useradd", "--badname", "--no-log-init", "--no-create-home", "--non-unique", "--uid", str(odd.uid)]
     subprocess.run([*second, "--", "carol@lab"], check=True, capture_output=True)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from tests.e2e.site import BUSYBOX, WHOLE_GPU, Site, wait_until
 
 BASE = "aimehub/pytorch-2.8.0-aime-cuda12.6.3"
 BARE = "ds01-dev/bare:one"
+WITHOUT_TOOLS = (
+    f"FROM {BASE}\nRUN SUDO_FORCE_REMOVE=yes dpkg --purge --force-all sudo git >/dev/null 2>&1; rm -rf /etc/sudoers.d"
+)
 
 
 @pytest.fixture
@@ -132,21 +136,45 @@ def test_deploy_and_retire_are_a_whole_day(site: Site) -> None:
     assert site.containers() == []
 
 
-def test_a_bare_base_gets_sudo_and_git_once_for_everybody(site: Site) -> None:
-    dockerfile = f"FROM {BASE}\nRUN dpkg --purge --force-all sudo git >/dev/null 2>&1; rm -rf /etc/sudoers.d\n"
-    site.engine.docker("build", "-q", "-t", BARE, "-", stdin=dockerfile)
+def test_a_bare_base_gets_sudo_and_git_once_although_ten_create_at_the_same_moment(site: Site) -> None:
+    site.engine.docker("build", "-q", "-t", BARE, "-", stdin=f"{WITHOUT_TOOLS}\n")
+    since = f"{time.time():.9f}"
     try:
-        first = site.run("create", "one", "--image", BARE, "--cpu-only", timeout_s=300)
-        second = site.run("create", "two", "--image", BARE, "--cpu-only", user="bob")
-        assert "no sudo" not in first.stderr + second.stderr
-        assert site.inspect("one")["Image"] == site.inspect("two", user="bob")["Image"]
-        site.run("start", "two", user="bob")
+        everybody = [(f"c{number}", ("alice", "bob")[number % 2]) for number in range(10)]
+        creating = [site.spawn("create", name, "--image", BARE, "--cpu-only", user=user) for name, user in everybody]
+        for process in creating:
+            _, said = process.communicate(timeout=300)
+            assert process.returncode == 0, said
+            assert "no sudo" not in said
+        assert len({site.inspect(name, user=user)["Image"] for name, user in everybody}) == 1
+        words = ("--filter", "type=image", "--filter", "event=tag", "--format", "{{.Actor.Attributes.name}}")
+        tagged = site.engine.docker("events", "--since", since, "--until", f"{time.time():.9f}", *words).split()
+        assert len([name for name in tagged if name.startswith("ds01.invalid/with-tools:")]) == 1, "built twice"
+        site.run("start", "c1", user="bob")
         inside = "id -u; sudo -n id -u; git --version"
-        shown = site.run("exec", "two", "--", "sh", "-c", inside, user="bob").stdout.split("\n")
+        shown = site.run("exec", "c1", "--", "sh", "-c", inside, user="bob").stdout.split("\n")
         assert shown[:2] == [str(site.accounts["bob"].uid), "0"]
         assert shown[2].startswith("git version")
     finally:
-        site.clear()
-        derived = [tag for tag in site.images() if tag.startswith("ds01.invalid/with-tools:")]
-        for tag in [*derived, BARE]:
-            site.engine.try_docker("rmi", tag)
+        _forget_bare(site)
+
+
+def test_a_base_whose_tools_cannot_be_had_is_used_without_them_and_it_is_said(site: Site) -> None:
+    broken = f"{WITHOUT_TOOLS}; printf '#!/bin/sh\\necho no packages today >&2; exit 100\\n' > /usr/bin/apt-get\n"
+    site.engine.docker("build", "-q", "-t", BARE, "-", stdin=broken)
+    try:
+        made = site.run("create", "one", "--image", BARE, "--cpu-only")
+        assert "no sudo and no git, and it could not be added" in made.stderr
+        assert "no packages today" in made.stderr
+        site.run("start", "one")
+        told = site.run("exec", "one", "--", "sh", "-c", "id -u; command -v sudo git || echo none").stdout.split()
+        assert told == [str(site.accounts["alice"].uid), "none"]
+    finally:
+        _forget_bare(site)
+
+
+def _forget_bare(site: Site) -> None:
+    site.clear()
+    derived = [tag for tag in site.images() if tag.startswith("ds01.invalid/with-tools:")]
+    for tag in [*derived, BARE]:
+        site.engine.try_docker("rmi", tag)

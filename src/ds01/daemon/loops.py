@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 RECONCILE_PERIOD = timedelta(seconds=30)
 """Deadlines of claims and holds are looked at this often even when nothing happens."""
 RETRY_AFTER = timedelta(seconds=2)
+SETTLE = timedelta(milliseconds=50)
 WATCH_PERIOD = timedelta(seconds=2)
 IDLE_S = 30 * 60.0
 _RELEVANT_ACTIONS = frozenset({"create", "start", "die", "destroy", "rename", "pause", "unpause", "update"})
@@ -60,12 +61,24 @@ class ReconcileLoop:
                 async with asyncio.timeout(pause.total_seconds()):
                     await self._wake.wait()
             is_woken = self._wake.is_set()
+            if is_woken:
+                # what people do makes several events in a row: one look after them, and none in their way
+                await asyncio.sleep(SETTLE.total_seconds())
 
 
 class EventLoop:
     """Follows the engine's events. After a gap everything is looked at anew."""
 
-    def __init__(self, engine: Engine, limits: LimitService, reconcile: ReconcileLoop, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: LimitService,
+        reconcile: ReconcileLoop,
+        clock: Clock,
+        *,
+        session_ended: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._session_ended = session_ended
         self._engine = engine
         self._limits = limits
         self._reconcile = reconcile
@@ -86,6 +99,8 @@ class EventLoop:
                         cursor = event.cursor
                         if event.kind == "container" and event.action in _RELEVANT_ACTIONS:
                             self._reconcile.wake()
+                        elif event.action == "exec_die":
+                            self._session_ended(event.attributes.get("execID", ""))
             except Ds01Error as failure:
                 log.warning("events: %s", failure)
             self._limits.forget_engine()

@@ -18,6 +18,7 @@ from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.explanations import ExplanationService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
+from ds01.service.last_exit import LastExit
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
 from ds01.service.listening import ListeningService
@@ -170,7 +171,12 @@ class Services:
     @cached_property
     def sessions(self) -> SessionService:
         """Programs in containers."""
-        return SessionService(self._world.engine, self.containers, self.limits, self._world.accounts)
+        return SessionService(self._world.engine, self.containers, self.limits, self._world.accounts, self.last_exit)
+
+    @cached_property
+    def last_exit(self) -> LastExit:
+        """Containers whose last session has ended."""
+        return LastExit(self._world, allocations=self.allocations, limits=self.limits, presence=self._presence)
 
     @cached_property
     def usage(self) -> UsageService:

@@ -80,6 +80,7 @@ class Daemon:
         await self.relay.close()
         await self.services.starter.close()
         await self.services.deadlines.close()
+        await self.services.last_exit.close()
         await self.world.devices.close()
         await self.world.engine.close()
         await self.world.store.close()
@@ -156,7 +157,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         server=server,
         relay=relay,
         reconcile=loops.reconcile,
-        events=EventLoop(world.engine, services.limits, loops.reconcile, world.clock),
+        events=_events(world, services, loops.reconcile),
         scheduler=loops.scheduler,
         deadlines=loops.deadlines,
         devices=DeviceLoop(world.devices, services.upkeep, world.clock, loops.reconcile.wake),
@@ -202,6 +203,11 @@ def _loops(world: World, services: Services) -> _Loops:
     scheduler = SchedulerLoop(services.scheduling, services.starter, bell, clock)
     deadlines = DeadlineLoop(services.deadlines, bell, clock, wake_reconcile=reconcile.wake)
     return _Loops(reconcile, scheduler, deadlines)
+
+
+def _events(world: World, services: Services, reconcile: ReconcileLoop) -> EventLoop:
+    ended = services.last_exit.ended
+    return EventLoop(world.engine, services.limits, reconcile, world.clock, session_ended=ended)
 
 
 async def _read_policy(location: Location, accounts: Accounts, uid: int) -> PolicyFile:

@@ -12,6 +12,8 @@ from itertools import count as count_up
 from ds01.domain.user import HANDLE_MAX_LENGTH, User, handle
 
 NO_PASSWORD = "*"  # noqa: S105 - the field of an account without password login
+SHELL_SETUP = ".shrc"
+"""What a shell reads that is not bash; the environment variable ENV names it."""
 SUDO_BINARIES = ("/usr/bin/sudo", "/bin/sudo", "/usr/local/bin/sudo")
 
 
@@ -95,6 +97,10 @@ def plan_account(user: User, image: AccountFiles, *, sudo: bool, container_name:
         AccountFile(f"{home}/.bashrc", _prompt(container_name, name), 0o644, user.uid, user.gid),
         AccountFile(f"{home}/.profile", '[ -n "$BASH_VERSION" ] && . "$HOME/.bashrc"\n', 0o644, user.uid, user.gid),
     ]
+    if not image.has_bash:
+        files.append(
+            AccountFile(f"{home}/{SHELL_SETUP}", _plain_prompt(container_name, name), 0o644, user.uid, user.gid)
+        )
     if has_sudo:
         # by number: names may hold characters that sudoers reads as something else
         files.append(AccountFile("/etc/sudoers.d/ds01", f"#{user.uid} ALL=(ALL) NOPASSWD:ALL\n", 0o440))
@@ -157,6 +163,11 @@ def _with_shadow(shadow: str, passwd: str, user: User, name: str) -> str:
     gone = {row[0] for row in _fields(passwd) if _number(row, 2) == user.uid} - others | {name}
     kept = [":".join(row) for row in _fields(shadow) if row[0] not in gone]
     return "\n".join([*kept, f"{name}:{NO_PASSWORD}:19700:0:99999:7:::"]) + "\n"
+
+
+def _plain_prompt(container_name: str, name: str) -> str:
+    """The same for ash and dash, which know none of bash's escapes but expand variables each time."""
+    return f'_host=$(hostname 2>/dev/null)\nPS1="[{container_name}] {name}@$_host:\\$PWD\\$ "\n'
 
 
 def _prompt(container_name: str, name: str) -> str:

@@ -187,6 +187,18 @@ class StopGrace:
     api: timedelta | None = None
     unknown: timedelta | None = None
 
+    def of(self, kind: str) -> timedelta:
+        """Return what a kind of container gets, such as `compose`; one that is not named here gets the default."""
+        lengths = {
+            "devcontainer": self.devcontainer,
+            "compose": self.compose,
+            "docker": self.docker,
+            "api": self.api,
+            "unknown": self.unknown,
+        }
+        found = lengths.get(kind)
+        return self.default if found is None else found
+
 
 @dataclass(frozen=True, slots=True)
 class Exempt:

@@ -33,7 +33,6 @@ from ds01.service.scheduling import Scheduling
 from ds01.service.stopping import Stopper
 
 log = logging.getLogger(__name__)
-DEFAULT_GRACE = timedelta(seconds=60)
 MAX_GRACE = timedelta(hours=1)
 
 
@@ -272,6 +271,12 @@ class ContainerService:
     async def stop(self, caller: Caller, uid: int, name: str, grace: timedelta | None = None) -> Stopped:
         """Stop a container: every process gets SIGTERM, and SIGKILL after the grace.
 
+        Args:
+            caller: Who asks.
+            uid: Owner of the container.
+            name: Its name.
+            grace: None: what the policy says for this kind of container.
+
         Raises:
             BackendError: It still runs afterwards.
         """
@@ -280,7 +285,8 @@ class ContainerService:
             row = await self.find_row(details)
             was_running = details.state.has_processes
             if was_running:
-                await self._stopper.stop(details, min(grace if grace is not None else DEFAULT_GRACE, MAX_GRACE))
+                usual = self._limits.stop_grace_of(details.labels, details.name)
+                await self._stopper.stop(details, min(grace if grace is not None else usual, MAX_GRACE))
                 stopped = await self._engine.find_container(details.id)
                 if stopped is not None and stopped.state.has_processes:
                     raise BackendError(f"{name} still runs after it was stopped.", hint="Try again with --force.")
@@ -306,7 +312,7 @@ class ContainerService:
                     raise ConflictError(
                         f"{name} is {details.state}.", hint=f"Stop it first: `ds01 stop {name}`, or use --force."
                     )
-                await self._stopper.stop(details, timedelta(seconds=10))
+                await self._stopper.end_for_removal(details, timedelta(seconds=10))
             row = await self.find_row(details)
             await self._engine.remove_container(details.id, force=force)
             if await self._engine.find_container(details.id) is not None:

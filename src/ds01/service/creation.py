@@ -208,7 +208,7 @@ class CreationService:
     async def _plan(self, caller: Caller, order: CreateOrder, *, is_claimed: bool = False) -> Prepared:
         name = EngineName(parse_container_name(order.name), caller.uid)
         require_valid_order(order)
-        info = await self._engine.get_info()
+        info = await self._limits.engine_info(self._engine)
         limits = lower_to_request(self._limits.effective(caller.user, info), order.wishes)
         parent = cgroup_parent_of(caller.user, info)
         if order.cgroup_parent is not None and order.cgroup_parent != parent:

@@ -8,7 +8,6 @@ from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, ContainerState
 from ds01.domain.deadline import Due, DueKind, plan_deadlines
 from ds01.domain.event import Event
-from ds01.domain.origin import origin_of
 from ds01.domain.queue import Purpose, QueueState
 from ds01.domain.reservation import Reservation, ReservationState
 from ds01.domain.reservation_life import (
@@ -150,17 +149,12 @@ class DeadlineService:
 
     async def _stop(self, row: ContainerRow, details: ContainerDetails | None, reason: str) -> None:
         if details is not None and details.state.has_processes:
-            await self._stopper.stop(details, self._grace_of(details))
+            await self._stopper.stop(details, self._limits.stop_grace_of(details.labels, details.name))
             details = await self._engine.find_container(details.id)
             if details is not None and details.state.has_processes:
                 raise BackendError(f"{row.name} still runs after it was stopped.")
         exit_code = details.exit_code if details is not None else None
         await complete(self._allocations.settle_stopped(row, timedelta(0), exit_code, reason=reason))
-
-    def _grace_of(self, details: ContainerDetails) -> timedelta:
-        graces = self._limits.policy.site.lifecycle.stop_grace
-        of_kind = getattr(graces, origin_of(details.labels, details.name).value.replace("-", "_"), None)
-        return of_kind if isinstance(of_kind, timedelta) else graces.default
 
     async def _report(self, grant: Allocation) -> None:
         """Say once that a container overran its limit and goes on."""

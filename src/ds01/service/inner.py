@@ -1,9 +1,10 @@
 """From an order and everything decided about it to the container's spec."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ds01.domain.account import InnerAccount
+from ds01.domain.account import SHELL_SETUP, InnerAccount
 from ds01.domain.container import ContainerSpec, ResourceLimits
 from ds01.domain.label import LabelFacts, build_labels, cleaned_inherited
 from ds01.domain.limit import EffectiveLimits
@@ -120,11 +121,19 @@ def _environment(blueprint: Blueprint) -> dict[str, str]:
         "XDG_CACHE_HOME": CACHE,
         "DS01_CONTAINER": blueprint.engine_name.name,
         **({"TZ": blueprint.timezone} if blueprint.timezone else {}),
+        **_shell_setup(account, inherited),
         **blueprint.order.environment,
     }
     # without a device request the image's own "all" would decide; with one, the engine sets it
     found["NVIDIA_VISIBLE_DEVICES"] = ",".join(blueprint.gpu_uuids) or NO_DEVICES
     return found
+
+
+def _shell_setup(account: InnerAccount | None, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Where a shell that is not bash finds its prompt. Source: POSIX, sh, `ENV`."""
+    if account is None or account.shell.endswith("bash") or "ENV" in inherited:
+        return {}
+    return {"ENV": f"{account.home}/{SHELL_SETUP}"}
 
 
 def _labels(blueprint: Blueprint) -> dict[str, str]:

@@ -8,11 +8,12 @@ from ds01.domain.access import Caller
 from ds01.domain.container import ContainerSpec, ResourceLimits
 from ds01.domain.limit import EffectiveLimits, MachineBounds, lower_to_machine
 from ds01.domain.name import EngineName
+from ds01.domain.origin import origin_of
 from ds01.domain.policy import Policy, cgroup_parent, is_admin, limits_of
 from ds01.domain.user import User
 from ds01.errors import BackendError, Ds01Error, NotFoundError
 from ds01.service.helper_container import HelperContainers
-from ds01.service.ports import Accounts, EngineInfo
+from ds01.service.ports import Accounts, Engine, EngineInfo
 
 PolicySource = Callable[[], Policy]
 ULIMIT_FLAGS: Mapping[str, str] = {"memlock": "l", "stack": "s", "nofile": "n", "core": "c", "nproc": "u"}
@@ -28,6 +29,7 @@ class LimitService:
         self._helpers = helpers
         self._policy = policy
         self._accounts = accounts
+        self._info: EngineInfo | None = None
         self._highest: dict[str, int] = {}
         self._tried: set[frozenset[tuple[str, int]]] = set()
         self._probing = asyncio.Lock()
@@ -47,6 +49,10 @@ class LimitService:
     async def hold_of(self, uid: int) -> timedelta | None:
         """Return how long a stopped container of this user keeps its devices; None: until it is removed."""
         return (await self.owner_limits(uid)).values.gpu_hold_after_stop
+
+    def stop_grace_of(self, labels: Mapping[str, str], name: str) -> timedelta:
+        """Return how long the programs of a container may take to end when it is stopped, by what made it."""
+        return self.policy.site.lifecycle.stop_grace.of(origin_of(labels, name).value)
 
     @property
     def policy(self) -> Policy:
@@ -85,8 +91,22 @@ class LimitService:
 
     def forget_engine(self) -> None:
         """Forget what was learnt of the engine: it was started anew."""
+        self._info = None
         self._highest = {}
-        self._tried.clear()
+        self._tried = set()  # a new one: whoever asks just now asked the engine as it was
+
+    async def engine_info(self, engine: Engine) -> EngineInfo:
+        """Return what the engine says of itself; asked once for each of its starts, because it counts its images.
+
+        Raises:
+            BackendError: The engine does not answer, or is none that can be used.
+        """
+        found, start = self._info, self._tried
+        if found is None:
+            found = await engine.get_info()
+            if self._tried is start:
+                self._info = found
+        return found
 
     async def learn_ulimits(self, image: str, wished: Mapping[str, int]) -> None:
         """Learn once for each engine start which ulimits it can set, by trying them in a container.

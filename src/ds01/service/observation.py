@@ -1,5 +1,6 @@
 """What there is now: devices, containers, and which devices are held by containers without a grant of ours."""
 
+import asyncio
 from dataclasses import dataclass, field, replace
 
 from ds01.domain import label
@@ -75,8 +76,7 @@ class Observer:
         Raises:
             BackendError: Engine or devices are unknown.
         """
-        inventory = await self._devices.read_inventory()
-        containers = await self._engine.list_containers()
+        inventory, containers = await asyncio.gather(self._devices.read_inventory(), self._engine.list_containers())
         return Observation(inventory, tuple(containers), await self._foreign(inventory, containers, known))
 
     async def observe_containers(self) -> Observation:

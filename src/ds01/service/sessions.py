@@ -10,6 +10,7 @@ from ds01.domain.container import ContainerDetails, ContainerState
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.containers import ContainerService
 from ds01.service.foreign import read_inner_user
+from ds01.service.last_exit import LastExit
 from ds01.service.limits import LimitService
 from ds01.service.order import require_valid_environment
 from ds01.service.ports import Accounts, Engine, ExecSpec, ExecState, RawStream
@@ -63,11 +64,19 @@ class Session:
 class SessionService:
     """Prepares and starts programs; knows which session is whose."""
 
-    def __init__(self, engine: Engine, containers: ContainerService, limits: LimitService, accounts: Accounts) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        containers: ContainerService,
+        limits: LimitService,
+        accounts: Accounts,
+        last_exit: LastExit,
+    ) -> None:
         self._engine = engine
         self._containers = containers
         self._limits = limits
         self._accounts = accounts
+        self._last_exit = last_exit
         self._sessions: dict[int, OrderedDict[str, Session]] = {}
 
     async def prepare(self, caller: Caller, uid: int, name: str, order: SessionOrder) -> Session:
@@ -87,6 +96,17 @@ class SessionService:
         """
         _require_valid(order)
         details = await self._containers.get_details(uid, name)
+        while await self._last_exit.wait_for_stop(details.id):
+            details = await self._containers.get_details(uid, name)
+        with self._last_exit.opening(details.id):
+            session = await self._prepare_in(details, caller, uid, name, order)
+            is_interactive = order.has_terminal and order.has_stdin
+            self._last_exit.prepared(details.id, session.exec_id, is_interactive=is_interactive)
+        return session
+
+    async def _prepare_in(
+        self, details: ContainerDetails, caller: Caller, uid: int, name: str, order: SessionOrder
+    ) -> Session:
         if order.as_root:
             await self._require_root_allowed(caller, uid)
         require_running(details, name)
@@ -138,7 +158,9 @@ class SessionService:
 
     async def start(self, session: Session) -> RawStream:
         """Start the program and return its stream."""
-        return await self._engine.start_exec(session.exec_id, has_terminal=session.has_terminal)
+        stream = await self._engine.start_exec(session.exec_id, has_terminal=session.has_terminal)
+        self._last_exit.started(session.exec_id)
+        return stream
 
     async def resize(self, session: Session, *, rows: int, columns: int) -> None:
         """Set the size of its terminal; a program that has ended is fine."""

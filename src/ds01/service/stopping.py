@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from ds01.domain.container import ContainerDetails, ContainerState
 from ds01.domain.origin import ignores_term
-from ds01.domain.pid1 import signal_others
+from ds01.domain.pid1 import ENTRYPOINT, signal_others
 from ds01.errors import ConflictError, Ds01Error, NotFoundError
 from ds01.service.foreign import end_programs, hang_up
 from ds01.service.ports import Clock, Engine, ExecSpec
@@ -30,6 +30,13 @@ class Stopper:
                 await self._signal_others(details)
         left = max(grace - (self._clock.now() - begun), timedelta(0))
         await self._engine.stop_container(details.id, grace=left)
+
+    async def end_for_removal(self, details: ContainerDetails, grace: timedelta) -> None:
+        """Stop a container that is about to be removed by force, unless only our PID 1 runs: it has nothing to save."""
+        is_running = details.state is ContainerState.RUNNING
+        if is_running and details.entrypoint == ENTRYPOINT and not await self._has_programs(details):
+            return
+        await self.stop(details, grace)
 
     async def _has_programs(self, details: ContainerDetails) -> bool:
         """Something runs beside PID 1."""

@@ -1,5 +1,6 @@
 """The user inside a container."""
 
+import subprocess
 from collections import Counter
 
 import pytest
@@ -241,3 +242,15 @@ def test_whatever_the_image_and_the_names_hold_the_account_is_consistent(
     passwd, group, shadow = (text_of(planned, f"/etc/{file}") for file in ("passwd", "group", "shadow"))
     again = account(user, AccountFiles(passwd, group, shadow))
     assert [item.content for item in again.files] == [item.content for item in planned.files]
+
+
+def test_a_shell_that_is_not_bash_gets_the_prompt_in_words_that_it_knows() -> None:
+    user = User(uid=1001, gid=1001, name="alice")
+    plain = plan_account(user, AccountFiles(), sudo=True, container_name="demo")
+    setup = next(item for item in plain.files if item.path == "/home/alice/.shrc")
+    assert setup.content is not None
+    script = f'hostname() {{ echo lab; }}; cd /tmp; {setup.content}eval "echo \\"$PS1\\""'
+    shown = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown == "[demo] alice@lab:/tmp$ \n"
+    with_bash = plan_account(user, AccountFiles(has_bash=True), sudo=True, container_name="demo")
+    assert ".shrc" not in {item.path.rpartition("/")[2] for item in with_bash.files}

@@ -56,6 +56,7 @@ class TrappedEngine(FakeEngine):
         ignored: Methods that answer well and do nothing.
         removed_when_stopped: Containers that were made with --rm.
         logs_end: What ends the logs of containers after their first piece; None: nothing.
+        graces: What stops were given, one after the other.
     """
 
     def __init__(self, trap: Trap, clock: FakeClock) -> None:
@@ -64,6 +65,7 @@ class TrappedEngine(FakeEngine):
         self.ignored: set[str] = set()
         self.removed_when_stopped: set[str] = set()
         self.logs_end: Ds01Error | None = None
+        self.graces: list[timedelta] = []
 
     async def stream_logs(
         self, container: str, *, follow: bool = False, tail: int | None = None, timestamps: bool = False
@@ -75,6 +77,7 @@ class TrappedEngine(FakeEngine):
                     raise self.logs_end
 
     async def stop_container(self, container: str, *, grace: timedelta) -> None:
+        self.graces.append(grace)
         if "stop_container" in self.ignored:
             return
         await super().stop_container(container, grace=grace)

@@ -86,6 +86,15 @@ async def test_ulimits_are_tried_once_for_each_engine_start(stage: Stage) -> Non
     assert stage.engine.calls["create_container"] == made + 3
 
 
+async def test_the_engine_is_asked_who_it_is_once_for_each_of_its_starts(stage: Stage) -> None:
+    for name in ("first", "second"):
+        await stage.create(name, count=0)
+    assert stage.engine.calls["get_info"] == 1
+    stage.services.limits.forget_engine()
+    await stage.create("third", count=0)
+    assert stage.engine.calls["get_info"] == 2
+
+
 async def test_other_ulimits_are_tried_again(stage: Stage) -> None:
     await stage.create("first", count=0)
     made = stage.engine.calls["create_container"]

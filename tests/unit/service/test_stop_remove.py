@@ -7,12 +7,13 @@ import pytest
 
 from ds01.domain.container import ContainerDetails, ContainerState
 from ds01.domain.pid1 import signal_others
+from ds01.domain.site import Lifecycle, StopGrace
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.ports import ExecSpec
 from tests.fake_engine import FakeProcess
 from tests.fakes import DEFAULT_LIMITS
 from tests.unit.service.docker_made import docker_made
-from tests.unit.service.stage import ADMIN_CALLER, ALICE_CALLER, IMAGE, Stage, order, run_to_failure
+from tests.unit.service.stage import ADMIN_CALLER, ALICE_CALLER, IMAGE, Stage, order, run_to_failure, until
 
 
 @pytest.fixture
@@ -227,3 +228,55 @@ async def test_our_short_lived_containers_are_not_listed(stage: Stage) -> None:
     container = await stage.create(count=0)
     stage.engine.containers[container].change(name="ds01-helper-0123456789abcdef._.0")
     assert await stage.services.containers.list_views() == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "seconds"),
+    [
+        ({}, 20),
+        ({"aime.mlc.USER": "alice"}, 20),
+        ({"com.docker.compose.project": "web"}, 7),
+        ({"devcontainer.local_folder": "/home/alice/web"}, 5),
+    ],
+)
+async def test_the_policys_grace_for_what_made_the_container_counts(
+    stage: Stage, labels: dict[str, str], seconds: int
+) -> None:
+    graces = StopGrace(default=timedelta(seconds=20), compose=timedelta(seconds=7), devcontainer=timedelta(seconds=5))
+    site = replace(stage.policy.site, lifecycle=Lifecycle(stop_grace=graces))
+    stage.policy = replace(stage.policy, site=site)
+    details = docker_made("tool._.1001", state=ContainerState.RUNNING)
+    stage.engine.add_container(replace(details, labels={**details.labels, **labels}))
+    await stage.services.containers.stop(ALICE_CALLER, 1001, "tool")
+    await stage.services.containers.start(ALICE_CALLER, 1001, "tool")
+    await stage.services.containers.stop(ALICE_CALLER, 1001, "tool", timedelta(seconds=3))
+    assert stage.engine.graces == [timedelta(seconds=seconds), timedelta(seconds=3)]
+
+
+async def test_an_idle_container_of_ours_is_removed_without_being_asked_to_stop(stage: Stage) -> None:
+    await stage.create()
+    await stage.start()
+    await stage.remove(force=True)
+    assert stage.engine.graces == []
+    assert stage.engine.containers == {}
+
+
+async def test_a_busy_container_and_one_whose_first_process_is_a_program_are_asked_first(stage: Stage) -> None:
+    container = await stage.create()
+    await stage.start()
+
+    async def train(process: FakeProcess) -> int:
+        await process.read()
+        return 0
+
+    stage.engine.programs["train"] = train
+    running = await stage.engine.create_exec(container, ExecSpec(("train",), has_stdin=True))
+    stream = await stage.engine.start_exec(running, has_terminal=False)
+    await until(lambda: stage.engine.execs[running].has_started)
+    await stage.remove(force=True)
+    stream.close()
+    made = docker_made("tool._.1001", state=ContainerState.RUNNING)
+    stage.engine.add_container(replace(made, entrypoint=("python", "train.py")))
+    await stage.remove("tool", force=True)
+    assert len(stage.engine.graces) == 2
+    await stage.engine.close()
