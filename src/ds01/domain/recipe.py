@@ -133,7 +133,7 @@ class ImageRecipe:
         _set(self, "requirements", _spelled_requirements(self.requirements))
         _set(self, "packages", _spelled_packages(self.packages))
         for copied in self.files:
-            _require_copied(copied)
+            require_copied(copied)
         _require_pairs(self.env, _VARIABLE, "environment variable")
         _require_pairs(self.labels, _LABEL, "label")
         for key, value in self.labels:
@@ -230,7 +230,12 @@ def _spelled_packages(groups: Iterable[TierPackages]) -> tuple[TierPackages, ...
     return tuple(TierPackages(tier, _limited(by_tier[tier], "packages")) for tier in ordered if by_tier[tier])
 
 
-def _require_copied(copied: CopiedFile) -> None:
+def require_copied(copied: CopiedFile) -> None:
+    """Raise if a file cannot be copied into an image.
+
+    Raises:
+        InvalidRequestError: It cannot.
+    """
     require_one_line(copied.source, "path")
     require_one_line(copied.target, "path")
     if not copied.source or copied.source.startswith("/") or ".." in copied.source.split("/"):

@@ -47,11 +47,20 @@ def require_one_line(text: str, what: str = "text") -> None:
         )
 
 
+def is_one_line(text: str) -> bool:
+    """Tell whether a text can stand on one line of a Dockerfile."""
+    return len(text) <= MAX_WORD and _CONTROL.search(text) is None
+
+
 def split_words(text: str) -> tuple[str, ...] | None:
     """Return the words of a piece of a command, or None if the shell would do more with it than take words.
 
     Expansions, redirections, patterns and operators are more.
     """
+    if _SAFE.fullmatch(text):
+        return (text,)
+    if text.startswith("'") and text.find("'", 1) == len(text) - 1:
+        return (text[1:-1],)  # what `quote_word` writes, nearly always
     words: list[str] = []
     position, length = 0, len(text)
     current: str | None = None
