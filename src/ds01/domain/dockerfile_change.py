@@ -73,8 +73,9 @@ class _Change:
         """Return the changed file, with the line ends it had."""
         self._change_base()
         self._change_labels()
-        for section in Section:
-            self._change_section(section)
+        added = [section for section in Section if self._change_section(section)]
+        for section in added:  # when it is known what stays: places are found by what stands there
+            self._insert(section, f"# {section.value}\n{self._body(self._recipe, section)}")
         return self._assembled()
 
     def _change_base(self) -> None:
@@ -95,16 +96,15 @@ class _Change:
                 self._remove(index)
             self._close_gap(places[0])
 
-    def _change_section(self, section: Section) -> None:
+    def _change_section(self, section: Section) -> bool:
+        """Change or remove a section; tell whether it is to be added."""
         blocks = [block for block in self._file.blocks if block.section is section]
         is_defect = self._repairs and any(block.defects for block in blocks)
         old, new = self._body(self._file.recipe, section), self._body(self._recipe, section)
         if old == new and not is_defect:
-            return
-        if section in _DERIVED and new and (not blocks or not self._is_written(blocks[0], old)):
-            if old:
-                return  # somebody changed it, or took it out: it is theirs
-            blocks = []
+            return False
+        if section in _DERIVED and new and not (blocks and self._is_written(blocks[0], old)) and (blocks or old):
+            return False  # somebody changed it, or took it out: it is theirs
         if not new:
             for block in blocks:
                 self._remove_block(block)
@@ -112,8 +112,7 @@ class _Change:
             self._replace(blocks[0].pieces, new)
             for block in blocks[1:]:
                 self._remove_block(block)
-        else:
-            self._insert(section, f"# {section.value}\n{new}")
+        return bool(new) and not blocks
 
     def _body(self, recipe: ImageRecipe, section: Section) -> str:
         return _source(recipe, section) + write_section(recipe, section, has_cache=self._has_cache)
@@ -155,8 +154,9 @@ class _Change:
     def _insert(self, section: Section, text: str) -> None:
         """Put a new section behind the last that comes earlier, else before the first that comes later, else at the end."""
         order = SECTION_ORDER[section]
-        earlier = [max(block.pieces) for block in self._file.blocks if SECTION_ORDER[block.section] < order]
-        later = [block.heading for block in self._file.blocks if SECTION_ORDER[block.section] > order]
+        blocks = [block for block in self._file.blocks if not self._removed.issuperset(block.pieces)]
+        earlier = [max(block.pieces) for block in blocks if SECTION_ORDER[block.section] < order]
+        later = [block.heading for block in blocks if SECTION_ORDER[block.section] > order]
         if earlier:
             self._behind.setdefault(max(earlier), []).append(f"\n{text}")
         elif later:
@@ -169,11 +169,10 @@ class _Change:
         index = len(self._file.pieces) - 1
         while index > self._file.base_piece:
             piece = self._file.pieces[index]
-            if piece.kind is PieceKind.INSTRUCTION and piece.keyword not in _AT_THE_END:
-                break
+            if piece.kind is PieceKind.INSTRUCTION and piece.keyword not in _AT_THE_END and index not in self._removed:
+                return index
             index -= 1
-        labels = self._file.label_pieces
-        return max(index, *labels) if labels and index == self._file.base_piece else index
+        return max({index, *self._file.label_pieces} - self._removed)
 
     def _assembled(self) -> str:
         written: list[str] = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
-from ds01.domain.conda_package import CondaPackages, parse_channel, parse_conda_spec
+from ds01.domain.conda_package import NO_DEFAULTS, CondaPackages, parse_channel, parse_conda_spec
 from ds01.domain.image import parse_reference
 from ds01.domain.label import RESERVED_PREFIXES
 from ds01.domain.requirement import PackageRequirement, parse_requirement
@@ -207,7 +207,8 @@ def _spelled_conda(conda: CondaPackages) -> CondaPackages:
         return CondaPackages()  # channels without packages ask for nothing
     return CondaPackages(
         specs=_limited(map(parse_conda_spec, conda.specs), "packages of conda"),
-        channels=tuple(dict.fromkeys(map(parse_channel, conda.channels))),
+        # the one that is an option of the command has no place among the others
+        channels=tuple(sorted(dict.fromkeys(map(parse_channel, conda.channels)), key=NO_DEFAULTS.__eq__)),
     )
 
 
