@@ -243,7 +243,9 @@ class _Reading:
 
     def _requirements_block(self, heading: int, first: int) -> Block | None:
         source = self._source(heading, first)
-        indexes = [index for index in range(heading + 1, first) if self.pieces[index].text.startswith(SOURCE_PREFIX)][:1]
+        indexes = [index for index in range(heading + 1, first) if self.pieces[index].text.startswith(SOURCE_PREFIX)][
+            :1
+        ]
         lines: list[str] = []
         constraints: list[str] = []
         index = first

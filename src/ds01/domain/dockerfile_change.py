@@ -118,7 +118,9 @@ class _Change:
         return _source(recipe, section) + write_section(recipe, section, has_cache=self._has_cache)
 
     def _is_written(self, block: Block, body: str) -> bool:
-        return "".join(self._texts[index] for index in block.pieces).replace("\r\n", "\n").rstrip("\n") == body.rstrip("\n")
+        return "".join(self._texts[index] for index in block.pieces).replace("\r\n", "\n").rstrip("\n") == body.rstrip(
+            "\n"
+        )
 
     def _replace(self, places: Sequence[int], text: str) -> None:
         self._texts[places[0]] = text

@@ -111,7 +111,9 @@ def read_conda(piece: Piece) -> CondaPackages | None:
     if match is None:
         return None
     options = match["options"].split()
-    channels = [word.strip("'") for before, word in zip(options, options[1:], strict=False) if before in {"-c", "--channel"}]
+    channels = [
+        word.strip("'") for before, word in zip(options, options[1:], strict=False) if before in {"-c", "--channel"}
+    ]
     if "--override-channels" in options:
         channels.append(NO_DEFAULTS)
     specs = _each(match["words"], parse_conda_spec)
@@ -158,7 +160,9 @@ def read_pairs(piece: Piece) -> tuple[tuple[str, str], ...] | None:
         match = _PAIR.match(text, position)
         if match is None:
             return None
-        value = "".join(_ESCAPED.sub(r"\1", double) + single + bare for double, single, bare in _VALUE_PART.findall(match["value"]))
+        value = "".join(
+            _ESCAPED.sub(r"\1", double) + single + bare for double, single, bare in _VALUE_PART.findall(match["value"])
+        )
         pairs.append((match["key"], value))
         position = match.end()
     return tuple(pairs) if pairs and all(is_one_line(value) for _, value in pairs) else None

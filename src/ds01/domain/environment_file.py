@@ -59,7 +59,9 @@ class _Reading:
     def key(self, key: str, value: object) -> None:
         """Read one key of the file."""
         if key not in _KEYS:
-            self._refuse((key,), f"{str(key)[:40]!r} is not a key of an environment.", f"The keys: {', '.join(sorted(_KEYS))}")
+            self._refuse(
+                (key,), f"{str(key)[:40]!r} is not a key of an environment.", f"The keys: {', '.join(sorted(_KEYS))}"
+            )
         elif key == "channels":
             self._each((key,), value, self._channel)
         elif key == "dependencies":
@@ -86,13 +88,17 @@ class _Reading:
         if isinstance(entry, Mapping):
             for key, value in entry.items():
                 if key != "pip":
-                    raise InvalidRequestError(f"{str(key)[:40]!r} is not a list for pip.", hint="Write `- pip:` above a list.")
+                    raise InvalidRequestError(
+                        f"{str(key)[:40]!r} is not a list for pip.", hint="Write `- pip:` above a list."
+                    )
                 self._each((*path, "pip"), value, self._for_pip)
             return
         spec = parse_conda_spec(_text(entry))
         if conda_name(spec) in _OF_THE_BASE:
             why = f"{spec} is left out: the base image has its own {conda_name(spec)}."
-            self.found.notes.append(ImportProblem(self._at(path), why, "Choose a base image with the one that you need."))
+            self.found.notes.append(
+                ImportProblem(self._at(path), why, "Choose a base image with the one that you need.")
+            )
         else:
             self.found.specs.append(spec)
 
@@ -108,7 +114,9 @@ class _Reading:
             path = ("variables", str(key))
             try:
                 if not str(key) or set(str(key)) - set(_VARIABLE_NAME) or str(key)[0].isdigit():
-                    raise InvalidRequestError(f"{str(key)[:40]!r} is not a name of a variable.", hint="Write letters and _.")
+                    raise InvalidRequestError(
+                        f"{str(key)[:40]!r} is not a name of a variable.", hint="Write letters and _."
+                    )
                 text = _text(entry)
                 require_one_line(text, f"variable {key}")
                 self.found.env.append((str(key), text))

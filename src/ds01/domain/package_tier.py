@@ -76,7 +76,9 @@ def parse_package_tiers(text: str, source: str) -> PackageTiers:
         InvalidRequestError: It is no such table; the message says where.
     """
     if len(text) > MAX_CHARACTERS:
-        raise InvalidRequestError(f"{source}: the file is larger than 256 KiB.", hint="It lists names of packages only.")
+        raise InvalidRequestError(
+            f"{source}: the file is larger than 256 KiB.", hint="It lists names of packages only."
+        )
     try:
         document = tomllib.loads(text.replace("\r\n", "\n").removeprefix("\ufeff"))
     except tomllib.TOMLDecodeError as failure:

@@ -69,7 +69,9 @@ class _Reading:
         dynamic = project.get("dynamic", ())
         if isinstance(dynamic, list) and "dependencies" in dynamic:
             self._refuse(
-                "dynamic", "the dependencies are made when the project is built.", "Import its requirements.txt instead."
+                "dynamic",
+                "the dependencies are made when the project is built.",
+                "Import its requirements.txt instead.",
             )
         self._take(project.get("dependencies", []), "dependencies")
         offered = self.table(project, "optional-dependencies")
@@ -81,7 +83,9 @@ class _Reading:
                 )
             self._take(offered[by_key[package_key(extra)]], f"optional-dependencies.{extra}")
         if isinstance(project.get("requires-python"), str):
-            self._note("requires-python", f"the project needs Python {project['requires-python']}: the base image decides.")
+            self._note(
+                "requires-python", f"the project needs Python {project['requires-python']}: the base image decides."
+            )
 
     def groups(self, offered: Mapping[str, object], groups: Sequence[str]) -> None:
         """Read dependency groups."""
@@ -124,7 +128,9 @@ class _Reading:
                 continue
             line = _poetry_line(package, wanted)
             if line is None:
-                self._refuse(package, f"what is asked of {package} cannot be taken.", f"Write it as: {package} = '>=1.0'")
+                self._refuse(
+                    package, f"what is asked of {package} cannot be taken.", f"Write it as: {package} = '>=1.0'"
+                )
             else:
                 self.lines.append((self._line_of(package), line))
 
@@ -151,7 +157,16 @@ def _poetry_line(package: str, wanted: object) -> str | None:
     if isinstance(wanted, str):
         bounds = _poetry_bounds(wanted)
         return None if bounds is None else f"{package}{bounds}"
-    if not isinstance(wanted, Mapping) or set(wanted) - {"version", "extras", "markers", "git", "rev", "tag", "branch", "url"}:
+    if not isinstance(wanted, Mapping) or set(wanted) - {
+        "version",
+        "extras",
+        "markers",
+        "git",
+        "rev",
+        "tag",
+        "branch",
+        "url",
+    }:
         return None
     extras, marker = wanted.get("extras", []), wanted.get("markers")
     listed = f"[{','.join(map(str, extras))}]" if isinstance(extras, list) and extras else ""

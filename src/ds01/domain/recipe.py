@@ -180,7 +180,9 @@ def _require_facts(recipe: ImageRecipe) -> None:
     if not _BASE_WITH_ARGUMENT.fullmatch(recipe.base):
         parse_reference(recipe.base)
     if recipe.name and not _IMAGE_NAME.fullmatch(recipe.name):
-        raise InvalidRequestError(f"{recipe.name[:60]!r} is not a name of an image.", hint="Write one such as my-image.")
+        raise InvalidRequestError(
+            f"{recipe.name[:60]!r} is not a name of an image.", hint="Write one such as my-image."
+        )
     if recipe.use_case and not _USE_CASE.fullmatch(recipe.use_case):
         raise InvalidRequestError(f"{recipe.use_case[:60]!r} is not a use case.", hint="Write one such as cv or nlp.")
     _require_label_value(recipe.author, "author")

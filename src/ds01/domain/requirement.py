@@ -18,7 +18,9 @@ _SCHEMES = frozenset(
     {"http", "https", "git+https", "git+http", "git+ssh", "git+git", "hg+https", "hg+http", "svn+https"}
 )
 # RFC 3986 without quotes; `{}` only as in ${NAME}, which pip fills in from the environment of the build
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>(?:[A-Za-z0-9._~:/?#@!$&()*+,;=%\[\]-]|\$\{[A-Z0-9_]+\})+)")
+_URL = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>(?:[A-Za-z0-9._~:/?#@!$&()*+,;=%\[\]-]|\$\{[A-Z0-9_]+\})+)"
+)
 _USER_PART = re.compile(r"(?P<user>[^/@]*)@")
 _OPEN_USERS = frozenset({"git", "hg"})
 _PLACEHOLDERS = re.compile(r"(?:[A-Za-z0-9_-]{0,20}:)?\$\{[A-Z0-9_]+\}")

@@ -88,7 +88,9 @@ def _read_lines(numbered: list[tuple[int | None, str]], found: _Found, place: _P
     for number, line in _logical(numbered):
         found.count += 1
         if found.count > MAX_LINES:
-            found.problems.append(ImportProblem(place.at(number), f"more than {MAX_LINES} lines.", "Is it the right file?"))
+            found.problems.append(
+                ImportProblem(place.at(number), f"more than {MAX_LINES} lines.", "Is it the right file?")
+            )
             return
         try:
             _read_line(line, number, found, place)

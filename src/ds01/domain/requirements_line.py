@@ -52,7 +52,8 @@ def parse_requirements_line(text: str) -> RequirementsLine:
     other = _REST.search(bare)
     if other is not None:
         raise InvalidRequestError(
-            f"The option {other[1]} of a package cannot be taken into an image.", hint="Leave it out, or install by hand."
+            f"The option {other[1]} of a package cannot be taken into an image.",
+            hint="Leave it out, or install by hand.",
         )
     for value in hashes:
         if not _HASH_VALUE.fullmatch(value):

@@ -12,7 +12,9 @@ _PACKAGE = re.compile(
     r"(?:=(?P<version>[0-9][A-Za-z0-9.+:~-]*)|/(?P<release>[a-z][a-z0-9.-]*))?"
 )
 MAX_LENGTH = 200
-_PYTHON_ONLY = frozenset({"numpy", "pandas", "scipy", "torch", "scikit-learn", "matplotlib", "jupyterlab", "transformers"})
+_PYTHON_ONLY = frozenset(
+    {"numpy", "pandas", "scipy", "torch", "scikit-learn", "matplotlib", "jupyterlab", "transformers"}
+)
 _OTHER_NAMES = {
     "g++-": "g++",
     "gcc-c++": "g++",
