@@ -31,6 +31,9 @@ class CondaPackages:
     channels: tuple[str, ...] = ()
 
 
+NO_CONDA = CondaPackages()
+
+
 def parse_conda_spec(text: str) -> str:
     """Return a specification in one spelling.
 

@@ -1,7 +1,7 @@
 """A Dockerfile and the recipe in it: read, written, and changed without touching the lines that are somebody's own."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ds01.domain import label
@@ -230,7 +230,8 @@ class _Reading:
         return Block(section, heading, (first,), words.defects, words.has_cache)
 
     def _system_block(self, heading: int, first: int) -> Block | None:
-        piece, indexes, defects = self.pieces[first], (first,), _dangling(self.pieces[first])
+        piece, defects = self.pieces[first], _dangling(self.pieces[first])
+        indexes: tuple[int, ...] = (first,)
         follower = self.pieces[first + 1] if first + 1 < len(self.pieces) else None
         if follower is not None and follower.keyword == "&&":  # the predecessor's way to add a package
             piece, indexes = replace(piece, body=(*piece.body, "&&", *follower.body)), (first, first + 1)

@@ -47,7 +47,7 @@ def _source(recipe: ImageRecipe, section: Section) -> str:
 
 
 def update_dockerfile(dockerfile: Dockerfile, recipe: ImageRecipe) -> str:
-    """Return the Dockerfile with another recipe: sections that say the same, and every line of others, stay as they are."""
+    """Return the Dockerfile with another recipe: sections that say the same, and lines of others, stay as they are."""
     return _Change(dockerfile, recipe).text()
 
 
@@ -154,7 +154,7 @@ class _Change:
             self._remove(behind)
 
     def _insert(self, section: Section, text: str) -> None:
-        """Put a new section behind the last that comes earlier, else before the first that comes later, else at the end."""
+        """Put a new section behind the last that is earlier, else before the first that is later, else at the end."""
         order = SECTION_ORDER[section]
         blocks = [block for block in self._file.blocks if not self._removed.issuperset(block.pieces)]
         earlier = [max(block.pieces) for block in blocks if SECTION_ORDER[block.section] < order]

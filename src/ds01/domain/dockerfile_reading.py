@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ds01.domain.conda_package import NO_DEFAULTS, CondaPackages, parse_channel, parse_conda_spec
 from ds01.domain.dockerfile_section import CONSTRAINTS_PATH, REQUIREMENTS_PATH
@@ -22,7 +23,8 @@ EMPTY = "the command installs nothing"
 DANGLING = "the last line ends with a backslash, so the next command becomes a part of this one"
 BROKEN_OFF = "the command is broken off: a backslash is missing"
 _PIP = re.compile(
-    r"(?P<cache>--mount=type=cache,target=\S+\s+)?(?:python3? -m )?pip3? install(?:\s+--no-cache-dir)*(?:\s+(?P<rest>[^-\s].*))?"
+    r"(?P<cache>--mount=type=cache,target=\S+\s+)?(?:python3? -m )?pip3? install(?:\s+--no-cache-dir)*"
+    r"(?:\s+(?P<rest>[^-\s].*))?"
 )
 _PIP_FILE = re.compile(
     rf"(?:--mount=type=cache,target=\S+ )?pip install (?:--no-cache-dir )?-r {re.escape(REQUIREMENTS_PATH)}"
@@ -36,7 +38,8 @@ _SYSTEM = re.compile(
 )
 _SYSTEM_OPTIONS = frozenset({"-y", "--yes", "-q", "-qq", "-yq", "-yqq", "--no-install-recommends"})
 _CONDA = re.compile(
-    r"conda install(?P<options>(?: (?:-y|--yes|--override-channels|(?:-c|--channel) [^\s&|;]+))+)(?P<words>(?: [^&|]+?)?)"
+    r"conda install(?P<options>(?: (?:-y|--yes|--override-channels|(?:-c|--channel) [^\s&|;]+))+)"
+    r"(?P<words>(?: [^&|]+?)?)"
     r"(?: && conda clean (?:-afy|-ay|--all -y|-a -y))?"
 )
 _VALUE = r"""(?:"(?:[^"\\$]|\\["\\$])*"|'[^'\\]*'|[A-Za-z0-9_@%+=:,./~^{}()*?!-]+)*"""
@@ -111,9 +114,7 @@ def read_conda(piece: Piece) -> CondaPackages | None:
     if match is None:
         return None
     options = match["options"].split()
-    channels = [
-        word.strip("'") for before, word in zip(options, options[1:], strict=False) if before in {"-c", "--channel"}
-    ]
+    channels = [word.strip("'") for before, word in pairwise(options) if before in {"-c", "--channel"}]
     if "--override-channels" in options:
         channels.append(NO_DEFAULTS)
     specs = _each(match["words"], parse_conda_spec)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 
 from ds01.domain import label
@@ -77,23 +77,9 @@ def write_section(recipe: ImageRecipe, section: Section, *, has_cache: bool = Fa
     tier = SECTION_TIERS.get(section)
     if tier is not None:
         return write_pip(recipe.packages_of(tier), has_cache=has_cache)
-    match section:
-        case Section.SYSTEM:
-            return _write_system(recipe.system)
-        case Section.CONDA:
-            return _write_conda(recipe.conda)
-        case Section.REQUIREMENTS:
-            return _write_requirements(recipe.requirements, has_cache=has_cache)
-        case Section.FILES:
-            return _write_files(recipe.files)
-        case Section.JUPYTER_CONFIG:
-            return _write_jupyter() if recipe.has_server else ""
-        case Section.KERNEL:
-            return _write_kernel(recipe) if recipe.has_kernel else ""
-        case Section.ENVIRONMENT:
-            return "".join(f"ENV {key}={quote_value(value)}\n" for key, value in recipe.env)
-        case _:
-            return ""
+    if section is Section.REQUIREMENTS:
+        return _write_requirements(recipe.requirements, has_cache=has_cache)
+    return _WRITERS[section](recipe) if section in _WRITERS else ""
 
 
 def write_pip(packages: Sequence[str], *, has_cache: bool = False) -> str:
@@ -167,6 +153,16 @@ def _write_kernel(recipe: ImageRecipe) -> str:
     shown = f"{recipe.name} ({recipe.framework})" if recipe.framework else recipe.name
     options = [f"--name {quote_word(recipe.name)}", f"--display-name {quote_word(shown)}"]
     return " \\\n    ".join(["RUN python3 -m ipykernel install --sys-prefix", *options]) + "\n"
+
+
+_WRITERS: Mapping[Section, Callable[[ImageRecipe], str]] = {
+    Section.SYSTEM: lambda recipe: _write_system(recipe.system),
+    Section.CONDA: lambda recipe: _write_conda(recipe.conda),
+    Section.FILES: lambda recipe: _write_files(recipe.files),
+    Section.JUPYTER_CONFIG: lambda recipe: _write_jupyter() if recipe.has_server else "",
+    Section.KERNEL: lambda recipe: _write_kernel(recipe) if recipe.has_kernel else "",
+    Section.ENVIRONMENT: lambda recipe: "".join(f"ENV {key}={quote_value(value)}\n" for key, value in recipe.env),
+}
 
 
 def label_pairs(recipe: ImageRecipe) -> tuple[tuple[str, str], ...]:

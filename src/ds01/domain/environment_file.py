@@ -1,5 +1,6 @@
 """An environment.yml of conda, for an image. The YAML is parsed by who reads the file; here is what it means."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,7 @@ LineOf = Callable[[Path], int | None]
 """Returns the line of an entry, from 1, by the keys and positions that lead to it; None if it is not known."""
 _KEYS = frozenset({"name", "channels", "dependencies", "variables", "prefix"})
 _OF_THE_BASE = frozenset({"python", "pip"})
-_VARIABLE_NAME = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(slots=True)
@@ -113,13 +114,7 @@ class _Reading:
         for key, entry in value.items():
             path = ("variables", str(key))
             try:
-                if not str(key) or set(str(key)) - set(_VARIABLE_NAME) or str(key)[0].isdigit():
-                    raise InvalidRequestError(
-                        f"{str(key)[:40]!r} is not a name of a variable.", hint="Write letters and _."
-                    )
-                text = _text(entry)
-                require_one_line(text, f"variable {key}")
-                self.found.env.append((str(key), text))
+                self.found.env.append(_variable(str(key), entry))
             except InvalidRequestError as problem:
                 self._refuse(path, problem.message, problem.hint or "")
 
@@ -129,6 +124,14 @@ class _Reading:
     def _at(self, path: Path) -> str:
         line = self._line_of(path)
         return self._name if line is None else f"{self._name}:{line}"
+
+
+def _variable(key: str, entry: object) -> tuple[str, str]:
+    if not _VARIABLE.fullmatch(key):
+        raise InvalidRequestError(f"{key[:40]!r} is not a name of a variable.", hint="Write letters, digits and _.")
+    text = _text(entry)
+    require_one_line(text, f"variable {key}")
+    return key, text
 
 
 def _text(entry: object) -> str:

@@ -54,7 +54,7 @@ def parse_image_name(text: str, frameworks: Iterable[str] = ()) -> str:
     proposal = suggest_image_name(text)
     if len(text) > MAX_LENGTH or not _NAME.fullmatch(text):
         raise InvalidRequestError(
-            f"{text[:80]!r} is not a legal name of an image: small letters and digits, with single . _ - between them, at "
+            f"{text[:80]!r} is not a legal name of an image: small letters and digits, with single . _ - between, at "
             f"most {MAX_LENGTH} characters.",
             hint=f"Use {proposal!r}." if proposal else "Write one such as my-image.",
             details={"proposal": proposal} if proposal else None,

@@ -3,7 +3,7 @@
 import codecs
 from dataclasses import dataclass
 
-from ds01.domain.conda_package import CondaPackages
+from ds01.domain.conda_package import NO_CONDA, CondaPackages
 from ds01.domain.requirement import PackageRequirement
 from ds01.errors import InvalidRequestError
 
@@ -42,7 +42,7 @@ class Import:
     lines: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     packages: tuple[PackageRequirement, ...] = ()
-    conda: CondaPackages = CondaPackages()
+    conda: CondaPackages = NO_CONDA
     env: tuple[tuple[str, str], ...] = ()
     problems: tuple[ImportProblem, ...] = ()
     notes: tuple[ImportProblem, ...] = ()

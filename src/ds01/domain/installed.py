@@ -1,7 +1,7 @@
 """What is installed in a container or image, and what of it a recipe lacks.
 
-Source: `pip list --format json`, `pip freeze`, `conda list --json`, `dpkg-query -W -f '${db:Status-Abbrev}\\t${Package}\\t${Version}\\n'`,
-`apt-mark showmanual`, run inside.
+Source: run inside, `pip list --format json`, `pip freeze`, `conda list --json`, `apt-mark showmanual`, and `dpkg-query -W`
+with the format of abbreviated state, package and version, a tab between them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What an image is made of. A recipe that exists is legal: nothing in it can mean anything else to a shell or builder."""
+"""What an image is made of. A recipe that exists is legal: no shell or builder can take anything in it otherwise."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
-from ds01.domain.conda_package import NO_DEFAULTS, CondaPackages, parse_channel, parse_conda_spec
+from ds01.domain.conda_package import NO_CONDA, NO_DEFAULTS, CondaPackages, parse_channel, parse_conda_spec
 from ds01.domain.image import parse_reference
 from ds01.domain.label import RESERVED_PREFIXES
 from ds01.domain.requirement import PackageRequirement, parse_requirement
@@ -118,7 +118,7 @@ class ImageRecipe:
     framework: str = ""
     use_case: str = ""
     system: tuple[str, ...] = ()
-    conda: CondaPackages = CondaPackages()
+    conda: CondaPackages = NO_CONDA
     requirements: RequirementsFile | None = None
     packages: tuple[TierPackages, ...] = ()
     files: tuple[CopiedFile, ...] = ()
@@ -206,7 +206,7 @@ def _limited(texts: Iterable[str], what: str) -> tuple[str, ...]:
 
 def _spelled_conda(conda: CondaPackages) -> CondaPackages:
     if not conda.specs:
-        return CondaPackages()  # channels without packages ask for nothing
+        return NO_CONDA  # channels without packages ask for nothing
     return CondaPackages(
         specs=_limited(map(parse_conda_spec, conda.specs), "packages of conda"),
         # the one that is an option of the command has no place among the others

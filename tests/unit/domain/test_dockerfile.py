@@ -1,7 +1,5 @@
 """Dockerfiles: what is written is read back, and what is somebody's own is kept."""
 
-from dataclasses import replace
-
 from hypothesis import HealthCheck, given, settings
 
 from ds01.domain.dockerfile import parse_dockerfile
