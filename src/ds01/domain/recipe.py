@@ -32,6 +32,7 @@ _USE_CASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _BASE_WITH_ARGUMENT = re.compile(r"[A-Za-z0-9._/:@${}-]*\$[A-Za-z0-9._/:@${}-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
+_NOT_IN_PATHS = re.compile(r"""['"\\$*?<>]|\[|\]""")
 _OLD_LABEL = "maintainer"
 
 
@@ -247,8 +248,13 @@ def require_copied(copied: CopiedFile) -> None:
         )
     if not copied.target.startswith("/"):
         raise InvalidRequestError(f"{copied.target[:60]!r} is not an absolute path.", hint="Begin with /.")
-    if "$" in copied.source + copied.target:  # builders fill in variables, also in the JSON form
-        raise InvalidRequestError(f"{copied.source[:60]!r} holds a `$`.", hint="Write a path without it.")
+    # builders fill in variables, take quotes away and look for patterns, in the JSON form too
+    found = _NOT_IN_PATHS.search(copied.source + copied.target)
+    if found is not None:
+        raise InvalidRequestError(
+            f"{copied.source[:60]!r} to {copied.target[:60]!r}: builders give {found[0]!r} a meaning of its own.",
+            hint="Rename the file.",
+        )
 
 
 def _require_pairs(pairs: tuple[tuple[str, str], ...], form: re.Pattern[str], what: str) -> None:
