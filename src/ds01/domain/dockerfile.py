@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ds01.domain import label
 from ds01.domain.conda_package import CondaPackages
@@ -327,6 +328,7 @@ def _legal(name: str, facts: dict[str, str]) -> str:
     return value if _is_legal(**{name: value}) else ""
 
 
+@lru_cache(maxsize=1024)
 def _is_legal(**values: object) -> bool:
     try:
         replace(ImageRecipe("scratch"), **values)  # type: ignore[arg-type]  # names and values of the recipe's own fields

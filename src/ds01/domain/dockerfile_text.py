@@ -13,8 +13,6 @@ from ds01.errors import InvalidRequestError
 
 MAX_CHARACTERS = 1024 * 1024
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_CONTINUES = re.compile(r"\\[ \t]*$")
-_COMMENT = re.compile(r"[ \t]*#")
 _ESCAPE = re.compile(r"#[ \t]*escape[ \t]*=[ \t]*(\S+)", re.IGNORECASE)
 _DIRECTIVE = re.compile(r"#[ \t]*[A-Za-z][A-Za-z0-9]*[ \t]*=")
 _HEREDOC = re.compile(r"""(?<![<\w])\d*<<(-?)(["']?)([A-Za-z_][\w.]*)\2(?=[\s>|;&]|$)""")
@@ -71,7 +69,7 @@ def split_pieces(text: str, is_heading: Callable[[str], bool]) -> tuple[Piece, .
     while position < len(lines):
         line = lines[position]
         content = line.strip()
-        if not content or _COMMENT.match(line):
+        if not content or content[0] == "#":
             kind = PieceKind.COMMENT if content else PieceKind.BLANK
             pieces.append(Piece(kind, line, position + 1))
             position += 1
@@ -99,19 +97,21 @@ def _instruction(lines: list[str], start: int, is_heading: Callable[[str], bool]
     goes_on = True
     while goes_on and end < len(lines):
         content = lines[end].rstrip("\r\n")
-        if end > start and _COMMENT.match(content):
+        bare = content.strip()
+        if end > start and bare.startswith("#"):
             if is_heading(content):
                 break
-        elif content.strip():
-            goes_on = _CONTINUES.search(content) is not None
-            body.append(_CONTINUES.sub("", content) if goes_on else content)
+        elif bare:
+            trimmed = content.rstrip(" \t")
+            goes_on = trimmed.endswith("\\")
+            body.append(trimmed[:-1] if goes_on else content)
             last = end
         end += 1
     if goes_on:
         end = last + 1  # blank lines and comments behind a dangling backslash are not its own
     head, _, rest = body[0].strip("\ufeff").strip().partition(" ")
     keyword = head.upper()
-    if keyword in _TAKES_HEREDOC:
+    if keyword in _TAKES_HEREDOC and any("<<" in line for line in body):
         end = _after_heredocs(lines, end, " ".join(body))
     first = rest if body[1:] else rest.rstrip()
     piece = Piece(

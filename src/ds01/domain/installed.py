@@ -1,7 +1,7 @@
 """What is installed in a container or image, and what of it a recipe lacks.
 
-Source: run inside, `pip list --format json`, `pip freeze`, `conda list --json`, `apt-mark showmanual`, and `dpkg-query -W`
-with the format of abbreviated state, package and version, a tab between them.
+Source: run inside, `pip list --format json`, `pip freeze`, `conda list --json`, `apt-mark showmanual`, and
+`dpkg-query -W` with the format of abbreviated state, package and version, a tab between them.
 """
 
 import json
@@ -13,7 +13,7 @@ from ds01.domain.conda_package import parse_conda_spec
 from ds01.domain.recipe import ImageRecipe
 from ds01.domain.recipe_edit import RecipeChange, add_conda, add_packages, add_system
 from ds01.domain.requirement import package_key, parse_requirement
-from ds01.domain.system_package import parse_system_package
+from ds01.domain.system_package import parse_system_package, system_package_name
 from ds01.errors import BackendError, InvalidRequestError
 
 FROM_PIP = "pypi"
@@ -217,9 +217,11 @@ def _python_drift(before: Installed, after: Installed, left_out: list[tuple[str,
 
 
 def _line_of(package: InstalledPackage) -> str | None:
-    candidate = f"{package.name} @ {package.origin}" if package.origin else f"{package.name}=={package.version}"
-    if package.origin and "://" not in package.origin:
-        return None
+    candidate = f"{package.name}=={package.version}"
+    if package.origin:
+        if "://" not in package.origin:
+            return None
+        candidate = package.origin if _EGG.search(package.origin) else f"{package.name} @ {package.origin}"
     try:
         return parse_requirement(candidate).text
     except InvalidRequestError:
@@ -242,5 +244,6 @@ def save_drift(recipe: ImageRecipe, drift: Drift) -> tuple[RecipeChange, ...]:
     The recipe of the last one is the result.
     """
     pip = add_packages(recipe, drift.pip)
-    system = add_system(pip.recipe, drift.system)
+    named = {system_package_name(text) for text in recipe.system}
+    system = add_system(pip.recipe, [name for name in drift.system if name not in named])  # its pin stays
     return pip, system, add_conda(system.recipe, drift.conda)

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 
+from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -13,6 +14,9 @@ from ds01.errors import InvalidRequestError
 
 MAX_REQUIREMENT = 1000
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+# what nearly everybody writes, and packaging needs ten times as long for
+_BOUND = r"(?:(?:>=|<=|==|!=|<|>)[0-9]+(?:\.[0-9]+)*|~=[0-9]+(?:\.[0-9]+)+)"
+_SIMPLE = re.compile(rf"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)({_BOUND}(?:,{_BOUND})*)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SCHEMES = frozenset(
     {"http", "https", "git+https", "git+http", "git+ssh", "git+git", "hg+https", "hg+http", "svn+https"}
@@ -72,7 +76,18 @@ def parse_requirement(text: str) -> PackageRequirement:
     cleaned = text.strip()
     if _PLAIN.fullmatch(cleaned) and len(cleaned) <= MAX_REQUIREMENT and not cleaned.lower().endswith((".whl", ".zip")):
         return PackageRequirement(cleaned, package_key(cleaned), cleaned)
+    simple = _SIMPLE.fullmatch(cleaned) if len(cleaned) <= MAX_REQUIREMENT else None
+    if simple is not None:
+        name, bounds = simple[1], sorted(set(simple[2].split(",")))
+        is_pinned = len(bounds) == 1 and bounds[0].startswith("==")
+        return PackageRequirement(name, package_key(name), name + ",".join(bounds), is_pinned)
     _require_readable(cleaned)
+    head, semicolon, tail = cleaned.partition(";")
+    if semicolon and "@" not in cleaned and "://" not in cleaned:
+        package, marker = parse_requirement(head), _marker(tail.strip())
+        if marker is not None:
+            return replace(package, text=f"{package.text}; {marker}", has_marker=True)
+        raise _no_requirement(cleaned)
     if _SCHEME.match(cleaned) and not cleaned.startswith("file:"):
         cleaned = _named_url(cleaned)
     try:
@@ -88,6 +103,14 @@ def parse_requirement(text: str) -> PackageRequirement:
         is_pinned=found.url is not None or _is_exact(found),
         has_marker=found.marker is not None,
     )
+
+
+@lru_cache(maxsize=1024)
+def _marker(text: str) -> str | None:
+    try:
+        return str(Marker(text))
+    except InvalidMarker:
+        return None
 
 
 def _format(found: Requirement) -> str:

@@ -89,7 +89,9 @@ conda = st.builds(
 ONE_LINE = st.text(max_size=30).filter(is_one_line)
 LABEL_VALUES = ONE_LINE.filter(lambda text: "," not in text)
 PATHS = st.text(
-    st.characters(exclude_characters="$/'\"\\*?<>[]", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=12
+    st.characters(exclude_characters="$/'\"\\*?<>[]", exclude_categories=("Cc", "Cs", "Zl", "Zp")),
+    min_size=1,
+    max_size=12,
 ).filter(lambda text: text not in {".", ".."} and is_one_line(text))
 
 

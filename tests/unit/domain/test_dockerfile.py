@@ -99,6 +99,8 @@ def test_every_shell_reads_the_words_that_were_meant(shell: str, tmp_path: Path)
         'b; extra == "it\'s"',
         "c @ https://x.org/$(id);&c*?[a]~!#x",
         "d[x,y]==1.*",
+        "ipykernel",
+        "jupyterlab",
     )
     recipe = replace(FULL, packages=(TierPackages(Tier.CUSTOM, nasty),), files=())
     text = render_dockerfile(recipe)
@@ -116,6 +118,7 @@ def test_every_shell_reads_the_words_that_were_meant(shell: str, tmp_path: Path)
             command.removeprefix("RUN")
             .replace("apt-get", "apt")
             .replace("/etc/jupyter", str(tmp_path))
+            .replace("/var/lib/apt", str(tmp_path))
             .replace("/tmp/ds01-", f"{tmp_path}/")
             for command in commands
         )
@@ -320,7 +323,8 @@ def test_a_configuration_that_somebody_changed_stays_when_the_image_is_renamed()
 
 def test_what_sed_left_of_the_system_packages_is_mended() -> None:
     text = (
-        "FROM a\n\n# System packages\nRUN apt-get update && apt-get install -y --no-install-recommends \\\n    git curl \\\n"
+        "FROM a\n\n# System packages\nRUN apt-get update && apt-get install -y --no-install-recommends \\\n"
+        "    git curl \\\n"
         "    ffmpeg\n    && rm -rf /var/lib/apt/lists/*\n\n# Core Data Science\nRUN pip install --no-cache-dir pandas\n"
     )
     found = parse_dockerfile(text)
@@ -371,12 +375,33 @@ def test_what_is_no_dockerfile_is_refused(text: str, word: str) -> None:
 
 
 LINES = (
-    "FROM a\n", "# System packages\n", "# Core Data Science\n", "# Environment variables\n", "\n", "ENV A=1\r\n",
-    "RUN pip install --no-cache-dir \\\n", "    pandas>=2 \\\n", "    'x' \\\n", "# c\n", "RUN cat <<EOF\n", "EOF\n",
-    "RUN apt-get update && apt-get install -y --no-install-recommends \\\n", "    && rm -rf /var/lib/apt/lists/*\n",
-    "    git\n", "LABEL a=b\n", 'LABEL aime.mlc.CUSTOM_IMAGE="n"\n', "CMD x", "\x0c\n", "ENV", "# IPython kernel\n",
-    "RUN ipykernel\n", 'COPY ["a", "/b"]\n', "# Files\n", "# Packages from requirements.txt\n", "# Source: r\n",
-)  # fmt: skip
+    "FROM a\n",
+    "# System packages\n",
+    "# Core Data Science\n",
+    "# Environment variables\n",
+    "\n",
+    "ENV A=1\r\n",
+    "RUN pip install --no-cache-dir \\\n",
+    "    pandas>=2 \\\n",
+    "    'x' \\\n",
+    "# c\n",
+    "RUN cat <<EOF\n",
+    "EOF\n",
+    "RUN apt-get update && apt-get install -y --no-install-recommends \\\n",
+    "    && rm -rf /var/lib/apt/lists/*\n",
+    "    git\n",
+    "LABEL a=b\n",
+    'LABEL aime.mlc.CUSTOM_IMAGE="n"\n',
+    "CMD x",
+    "\x0c\n",
+    "ENV",
+    "# IPython kernel\n",
+    "RUN ipykernel\n",
+    'COPY ["a", "/b"]\n',
+    "# Files\n",
+    "# Packages from requirements.txt\n",
+    "# Source: r\n",
+)
 
 
 @settings(deadline=None, max_examples=300)
