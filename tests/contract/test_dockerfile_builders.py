@@ -94,7 +94,11 @@ def _nasty(seed: int) -> ImageRecipe:
         system=("git", "ffmpeg=7:4.4~rc1"),
         conda=CondaPackages(("numpy>=1.2", "a=1.*"), ("conda-forge", "nodefaults")),
         requirements=RequirementsFile(
-            ('pandas>=2; python_version < "3.12"', "--index-url https://x.org/a?b=1&c=$d", "a @ git+https://${TOKEN}@x.org/a"),
+            (
+                'pandas>=2; python_version < "3.12"',
+                "--index-url https://x.org/a?b=1&c=$d",
+                "a @ git+https://${TOKEN}@x.org/a",
+            ),
             ("urllib3<2",),
         ),
         packages=(
@@ -123,10 +127,20 @@ def test_builders_do_what_the_recipe_says(engine: DevEngine, version: int, seed:
     record = engine.docker("run", "--rm", "--network", "none", tag, "sh", "-c", show)
     lines = record.splitlines()
     for tier in (Tier.JUPYTER, Tier.ADDITIONAL, Tier.CUSTOM):
-        words = ("CALL pip", "WORD install", "WORD --no-cache-dir", *(f"WORD {text}" for text in recipe.packages_of(tier)))
+        words = (
+            "CALL pip",
+            "WORD install",
+            "WORD --no-cache-dir",
+            *(f"WORD {text}" for text in recipe.packages_of(tier)),
+        )
         assert "\n".join(words) in record
     assert recipe.requirements is not None
-    written = ("FILE /tmp/ds01-requirements.txt", *recipe.requirements.lines, "FILE /tmp/ds01-constraints.txt", "urllib3<2")
+    written = (
+        "FILE /tmp/ds01-requirements.txt",
+        *recipe.requirements.lines,
+        "FILE /tmp/ds01-constraints.txt",
+        "urllib3<2",
+    )
     assert "\n".join(written) in record
     assert "WORD my-image (Pytorch-2.8.0-aime)" in lines
     assert {"WORD numpy>=1.2", "WORD a=1.*", "WORD --override-channels", "WORD ffmpeg=7:4.4~rc1"} <= set(lines)

@@ -73,6 +73,10 @@ def split_pieces(text: str, is_heading: Callable[[str], bool]) -> tuple[Piece, .
             kind = PieceKind.COMMENT if content else PieceKind.BLANK
             pieces.append(Piece(kind, line, position + 1))
             position += 1
+        elif content[-1] != "\\" and "<<" not in content:  # most of them take one line
+            head, _, rest = content.removeprefix("\ufeff").strip().partition(" ")
+            pieces.append(Piece(PieceKind.INSTRUCTION, line, position + 1, keyword=head.upper(), body=(rest,)))
+            position += 1
         else:
             piece, position = _instruction(lines, position, is_heading)
             pieces.append(piece)

@@ -169,8 +169,12 @@ class ImageRecipe:
         return bool(self.name) and self._installs(KERNEL_PACKAGES)
 
     def _installs(self, keys: frozenset[str]) -> bool:
+        lines = self.requirements.lines if self.requirements is not None else ()
+        texts = (*lines, *(text for group in self.packages for text in group.packages))
+        initials = {key[0] for key in keys}  # reading them all would take longer than writing the file
+        likely = (parse_requirements_line(text).package for text in texts if text[0].lower() in initials)
         # one with a marker is perhaps not installed, and configuring what is not there breaks the build
-        return any(package.key in keys and not package.has_marker for package in self.all_packages())
+        return any(package is not None and package.key in keys and not package.has_marker for package in likely)
 
 
 def _set(recipe: ImageRecipe, name: str, value: object) -> None:

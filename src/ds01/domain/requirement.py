@@ -42,17 +42,20 @@ class PackageRequirement:
 
     Attributes:
         name: As it was written, such as `NumPy`.
-        key: The name by which packages are compared (PEP 503), such as `numpy`.
         text: The whole requirement in one spelling.
         is_pinned: It asks for one version exactly, or for a URL.
         has_marker: It counts on some machines only.
     """
 
     name: str
-    key: str
     text: str
     is_pinned: bool = False
     has_marker: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name by which packages are compared (PEP 503), such as `numpy`."""
+        return package_key(self.name)
 
 
 def package_key(name: str) -> str:
@@ -75,12 +78,12 @@ def parse_requirement(text: str) -> PackageRequirement:
     """
     cleaned = text.strip()
     if _PLAIN.fullmatch(cleaned) and len(cleaned) <= MAX_REQUIREMENT and not cleaned.lower().endswith((".whl", ".zip")):
-        return PackageRequirement(cleaned, package_key(cleaned), cleaned)
+        return PackageRequirement(cleaned, cleaned)
     simple = _SIMPLE.fullmatch(cleaned) if len(cleaned) <= MAX_REQUIREMENT else None
     if simple is not None:
         name, bounds = simple[1], sorted(set(simple[2].split(",")))
         is_pinned = len(bounds) == 1 and bounds[0].startswith("==")
-        return PackageRequirement(name, package_key(name), name + ",".join(bounds), is_pinned)
+        return PackageRequirement(name, name + ",".join(bounds), is_pinned)
     _require_readable(cleaned)
     head, semicolon, tail = cleaned.partition(";")
     if semicolon and "@" not in cleaned and "://" not in cleaned:
@@ -98,7 +101,6 @@ def parse_requirement(text: str) -> PackageRequirement:
         require_url(found.url, f"the package {found.name}")
     return PackageRequirement(
         found.name,
-        package_key(found.name),
         _format(found),
         is_pinned=found.url is not None or _is_exact(found),
         has_marker=found.marker is not None,
