@@ -74,6 +74,8 @@ def test_other_files_are_included_and_constraints_only_bind() -> None:
     assert found.lines == ("pandas", "scipy", "numpy")
     assert found.constraints == ("urllib3<2",)
     assert found.problems == ()
+    nested = read("-c limits.txt", {"limits.txt": "-r more.txt\n", "more.txt": "numpy<2\n"})
+    assert (nested.lines, nested.constraints) == ((), ("numpy<2",))
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ def test_what_another_package_brings_is_not_a_line() -> None:
     assert find_drift(before, after).pip == ("pygments==2", "rich==13")
     top = Installed(after.pip, {}, {}, top_level=frozenset({"rich"}))
     assert find_drift(before, top).pip == ("rich==13",)
+    assert find_drift(installed("pygments==1\n"), top).pip == ("pygments==2", "rich==13")  # somebody chose this version
 
 
 def test_the_lists_of_the_tools_are_read() -> None:
