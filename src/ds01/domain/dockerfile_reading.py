@@ -42,7 +42,7 @@ _CONDA = re.compile(
     r"(?P<words>(?: [^&|]+?)?)"
     r"(?: && conda clean (?:-afy|-ay|--all -y|-a -y))?"
 )
-_VALUE = r"""(?:"(?:[^"\\$]|\\["\\$])*"|'[^'\\]*'|[A-Za-z0-9_@%+=:,./~^{}()*?!-]+)*"""
+_VALUE = r"""(?:"(?:[^"\\$]|\\["\\$])*"|'[^'\\]*'|[A-Za-z0-9_@%+=:,./~^{}()*?!-]++)*+"""
 _PAIR = re.compile(rf"(?P<key>[A-Za-z0-9_][A-Za-z0-9_./-]*)=(?P<value>{_VALUE})(?:\s+|$)")
 _VALUE_PART = re.compile(r""""((?:[^"\\$]|\\["\\$])*)"|'([^'\\]*)'|([^"']+)""")
 _ESCAPED = re.compile(r'\\(["\\$])')
@@ -179,7 +179,7 @@ def read_copy(piece: Piece) -> CopiedFile | None:
             return None
         copied = CopiedFile(words[0], words[1])
         require_copied(copied)
-    except (ValueError, InvalidRequestError):
+    except (ValueError, RecursionError, InvalidRequestError):
         return None
     return copied
 

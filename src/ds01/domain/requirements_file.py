@@ -16,7 +16,7 @@ from ds01.errors import InvalidRequestError
 
 MAX_LINES = 10_000
 MAX_DEPTH = 10
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$")
 _INCLUDE = re.compile(r"(?P<option>-r|--requirement|-c|--constraint|-e|--editable)(?:\s+|=|(?<=^-[rce]))(?P<value>.+)")
 _CONSTRAINTS = frozenset({"-c", "--constraint"})
 _EDITABLE = frozenset({"-e", "--editable"})
