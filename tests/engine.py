@@ -127,15 +127,16 @@ class DevEngine:
             "LD_LIBRARY_PATH": str(self.nvml_folder),
         }
 
-    def docker(self, *words: str) -> str:
+    def docker(self, *words: str, stdin: str | None = None) -> str:
         """Run the docker command against this engine and return what it printed."""
-        return self.try_docker(*words, check=True).stdout
+        return self.try_docker(*words, check=True, stdin=stdin).stdout
 
-    def try_docker(self, *words: str, check: bool = False) -> "subprocess.CompletedProcess[str]":
+    def try_docker(
+        self, *words: str, check: bool = False, stdin: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         """Run the docker command against this engine and return how it ended."""
-        done = subprocess.run(
-            [self.docker_cli, "--host", self.docker_host, *words], capture_output=True, text=True, check=False
-        )
+        command = [str(self.docker_cli), "--host", self.docker_host, *words]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         if check:
             _require(done)
         return done

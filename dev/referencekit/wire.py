@@ -5,7 +5,7 @@ import re
 import typing
 
 from dev.referencekit.tables import NONE, code, first_sentence, format_table
-from ds01.api import event_schema, foreign_schema, image_schema, machine_schema, schema
+from ds01.api import change_schema, event_schema, foreign_schema, image_schema, machine_schema, schema
 from ds01.api.routes import ROUTES
 
 
@@ -47,7 +47,7 @@ def document_tables() -> str:
 def documents() -> list[type]:
     """Return every TypedDict of the API's modules, each module's own in the order of its file."""
     found: list[type] = []
-    for module in (schema, image_schema, machine_schema, foreign_schema, event_schema):
+    for module in (schema, image_schema, machine_schema, foreign_schema, change_schema, event_schema):
         source = inspect.getsource(module)
         own = [
             item for _, item in inspect.getmembers(module, typing.is_typeddict) if item.__module__ == module.__name__

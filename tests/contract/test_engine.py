@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ds01.domain.container import ContainerState, PublishedPort, ResourceLimits, differences
-from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
+from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.ports import ExecSpec, FileEntry
 from tests.contract.engine_bench import GPU, IMAGE, LABEL, SECONDS, TWO_OUTPUTS, UID, Bench
 
@@ -126,6 +126,38 @@ async def test_a_stopped_container_can_be_started_again(bench: Bench) -> None:
     await bench.engine.start_container(container)
     details = await bench.engine.get_container(container)
     assert (details.state, details.exit_code) == (ContainerState.RUNNING, None)
+
+
+async def test_a_running_container_is_paused_and_goes_on(bench: Bench) -> None:
+    container = await bench.run("paused")
+    for _ in range(2):
+        await bench.engine.pause_container(container)
+        assert (await bench.engine.get_container(container)).state is ContainerState.PAUSED
+    for _ in range(2):
+        await bench.engine.unpause_container(container)
+        assert (await bench.engine.get_container(container)).state is ContainerState.RUNNING
+
+
+async def test_what_does_not_run_cannot_be_paused(bench: Bench) -> None:
+    container = await bench.create("unpaused")
+    with pytest.raises((ConflictError, BackendError)):
+        await bench.engine.pause_container(container)
+    with pytest.raises((ConflictError, BackendError)):
+        await bench.engine.unpause_container(container)
+    with pytest.raises(NotFoundError):
+        await bench.engine.pause_container("nothing")
+
+
+async def test_a_container_gets_another_name_that_is_free(bench: Bench) -> None:
+    container, other = await bench.create("before"), await bench.create("taken")
+    await bench.engine.rename_container(container, f"after._.{UID}")
+    await bench.engine.rename_container(container, f"after._.{UID}")
+    assert (await bench.engine.get_container(container)).name == f"after._.{UID}"
+    assert await bench.engine.find_container(f"before._.{UID}") is None
+    with pytest.raises(ConflictError):
+        await bench.engine.rename_container(other, f"after._.{UID}")
+    with pytest.raises(NotFoundError):
+        await bench.engine.rename_container("nothing", f"free._.{UID}")
 
 
 async def test_a_signal_reaches_a_running_container_only(bench: Bench) -> None:

@@ -56,15 +56,8 @@ def test_docker_top_shows_one_process(site: Site, running: str) -> None:
 
 def test_orphans_are_reaped(site: Site, running: str) -> None:
     site.run("exec", running, "--", "sh", "-c", "for i in 1 2 3 4 5; do (sleep 0.2 &) ; done")
-    wait_until(
-        lambda: (
-            "Z"
-            not in site.run(
-                "exec", running, "--", "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null | cut -d' ' -f3"
-            ).stdout
-        ),
-        "the end of every zombie",
-    )
+    states = ("exec", running, "--", "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null | cut -d' ' -f3")
+    wait_until(lambda: "Z" not in site.run(*states).stdout, "the end of every zombie")
     assert len(site.run("top", running, "--json").document["processes"]) == 1
 
 

@@ -115,6 +115,30 @@ class FakeContainers(EngineParts):
                 raise InvalidRequestError(f"The fake engine answered: Invalid signal: {signal}")
             await self._signal(found, name)
 
+    async def pause_container(self, container: str) -> None:
+        async with self.call("pause_container", f"pause container {container}"):
+            found = self.running(container)
+            if found.details.state is not ContainerState.PAUSED:
+                found.change(state=ContainerState.PAUSED)
+                await self.emit(found, "pause")
+
+    async def unpause_container(self, container: str) -> None:
+        async with self.call("unpause_container", f"unpause container {container}"):
+            found = self.running(container)
+            if found.details.state is ContainerState.PAUSED:
+                found.change(state=ContainerState.RUNNING)
+                await self.emit(found, "unpause")
+
+    async def rename_container(self, container: str, name: str) -> None:
+        async with self.call("rename_container", f"rename container {container} to {name}"):
+            found = self.look_up(container)
+            if found.details.name == name:
+                return
+            if any(other.details.name == name for other in self.containers.values()):
+                raise ConflictError(f'The fake engine answered: Conflict. The name "/{name}" is in use.')
+            found.change(name=name)
+            await self.emit(found, "rename")
+
     async def remove_container(self, container: str, *, force: bool = False) -> None:
         async with self.call("remove_container", f"remove container {container}"):
             try:

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from ds01.service.ports import Checkpoint, Clock, Engine, EngineEvent, EngineInfo
+from tests.fake_engine.builds import FakeBuilds
 from tests.fake_engine.containers import FakeContainers
 from tests.fake_engine.execs import FakeExecs
 from tests.fake_engine.images import FakeImages
@@ -23,7 +24,7 @@ _INFO = EngineInfo(
 )
 
 
-class FakeEngine(FakeContainers, FakeExecs, FakeImages):
+class FakeEngine(FakeContainers, FakeExecs, FakeImages, FakeBuilds):
     """Containers, images, programs and events in memory.
 
     engine = FakeEngine(checkpoint=counter, clock=clock)

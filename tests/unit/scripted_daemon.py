@@ -119,9 +119,25 @@ def read_request(connection: socket.socket) -> Request | None:
     first, *lines = head.decode().split("\r\n")
     method, target, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if headers.get("transfer-encoding") == "chunked":
+        return Request(method, target, headers, _read_chunks(connection, body))
     while len(body) < int(headers.get("content-length", "0")):
         body += connection.recv(65536)
     return Request(method, target, headers, body)
+
+
+def _read_chunks(connection: socket.socket, data: bytes) -> bytes:
+    content = b""
+    while True:
+        while b"\r\n" not in data:
+            data += connection.recv(65536)
+        size_text, _, data = data.partition(b"\r\n")
+        size = int(size_text, 16)
+        while len(data) < size + 2:
+            data += connection.recv(65536)
+        content, data = content + data[:size], data[size + 2 :]
+        if not size:
+            return content
 
 
 def http(status: int, body: bytes, *, kind: str = "application/json", headers: str = "") -> bytes:

@@ -32,6 +32,8 @@ HEAD = "HTTP/1.1 200 OK\r\n"
 NAME_ARGUMENTS: dict[str, Any] = {
     "name": "my-project",
     "exec_id": "e1",
+    "path": "/workspace",
+    "pieces": iter([b"x"]),
     "body": {},
     "rows": 24,
     "columns": 80,

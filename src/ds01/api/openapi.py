@@ -58,6 +58,8 @@ def _operation(route: Route) -> dict[str, object]:
             "required": True,
             "content": {"application/json": {"schema": _reference(route.body)}},
         }
+    if route.takes_archive:
+        operation["requestBody"] = {"required": True, "content": {"application/x-tar": {}}}
     return operation
 
 

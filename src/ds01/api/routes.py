@@ -38,6 +38,7 @@ class Route:
         answer_kind: json; stream: also lines of `lines` when asked for; bytes; upgrade: raw bytes after 101.
         errors: Codes of the errors it answers with, beside `invalid_request` and `backend_failed`.
         lines: Document of one line of a stream.
+        takes_archive: The body is a tar of any length, read as it comes.
     """
 
     name: str
@@ -50,9 +51,11 @@ class Route:
     answer_kind: AnswerKind = "json"
     errors: tuple[str, ...] = ()
     lines: type = schema.ProgressMessage
+    takes_archive: bool = False
 
 
 _OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
+_PATH = Parameter("path", "string", "Absolute path inside the container; /workspace without it.")
 _FORCE = Parameter("force", "boolean", "Stop it first when it runs.")
 _DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
 
@@ -102,6 +105,72 @@ ROUTES: tuple[Route, ...] = (
         "Stop a container: every process gets SIGTERM, and SIGKILL after the grace.",
         schema.StoppedContainer,
         body=schema.StopContainerBody,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "pause_container",
+        "POST",
+        "/v1/containers/{name}/pause",
+        "Freeze the programs of a running container; its GPUs stay its own.",
+        schema.PausedContainer,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "unpause_container",
+        "POST",
+        "/v1/containers/{name}/unpause",
+        "Let the programs of a paused container go on.",
+        schema.PausedContainer,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "list_ports",
+        "GET",
+        "/v1/containers/{name}/ports",
+        "TCP ports of a running container on which something listens, or that are published.",
+        schema.PortList,
+        parameters=(_OWNER,),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "find_path",
+        "GET",
+        "/v1/containers/{name}/path",
+        "What a path inside a container is: a link itself, not its target.",
+        schema.PathDocument,
+        parameters=(_PATH, _OWNER),
+        errors=("not_found",),
+    ),
+    Route(
+        "read_archive",
+        "GET",
+        "/v1/containers/{name}/archive",
+        "A file or folder of a container as a tar.",
+        None,
+        parameters=(_PATH, _OWNER),
+        answer_kind="bytes",
+        errors=("not_found",),
+    ),
+    Route(
+        "write_archive",
+        "POST",
+        "/v1/containers/{name}/archive",
+        "Unpack a tar below a folder of a container; what it holds belongs to the container's owner then.",
+        schema.WrittenArchive,
+        parameters=(_PATH, _OWNER),
+        takes_archive=True,
+        errors=("not_found", "forbidden"),
+    ),
+    Route(
+        "rename_container",
+        "POST",
+        "/v1/containers/{name}/rename",
+        "Give a stopped container another name.",
+        schema.RenamedContainer,
+        body=schema.RenameBody,
         parameters=(_OWNER,),
         errors=("not_found", "conflict"),
     ),

@@ -6,6 +6,15 @@ the field says. Fields never change their meaning; new ones may come.
 
 from typing import Literal, NotRequired, TypedDict
 
+from ds01.api.change_schema import (
+    PathDocument as PathDocument,
+    PausedContainer as PausedContainer,
+    PortList as PortList,
+    PortRow as PortRow,
+    RenameBody as RenameBody,
+    RenamedContainer as RenamedContainer,
+    WrittenArchive as WrittenArchive,
+)
 from ds01.api.event_schema import (
     EventDocument as EventDocument,
     EventList as EventList,

@@ -51,6 +51,13 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("container start", "container.power:START", "Start containers.", daily="start"),
     Entry("container stop", "container.power:STOP", "Stop containers; their files stay.", daily="stop"),
     Entry("container restart", "container.power:RESTART", "Stop containers and start them again.", daily="restart"),
+    Entry("container pause", "container.pausing:PAUSE", "Freeze the programs of running containers."),
+    Entry("container unpause", "container.pausing:UNPAUSE", "Let the programs of paused containers go on."),
+    Entry("container ports", "container.ports:PORTS", "Show what listens in a container, and how to reach it."),
+    Entry("container cp", "container.copying:COPY", "Copy files into a container or out of it.", daily="cp"),
+    Entry("container rename", "container.renaming:RENAME", "Give a stopped container another name."),
+    Entry("container deploy", "container.workday:DEPLOY", "Create a container, start it and open it.", daily="deploy"),
+    Entry("container retire", "container.workday:RETIRE", "Stop containers and remove them.", daily="retire"),
     Entry(
         "container remove",
         "container.removal:REMOVE",
@@ -95,7 +102,7 @@ DEFAULT_VERBS = {"limits": "show"}
 """A noun that is typed alone does this."""
 
 SECTIONS: tuple[tuple[str, str], ...] = (
-    ("Every day", "create open run exec list start stop restart rm logs stats top inspect"),
+    ("Every day", "create open run exec list start stop restart rm logs stats top inspect cp deploy retire"),
     ("The machine", "gpus limits status events"),
     ("More", "container image gpu admin help completion version"),
 )

@@ -108,6 +108,52 @@ class Client:
         answer: schema.StoppedContainer = self._act("POST", _of(name) + "/stop" + _query(uid=uid), body or {})
         return answer
 
+    def pause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
+        """Freeze the programs of a container, or find them frozen."""
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + _query(uid=uid))
+        return answer
+
+    def unpause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
+        """Let the programs of a container go on, or find them going."""
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + _query(uid=uid))
+        return answer
+
+    def list_ports(self, name: str, *, uid: int | None = None) -> schema.PortList:
+        """Return the ports of a running container."""
+        answer: schema.PortList = self._get(_of(name) + "/ports" + _query(uid=uid))
+        return answer
+
+    def find_path(self, name: str, path: str, *, uid: int | None = None) -> schema.PathDocument:
+        """Return what a path inside a container is."""
+        answer: schema.PathDocument = self._get(_of(name) + "/path" + _query(path=path, uid=uid))
+        return answer
+
+    def read_archive(self, name: str, path: str, *, uid: int | None = None) -> Iterator[bytes]:
+        """Return a file or folder of a container as a tar, piece by piece."""
+        target = _of(name) + "/archive" + _query(path=path, uid=uid)
+        return _closing(self._transport.ask(Request("GET", target, timeout_s=None)))
+
+    def write_archive(
+        self, name: str, path: str, pieces: Iterator[bytes], *, uid: int | None = None
+    ) -> schema.WrittenArchive:
+        """Unpack a tar below a folder of a container.
+
+        Raises:
+            Ds01Error: It was refused; what came before the refused entry may be there.
+        """
+        target = _of(name) + "/archive" + _query(path=path, uid=uid)
+        answer: schema.WrittenArchive = self._transport.read(
+            Request("POST", target, timeout_s=ACTING_TIMEOUT_S, pieces=pieces)
+        )
+        return answer
+
+    def rename_container(
+        self, name: str, body: schema.RenameBody, *, uid: int | None = None
+    ) -> schema.RenamedContainer:
+        """Give a stopped container another name, or with dry_run say how."""
+        answer: schema.RenamedContainer = self._act("POST", _of(name) + "/rename" + _query(uid=uid), body)
+        return answer
+
     def remove_container(
         self, name: str, *, force: bool = False, dry_run: bool = False, uid: int | None = None
     ) -> schema.RemovedContainer:

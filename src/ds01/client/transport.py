@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ds01 import VERSION
-from ds01.client.wire import Answer, Connection, broken, connect, exchange
+from ds01.client.wire import Answer, Connection, broken, connect, exchange, upload
 from ds01.errors import DaemonUnreachableError, Ds01Error, InvalidRequestError
 
 TYPE_CHECKING = False  # the name that checkers know, without the import of typing that costs 5 ms
@@ -34,9 +34,10 @@ class Request:
         timeout_s: How long each read may take; None for streams.
         accept: Media type that is asked for.
         upgrade: Protocol that the connection shall change to.
+        pieces: An archive to send instead of a document, piece by piece; read once.
     """
 
-    __slots__ = ("accept", "body", "method", "target", "timeout_s", "upgrade")
+    __slots__ = ("accept", "body", "method", "pieces", "target", "timeout_s", "upgrade")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Request:
         timeout_s: float | None = READING_TIMEOUT_S,
         accept: str = "",
         upgrade: str = "",
+        pieces: Iterator[bytes] | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -54,6 +56,7 @@ class Request:
         self.timeout_s = timeout_s
         self.accept = accept
         self.upgrade = upgrade
+        self.pieces = pieces
 
     def headers(self) -> dict[str, str]:
         """Return the headers besides those about the body's length."""
@@ -64,6 +67,8 @@ class Request:
             found["Upgrade"] = self.upgrade
         if self.body is not None:
             found["Content-Type"] = "application/json"
+        if self.pieces is not None:
+            found["Content-Type"] = "application/x-tar"
         return found
 
     def content(self) -> bytes | None:
@@ -140,6 +145,8 @@ class Transport:
         connection = self._connect()
         try:
             connection.set_timeout(request.timeout_s)
+            if request.pieces is not None:
+                return upload(connection, request.target, headers=request.headers(), pieces=request.pieces)
             return exchange(connection, request.method, request.target, headers=request.headers(), body=content)
         except BaseException:
             connection.close()

@@ -300,6 +300,33 @@ def exchange(
     return answer
 
 
+def upload(connection: Connection, target: str, *, headers: Mapping[str, str], pieces: Iterator[bytes]) -> Answer:
+    """POST a body of any length in chunks and return the head of the answer.
+
+    A server that refuses early stops reading: what it said is then the answer, not the broken pipe.
+
+    Raises:
+        DaemonUnreachableError: The connection broke, or what came is not HTTP.
+    """
+    lines = [f"POST {target} HTTP/1.1", "Host: ds01", "Transfer-Encoding: chunked"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    connection.send("\r\n".join([*lines, "", ""]).encode("ascii"))
+    broken_off: DaemonUnreachableError | None = None
+    try:
+        for piece in pieces:
+            if piece:
+                connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        connection.send(b"0\r\n\r\n")
+    except DaemonUnreachableError as failure:
+        broken_off = failure
+    try:
+        return _read_head(connection)
+    except DaemonUnreachableError:
+        if broken_off is not None:
+            raise broken_off from None
+        raise
+
+
 def _read_head(connection: Connection) -> Answer:
     version, _, rest = connection.read_line().partition(b" ")
     digits, reason = rest[:3], rest[3:]

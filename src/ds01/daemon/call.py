@@ -1,9 +1,10 @@
 """One request as the handlers see it: who asks, with which parameters and which document."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
 
 from ds01.api import codec
 from ds01.api.routes import Route
@@ -12,6 +13,7 @@ from ds01.domain.access import Caller, acting_uid
 from ds01.errors import InvalidRequestError
 
 Document = TypeVar("Document")
+PIECE_BYTES = 256 * 1024
 _TRUE = frozenset({"1", "true", "yes"})
 _FALSE = frozenset({"0", "false", "no", ""})
 
@@ -81,6 +83,18 @@ class Call:
             InvalidRequestError: It does not fit.
         """
         return codec.decode(self.body or b"{}", kind)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it comes, for a route that takes an archive.
+
+        Raises:
+            InvalidRequestError: The client has gone before its end.
+        """
+        try:
+            async for piece in self.request.content.iter_chunked(PIECE_BYTES):
+                yield piece
+        except (ClientPayloadError, ConnectionError) as gone:
+            raise InvalidRequestError("The archive was broken off by the client.") from gone
 
     async def begin_stream(self, content_type: str) -> StreamAnswer:
         """Send the head of an answer that comes bit by bit. From now on an error is said in the stream."""

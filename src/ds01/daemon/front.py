@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from ds01.daemon.audit import Audit
 from ds01.daemon.export import EventExport
 from ds01.daemon.feed import EventFeed
+from ds01.daemon.handlers.changes import ChangeHandlers
 from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.events import EventHandlers
+from ds01.daemon.handlers.files import FileHandlers
 from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
@@ -76,6 +78,7 @@ def build_server(
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
-    tables = (containers, foreign, sessions, machine, images, config, events)
+    changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
+    tables = (containers, changes, FileHandlers(services.copying), foreign, sessions, machine, images, config, events)
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

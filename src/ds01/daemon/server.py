@@ -99,7 +99,7 @@ class ApiServer:
         except ForbiddenError as refusal:
             await self._audit.refused(peer.uid, refusal)
             raise
-        return Call(caller, route, request, await read_body(request))
+        return Call(caller, route, request, b"" if route.takes_archive else await read_body(request))
 
     async def _refuse(self, call: Call | None, failure: Ds01Error) -> web.StreamResponse:
         if call is not None and isinstance(failure, ForbiddenError):

@@ -9,15 +9,19 @@ from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
+from ds01.service.copying import CopyService
 from ds01.service.creation import CreationService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
+from ds01.service.listening import ListeningService
 from ds01.service.observation import Observer
+from ds01.service.pausing import PauseService
 from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
+from ds01.service.renaming import RenameService
 from ds01.service.sessions import SessionService
 from ds01.service.takeover import TakeoverService
 from ds01.service.usage import UsageService
@@ -36,6 +40,10 @@ class Services:
     catalogue: CatalogueService
     takeover: TakeoverService
     leftovers: LeftoverService
+    copying: CopyService
+    listening: ListeningService
+    pausing: PauseService
+    renaming: RenameService
 
 
 def build_services(
@@ -62,13 +70,9 @@ def build_services(
     limits = LimitService(helpers, policy, world.accounts)
     allocations = AllocationService(world.store, world.clock)
     presence = Presence()
+    adoption = AdoptionRules(only_uid, seal_key if only_uid is None else None)
     reconciler = Reconciler(
-        world,
-        observer=observer,
-        limits=limits,
-        allocations=allocations,
-        presence=presence,
-        adoption=AdoptionRules(only_uid, seal_key if only_uid is None else None),
+        world, observer=observer, limits=limits, allocations=allocations, presence=presence, adoption=adoption
     )
     images = ImageService(world.engine, helpers, world.store, catalogue)
     containers = ContainerService(
@@ -85,9 +89,18 @@ def build_services(
         seal_key=seal_key,
         timezone=timezone,
     )
-    sessions = SessionService(world.engine, containers, limits, world.accounts)
-    usage = UsageService(world, observer, containers)
-    offers = CatalogueService(world.engine, world.devices, images, catalogue)
-    takeover = TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid)
-    leftovers = LeftoverService(world, containers, presence)
-    return Services(containers, creation, sessions, usage, limits, reconciler, offers, takeover, leftovers)
+    return Services(
+        containers=containers,
+        creation=creation,
+        sessions=SessionService(world.engine, containers, limits, world.accounts),
+        usage=UsageService(world, observer, containers),
+        limits=limits,
+        reconciler=reconciler,
+        catalogue=CatalogueService(world.engine, world.devices, images, catalogue),
+        takeover=TakeoverService(world, observer=observer, limits=limits, presence=presence, only_uid=only_uid),
+        leftovers=LeftoverService(world, containers, presence),
+        copying=CopyService(world.engine, containers, limits),
+        listening=ListeningService(world.engine, containers),
+        pausing=PauseService(world, containers, presence),
+        renaming=RenameService(world, containers, presence),
+    )

@@ -87,6 +87,67 @@ class PullProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """An image to build.
+
+    Attributes:
+        tag: Its name.
+        dockerfile: Path of the Dockerfile in the context.
+        labels: Labels.
+        arguments: Build arguments.
+        network: Network of its steps; empty: the engine's default, `none`: none.
+        memory_bytes: Memory of a step; 0: unlimited. Memory and swap together are the same.
+        nano_cpus: CPUs of a step, in billionths; 0: unlimited.
+        cgroup_parent: Cgroup of its steps; empty: the engine's.
+        ignores_cache: Every step is run anew.
+        uses_buildkit: BuildKit does it instead of the classic builder.
+    """
+
+    tag: str
+    dockerfile: str = "Dockerfile"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    network: str = ""
+    memory_bytes: int = 0
+    nano_cpus: int = 0
+    cgroup_parent: str = ""
+    ignores_cache: bool = False
+    uses_buildkit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """One piece of a build's output.
+
+    Attributes:
+        text: What the step printed, or what the builder says of it.
+        image_id: Id of the image, at the end; empty before.
+    """
+
+    text: str
+    image_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PathStat:
+    """What a path inside a container is. Source: Engine API 1.41, ContainerArchive, X-Docker-Container-Path-Stat.
+
+    Attributes:
+        name: Last segment.
+        is_directory: A directory.
+        is_regular: A regular file.
+        size_bytes: Size of a regular file.
+        link_target: Absolute target inside the container, all links on the way resolved; empty if it is no link.
+    """
+
+    name: str
+    is_directory: bool
+    is_regular: bool
+    size_bytes: int
+    link_target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ExecSpec:
     """A program to run in a running container.
 

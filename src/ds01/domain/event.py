@@ -42,6 +42,9 @@ EVENTS: Mapping[str, EventKind] = _kinds(
         ("origin",),
         "A container without a row was taken under management, by reconcile or by somebody who asked for it.",
     ),
+    EventKind("container.paused", (), "Its programs are frozen where they are; its GPUs stay its own."),
+    EventKind("container.unpaused", (), "Its programs go on."),
+    EventKind("container.renamed", ("old_name",), "A container has another name; its labels still say the old one."),
     EventKind("container.failed", ("step", "reason"), "A creation or start failed and was undone."),
     EventKind(
         "allocation.claimed",

@@ -51,9 +51,12 @@ _STOP = (
 )
 # A stdin at its end makes `read` return at once, for ever: then a child sleeps, briefly, for TERM waits for its end. A
 # dead orphan makes `read` return too, so it starts the count anew: in normal life there is never a second process.
+# Orphans die together, and one that dies between the trap and the next `read` would wake nobody: after each trap a
+# child sleeps for a moment, whose own end makes the shell look again.
 SCRIPT = (
-    f"{_STOP}; trap stop TERM; trap 'e=0; jobs >/dev/null 2>&1' CHLD; e=0; "
-    f"while :; do if read -r _; then e=0; else e=$((e+1)); fi; "
+    f"{_STOP}; trap stop TERM; c=0; e=0; trap 'c=1; e=0; jobs >/dev/null 2>&1' CHLD; "
+    f"while :; do if [ $c = 1 ]; then sleep {_PAUSE}; c=0; fi; "
+    f"if read -r _; then e=0; else e=$((e+1)); fi; "
     f"if [ $e -ge {_EMPTY_READS} ]; then e=0; sleep 0.2; fi; done"
 )
 ENTRYPOINT = ("sh", "-c", SCRIPT)

@@ -22,6 +22,7 @@ class ActionKind(StrEnum):
     UNDO_CREATION = "undo_creation"
     COMPLETE_CREATION = "complete_creation"
     FORGET = "forget"
+    FOLLOW_NAME = "follow_name"
     SETTLE_STOPPED = "settle_stopped"
     TAKE_UP = "take_up"
     RELEASE_HOLD = "release_hold"
@@ -133,6 +134,10 @@ def _existing(row: WantedContainer, container: ContainerSummary | None, snapshot
     if container is None:
         yield Action(ActionKind.FORGET, "its container is gone from the engine", row.nonce, row.engine_id)
         return
+    name = container.parsed_name
+    names = {other.name for other in snapshot.wanted if other.uid == row.uid}
+    if name is not None and name.uid == row.uid and name.name not in names:
+        yield Action(ActionKind.FOLLOW_NAME, "its container has another name now", row.nonce, container.id)
     if container.state.has_processes:
         if allocation is None or allocation.state is not AllocationState.ACTIVE:
             yield Action(ActionKind.TAKE_UP, "it was started past DS01", row.nonce, container.id)

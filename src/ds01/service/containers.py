@@ -190,7 +190,7 @@ class ContainerService:
             if details.state is ContainerState.RUNNING:
                 return Started(details, was_running=True, warnings=())
             if details.state is ContainerState.PAUSED:
-                raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `docker unpause {details.name}`.")
+                raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
             row = await self.find_row(details)
             try:
                 await self._require_startable(caller, details, row)

@@ -31,6 +31,7 @@ from ds01.service.order import CreateOrder, require_valid_order
 from ds01.service.ports import ContainerRow, EngineInfo, ImageDetails, Notify, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
+from ds01.service.tools import Equipped, ToolService
 from ds01.service.undo import Undo
 
 
@@ -90,6 +91,7 @@ class CreationService:
         self._limits = limits
         self._allocations = allocations
         self._images = images
+        self._tools = ToolService(world.engine, images)
         self._mounts = MountService(world.directories)
         self._presence = presence
         self._reconciler = reconciler
@@ -191,7 +193,8 @@ class CreationService:
                 claim = await complete(self._allocations.claim(order, plan.observation))
                 image = await self._images.provide(plan.choice, notify)
                 await notify({"kind": "step", "message": f"Creating {plan.name.name} from {plan.choice.reference}"})
-                inner = await self._images.look_inside(image)
+                equipped = await self._tools.equip(image, await self._images.look_inside(image), notify)
+                image, inner = equipped.image, equipped.inner
                 account = self._account(caller, plan, inner)
                 spec = self._spec(
                     caller,
@@ -210,7 +213,7 @@ class CreationService:
                     self._allocations.activate(claim, container, image=plan.choice.reference, actor_uid=caller.uid)
                 )
         reasons = (plan.choice.reason, claim.placement.reason)
-        warnings = _warnings(inner, account, mounts)
+        warnings = _warnings(equipped, account, mounts)
         return Creation(details, allocation, docker_create_command(spec), reasons, warnings)
 
     async def _with_ulimits(
@@ -286,16 +289,15 @@ class CreationService:
         return details
 
 
-def _warnings(inner: InnerFiles, account: InnerAccount, mounts: OpenedMounts) -> tuple[str, ...]:
-    found: list[str] = []
+def _warnings(equipped: Equipped, account: InnerAccount, mounts: OpenedMounts) -> tuple[str, ...]:
+    inner = equipped.inner
+    found = [equipped.warning] if equipped.warning else []
     if not inner.has_shell:
         found.append(
             "The image has no shell: the engine's init is its first process, and AIME's auto-stop will not work."
         )
-    if not account.has_sudo:
-        found.append("There is no sudo in this container (the image has none, or the site does not allow it).")
-    if not inner.has_git:
-        found.append("The image has no git.")
+    if not account.has_sudo and inner.has_sudo:
+        found.append("There is no sudo in this container: the site does not allow it.")
     if not mounts.is_workspace_writable:
         found.append("You cannot write to the workspace directory.")
     return tuple(found)

@@ -1,11 +1,13 @@
 """The port of the container engine. A part of ds01.service.ports, from where everybody imports it."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
 from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerStats, ContainerSummary, ResourceLimits
 from ds01.domain.engine import (
+    BuildProgress,
+    BuildSpec,
     EngineEvent,
     EngineInfo,
     ExecResult,
@@ -13,6 +15,7 @@ from ds01.domain.engine import (
     ExecState,
     FileEntry,
     ImageDetails,
+    PathStat,
     PullProgress,
 )
 
@@ -73,6 +76,18 @@ class Engine(Protocol):
         """Send a signal to PID 1."""
         ...
 
+    async def pause_container(self, container: str) -> None:
+        """Freeze its programs where they are; one that is paused already is fine."""
+        ...
+
+    async def unpause_container(self, container: str) -> None:
+        """Let its programs go on; one that is not paused is fine."""
+        ...
+
+    async def rename_container(self, container: str, name: str) -> None:
+        """Give it another name; ConflictError when that is taken. Its own name again is fine."""
+        ...
+
     async def remove_container(self, container: str, *, force: bool = False) -> None:
         """Remove it and its anonymous volumes; one that is gone already is fine."""
         ...
@@ -92,6 +107,29 @@ class Engine(Protocol):
 
     async def put_files(self, container: str, entries: Sequence[FileEntry]) -> None:
         """Write files into a container, running or not, as one uncompressed tar."""
+        ...
+
+    async def find_path(self, container: str, path: str) -> PathStat | None:
+        """Return what a path of a container is (a link itself, not its target), or None if there is nothing."""
+        ...
+
+    async def put_archive(self, container: str, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack a plain tar, as it comes, below a directory of a container, running or not.
+
+        The engine resolves links inside the container; a file never takes the place of a directory.
+
+        Raises:
+            NotFoundError: There is no such container or directory.
+            InvalidRequestError: It is no directory, or no tar.
+        """
+        ...
+
+    def stream_archive(self, container: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a file or folder of a container as a plain tar whose entries begin with its last segment.
+
+        Raises:
+            NotFoundError: There is nothing at this path.
+        """
         ...
 
     async def read_file(self, container: str, path: str, *, limit_bytes: int = 4 * 1024**2) -> bytes | None:
@@ -166,6 +204,34 @@ class Engine(Protocol):
 
     async def remove_image(self, reference: str) -> None:
         """Remove a tag, and the image when it was the last; one that is gone already is fine."""
+        ...
+
+    def build_image(
+        self, spec: BuildSpec, context: bytes | AsyncIterator[bytes]
+    ) -> AsyncGenerator[BuildProgress, None]:
+        """Build an image of a tar with its Dockerfile and yield its output; the last message has the image's id.
+
+        Closing the iterator before its end ends the build.
+
+        Raises:
+            BackendError: A step failed; the words are the engine's.
+        """
+        ...
+
+    async def commit_container(self, container: str, reference: str, *, pause: bool = True) -> str:
+        """Make an image of a container's files and return its id; a running one is frozen meanwhile."""
+        ...
+
+    def save_images(self, references: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """Yield images with all their layers as one tar."""
+        ...
+
+    async def load_images(self, archive: AsyncIterator[bytes]) -> tuple[str, ...]:
+        """Load a tar of images and return their names, or ids where they have none.
+
+        Raises:
+            BackendError: It is no such archive, or a layer of it is broken.
+        """
         ...
 
     def watch_events(self, *, since: str | None = None) -> AsyncGenerator[EngineEvent, None]:

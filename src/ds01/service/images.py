@@ -13,6 +13,7 @@ from ds01.domain.catalogue import CatalogueRow, find_framework
 from ds01.domain.gpu import Inventory
 from ds01.domain.image import is_image_id, parse_reference
 from ds01.domain.image_choice import choose_image
+from ds01.domain.tools import PACKAGE_MANAGERS
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import HelperContainers
@@ -20,11 +21,11 @@ from ds01.service.ports import Engine, ImageDetails, Notify, Store
 
 log = logging.getLogger(__name__)
 ACCOUNT_CACHE_SIZE = 256
-INNER_FILES = FactKind("image-accounts", places=2048)
+INNER_FILES = FactKind("image-inside", places=2048)
 NAMELESS_IMAGES = "ds01.invalid/image-"
 """Repository of the private tags of images that were given by their id, see `domain.image.private_tag`."""
 _PASSWD, _GROUP, _SHADOW = "/etc/passwd", "/etc/group", "/etc/shadow"
-_SUDOERS, _BASH, _SH, _GIT = "/etc/sudoers.d", "/bin/bash", "/bin/sh", "/usr/bin/git"
+_SUDOERS, _BASH, _SH, _GIT, _SUDO = "/etc/sudoers.d", "/bin/bash", "/bin/sh", "/usr/bin/git", "/usr/bin/sudo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,15 @@ class InnerFiles:
         accounts: Account files.
         has_shell: /bin/sh exists, so our PID 1 can run.
         has_git: git is there.
+        has_sudo: sudo is there.
+        package_manager: Path of its package manager; empty: none that is known.
     """
 
     accounts: AccountFiles
     has_shell: bool
     has_git: bool
+    has_sudo: bool = True
+    package_manager: str = ""
 
 
 USUAL_INSIDE = InnerFiles(AccountFiles(has_sudoers_dir=True, has_bash=True), has_shell=True, has_git=True)
@@ -220,14 +225,16 @@ class ImageService:
 
     async def _read_inside(self, image: ImageDetails) -> InnerFiles:
         files, existing = await self._helpers.read_files(
-            image.id, (_PASSWD, _GROUP, _SHADOW), (_SUDOERS, _BASH, _SH, _GIT)
+            image.id, (_PASSWD, _GROUP, _SHADOW), (_SUDOERS, _BASH, _SH, _GIT, _SUDO, *PACKAGE_MANAGERS)
         )
 
         def text(path: str) -> str:
             return files.get(path, b"").decode("utf-8", "surrogateescape")
 
-        accounts = AccountFiles(text(_PASSWD), text(_GROUP), text(_SHADOW), _SUDOERS in existing, _BASH in existing)
-        return InnerFiles(accounts, _SH in existing, _GIT in existing)
+        has_sudo = {_SUDOERS, _SUDO} <= existing
+        accounts = AccountFiles(text(_PASSWD), text(_GROUP), text(_SHADOW), has_sudo, _BASH in existing)
+        manager = next((path for path in PACKAGE_MANAGERS if path in existing), "")
+        return InnerFiles(accounts, _SH in existing, _GIT in existing, has_sudo, manager)
 
 
 async def drop_private_tag(engine: Engine, tag: str) -> None:
@@ -257,11 +264,13 @@ def _to_text(inner: InnerFiles) -> str:
             "has_bash": accounts.has_bash,
             "has_shell": inner.has_shell,
             "has_git": inner.has_git,
+            "has_sudo": inner.has_sudo,
+            "package_manager": inner.package_manager,
         }
     )
 
 
 def _from_text(text: str) -> InnerFiles:
     document = json.loads(text)
-    has_shell, has_git = document.pop("has_shell"), document.pop("has_git")
-    return InnerFiles(AccountFiles(**document), has_shell, has_git)
+    own = {name: document.pop(name) for name in ("has_shell", "has_git", "has_sudo", "package_manager")}
+    return InnerFiles(AccountFiles(**document), **own)

@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 from ds01.domain.allocation import Allocation
 from ds01.domain.engine import (
+    BuildProgress as BuildProgress,
+    BuildSpec as BuildSpec,
     EngineEvent as EngineEvent,
     EngineInfo as EngineInfo,
     ExecResult as ExecResult,
@@ -14,6 +16,7 @@ from ds01.domain.engine import (
     ExecState as ExecState,
     FileEntry as FileEntry,
     ImageDetails as ImageDetails,
+    PathStat as PathStat,
     PullProgress as PullProgress,
 )
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter

@@ -18,6 +18,7 @@ from ds01.service.fact import FactKind
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
 from ds01.service.limits import LimitService
+from ds01.service.naming import NameTaker
 from ds01.service.observation import Observation, Observer, granted_rows
 from ds01.service.ports import ContainerRow, StoreTransaction, World
 from ds01.service.presence import Presence
@@ -57,6 +58,7 @@ class Reconciler:
             ActionKind.UNDO_CREATION: self._undo_creation,
             ActionKind.COMPLETE_CREATION: self._complete_creation,
             ActionKind.FORGET: self._forget,
+            ActionKind.FOLLOW_NAME: self._follow_name,
             ActionKind.SETTLE_STOPPED: self._settle_stopped,
             ActionKind.TAKE_UP: self._take_up,
             ActionKind.RELEASE_HOLD: self._release_hold,
@@ -192,6 +194,11 @@ class Reconciler:
         if is_private_tag(row.image):
             await drop_private_tag(self._engine, row.image)
         await self._allocations.forget(row, action.reason)
+
+    async def _follow_name(self, action: Action, row: ContainerRow) -> None:
+        details = await self._find_container(row)
+        if details is not None:
+            await NameTaker(self._engine, self._store, self._clock).take_up(row, details)
 
     async def _settle_stopped(self, action: Action, row: ContainerRow) -> None:
         details = await self._find_container(row)

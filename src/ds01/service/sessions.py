@@ -185,7 +185,7 @@ def require_running(details: ContainerDetails, name: str) -> None:
         ConflictError: The message says its state and how to start it.
     """
     if details.state is ContainerState.PAUSED:
-        raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `docker unpause {details.name}`.")
+        raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
     if details.state is not ContainerState.RUNNING:
         raise ConflictError(f"{name} does not run (it is {details.state}).", hint=f"Start it: `ds01 start {name}`.")
 

@@ -189,6 +189,70 @@ def test_stop_does_not_ask_without_a_terminal(daemon: ScriptedDaemon, ds01: Ds01
     assert ds01("stop", "a", "--grace", "2").status == 2
 
 
+def test_stop_by_force_gives_no_time_and_excludes_a_time(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    stopped = {
+        "schema_version": 1,
+        "container": details("a", "exited"),
+        "was_running": True,
+        "dry_run": False,
+        "docker_command": "",
+    }
+    daemon.answers["POST /v1/containers/a/stop"] = ok(stopped)
+    assert ds01("stop", "a", "--force").out == "a\n"
+    assert body_of(daemon) == {"grace_s": 0.0}
+    assert ds01("stop", "a", "--time", "30s").out == "a\n"
+    assert body_of(daemon) == {"grace_s": 30.0}
+    assert ds01("stop", "a", "--time", "30s", "--force").status == 2
+    assert ds01("stop", "a", "--time", "30").status == 2
+
+
+def test_pause_unpause_and_rename_say_what_came_of_it(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    paused = {"schema_version": 1, "name": "a", "state": "paused", "was_so": False, "docker_command": "docker pause a"}
+    daemon.answers["POST /v1/containers/a/pause"] = ok(paused)
+    daemon.answers["POST /v1/containers/a/unpause"] = ok({**paused, "state": "running", "was_so": True})
+    assert ds01("container", "pause", "a").out == "a\n"
+    assert ds01("container", "unpause", "a").status == 0
+    assert ds01("container", "pause", "a", "--json").document["results"] == [paused]
+    renamed = {
+        "schema_version": 1,
+        "name": "b",
+        "old_name": "a",
+        "engine_name": "b._.1001",
+        "dry_run": False,
+        "docker_command": "docker rename a._.1001 b._.1001",
+    }
+    daemon.answers["POST /v1/containers/a/rename"] = ok(renamed)
+    outcome = ds01("container", "rename", "a", "b")
+    assert (outcome.out, body_of(daemon)) == ("b\n", {"new_name": "b"})
+    assert ds01("container", "rename", "a").status == 2
+    daemon.answers["POST /v1/containers/a/rename"] = ok({**renamed, "dry_run": True})
+    assert ds01("container", "rename", "a", "b", "--dry-run").out == "docker rename a._.1001 b._.1001\n"
+    assert body_of(daemon) == {"new_name": "b", "dry_run": True}
+
+
+def test_retire_stops_and_removes(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers/a"] = ok(details("a", "running"))
+    stopped = {"schema_version": 1, "container": details("a", "exited"), "was_running": True, "dry_run": False}
+    daemon.answers["POST /v1/containers/a/stop"] = ok({**stopped, "docker_command": ""})
+    removed = {
+        "schema_version": 1,
+        "name": "a",
+        "workspace": "/home/alice/workspace/a",
+        "gpus_released": ["GPU-1"],
+        "dry_run": False,
+        "docker_command": "docker rm --volumes a._.1001",
+    }
+    daemon.answers["DELETE /v1/containers/a"] = ok(removed)
+    outcome = ds01("retire", "a")
+    assert outcome.out == "a\n"
+    assert daemon.asked()[-2:] == ["POST /v1/containers/a/stop", "DELETE /v1/containers/a"]
+    daemon.answers["DELETE /v1/containers/a?force=true&dry_run=true"] = ok({**removed, "dry_run": True})
+    outcome = ds01("retire", "a", "--dry-run")
+    assert "stop it, remove it" in outcome.err
+    assert outcome.out == "docker rm --volumes a._.1001\n"
+    assert daemon.asked()[-1] == "DELETE /v1/containers/a?force=true&dry_run=true"
+
+
 def test_stop_all_is_all_of_mine_that_run(daemon: ScriptedDaemon, ds01: Ds01) -> None:
     stopped = {
         "schema_version": 1,
@@ -273,3 +337,21 @@ def test_stats_and_top_and_inspect_are_readable(daemon: ScriptedDaemon, ds01: Ds
     assert "exited (status 137)" in text
     assert "unlimited" in text
     assert ds01("inspect", "a", "--json").document["engine_name"] == "a._.1001"
+
+
+def test_ports_says_how_to_come_from_outside(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    rows = [
+        {"port": 22, "listening": False, "local": False, "host_ports": [2222]},
+        {"port": 6006, "listening": True, "local": True, "host_ports": []},
+        {"port": 8888, "listening": True, "local": False, "host_ports": []},
+    ]
+    answer = {"schema_version": 1, "name": "a", "ip_address": "172.17.0.2", "ports": rows}
+    daemon.answers["GET /v1/containers/a/ports"] = ok(answer)
+    outcome = ds01("container", "ports", "a", COLUMNS="120")
+    assert f"ssh -L 8888:172.17.0.2:8888 {os.uname().nodename}" in outcome.out
+    assert "127.0.0.1:2222" in outcome.out
+    assert "nothing listens" in outcome.out
+    assert "0.0.0.0" in outcome.out
+    assert ds01("container", "ports", "a", "--json").document == answer
+    daemon.answers["GET /v1/containers/a/ports"] = ok({**answer, "ports": []})
+    assert "Nothing listens in a" in ds01("container", "ports", "a").err

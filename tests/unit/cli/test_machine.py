@@ -175,7 +175,7 @@ def test_every_topic_has_a_text_with_commands_to_copy(ds01: Ds01) -> None:
     ("words", "wanted"),
     [
         (["li"], {"limits", "list"}),
-        (["container", "re"], {"remove", "restart"}),
+        (["container", "re"], {"remove", "rename", "restart", "retire"}),
         (["gpu", ""], {"list", "ls", "release"}),
         (["open", "t"], {"thesis", "test"}),
         (["stop", "thesis", "te"], {"test"}),

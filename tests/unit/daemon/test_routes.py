@@ -168,7 +168,11 @@ async def test_what_belongs_to_somebody_else_is_not_found_by_any_route(house: Ho
     await house.stage.create("secret", caller=BOB_CALLER, count=0)
     await house.stage.start("secret", caller=BOB_CALLER)
     target = route.path.replace("{name}", "secret").replace("{exec_id}", "0" * 64)
-    body = {"rows": 1, "columns": 1} if route.name == "resize_exec" else {}
+    needed: dict[str, dict[str, object]] = {
+        "resize_exec": {"rows": 1, "columns": 1},
+        "rename_container": {"new_name": "mine"},
+    }
+    body = needed.get(route.name, {})
     raw = b"{}" if not body else json.dumps(body).encode()
     answer = await house.ask(route.method, target, raw=raw)
     assert answer.status in ({400} if route.name == "start_exec" else {404}), answer.body

@@ -114,6 +114,10 @@ class TrappedEngine(FakeEngine):
         if container in self.removed_when_stopped:
             del self.containers[container]
 
+    async def pause_container(self, container: str) -> None:
+        if "pause_container" not in self.ignored:
+            await super().pause_container(container)
+
     async def remove_container(self, container: str, *, force: bool = False) -> None:
         if "remove_container" not in self.ignored:
             await super().remove_container(container, force=force)
@@ -268,7 +272,7 @@ class Stage:
         if has_shell:
             files |= {"/bin/sh": b"", "/bin/bash": b"", "/usr/bin/git": b""}
         if has_sudo:
-            files["/etc/sudoers.d"] = None
+            files |= {"/etc/sudoers.d": None, "/usr/bin/sudo": b""}
         return self.engine.add_image(reference, tree=FileTree(files))
 
     async def notify(self, message: "object") -> None:

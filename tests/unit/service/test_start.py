@@ -57,7 +57,7 @@ async def test_a_paused_container_says_how_to_go_on(stage: Stage) -> None:
     stage.engine.containers[container].change(state=ContainerState.PAUSED)
     failure = await run_to_failure(stage.start())
     assert isinstance(failure, ConflictError)
-    assert "docker unpause demo._.1001" in (failure.hint or "")
+    assert "ds01 container unpause demo" in (failure.hint or "")
     assert await stage.states() == {"demo": "active"}
 
 

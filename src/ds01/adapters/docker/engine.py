@@ -1,5 +1,6 @@
 """The Docker Engine behind the port `Engine`."""
 
+from ds01.adapters.docker.builds import BuildCalls
 from ds01.adapters.docker.containers import ContainerCalls
 from ds01.adapters.docker.events import EventCalls
 from ds01.adapters.docker.execs import ExecCalls
@@ -13,7 +14,7 @@ from ds01.adapters.docker.version import parse_api_version, require_supported_en
 from ds01.service.ports import Checkpoint, Engine, EngineInfo
 
 
-class DockerEngine(ContainerCalls, FileCalls, ExecCalls, ImageCalls, EventCalls):
+class DockerEngine(ContainerCalls, FileCalls, ExecCalls, ImageCalls, BuildCalls, EventCalls):
     """A Docker Engine on a local Unix socket. Every call has a connection of its own, so any number may run at once.
 
     Iterators (`stream_logs`, `pull_image`, `watch_events`) hold a connection until they end: whoever leaves one early

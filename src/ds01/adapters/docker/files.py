@@ -1,42 +1,27 @@
 """Files of a container, by the archive endpoint. Source: Engine API 1.41, ContainerArchive, PutContainerArchive."""
 
 import base64
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 from ds01.adapters.docker.address import container_path
 from ds01.adapters.docker.calls import SLOW, EngineCalls
 from ds01.adapters.docker.document import parse_json
 from ds01.adapters.docker.http import HttpResponse
 from ds01.adapters.docker.session import Call
-from ds01.adapters.docker.tar import pack, require_plain_path, unpack_file
+from ds01.adapters.docker.tar import pack, require_plain_path, unpack_file, without_padding
 from ds01.errors import BackendError, ConflictError, NotFoundError
-from ds01.service.ports import FileEntry
+from ds01.service.ports import FileEntry, PathStat
 from ds01.units import format_size
 
 _STAT_HEADER = "X-Docker-Container-Path-Stat"
 _MAX_LINKS = 8
 _MAX_TAR_OVERHEAD_BYTES = 64 * 1024
 # Go's fs.FileMode, not the system's. Source: https://pkg.go.dev/io/fs#FileMode
+_GO_DIRECTORY = 1 << 31
 _GO_LINK = 1 << 27
 _GO_TYPE = (1 << 31) | _GO_LINK | (1 << 26) | (1 << 25) | (1 << 24) | (1 << 21) | (1 << 19)
 _NOTHING_THERE = (": not a directory", "evalSymlinksInScope: too many links", "too many levels of symbolic links")
-
-
-@dataclass(frozen=True, slots=True)
-class PathStat:
-    """What the engine says of a path.
-
-    Attributes:
-        is_regular: A regular file.
-        size_bytes: Size of a regular file.
-        link_target: Absolute target inside the container, all links on the way resolved; empty if it is no link.
-    """
-
-    is_regular: bool
-    size_bytes: int
-    link_target: str
 
 
 class FileCalls(EngineCalls):
@@ -57,6 +42,32 @@ class FileCalls(EngineCalls):
             deadline=SLOW,
         )
         await self.session.change(call)
+
+    async def find_path(self, container: str, path: str) -> PathStat | None:
+        """Return what a path of a container is (a link itself, not its target), or None if there is nothing."""
+        try:
+            async with self._archive(container, require_plain_path(path) if path != "/" else path) as (stat, _response):
+                return stat
+        except NotFoundError:
+            await self.inspect(container)  # raises if it is the container that is missing
+            return None
+
+    async def put_archive(self, container: str, path: str, archive: AsyncIterator[bytes]) -> None:
+        """Unpack a plain tar, as it comes, below a directory of a container."""
+        query = {"path": require_plain_path(path) if path != "/" else path, "noOverwriteDirNonDir": "1"}
+        target = container_path(container, "archive")
+        self.checkpoint(f"engine: put an archive into container {container}")
+        call = Call(
+            "PUT", target, query, body=without_padding(archive), content_type="application/x-tar", deadline=SLOW
+        )
+        await self.session.change(call)
+
+    async def stream_archive(self, container: str, path: str) -> AsyncGenerator[bytes, None]:
+        """Yield a file or folder of a container as a plain tar."""
+        here = require_plain_path(path) if path != "/" else path
+        async with self._archive(container, here) as (_stat, response), aclosing(response.stream()) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def read_file(self, container: str, path: str, *, limit_bytes: int = 4 * 1024**2) -> bytes | None:
         """Return a regular file of a container (links followed inside), or None if there is none.
@@ -121,6 +132,8 @@ def parse_path_stat(header: str) -> PathStat:
     document = parse_json(text, _STAT_HEADER)
     mode = document.number("mode")
     return PathStat(
+        name=document.text("name", default=""),
+        is_directory=mode & _GO_DIRECTORY != 0,
         is_regular=mode & _GO_TYPE == 0,
         size_bytes=document.number("size"),
         link_target=document.text("linkTarget", default="") if mode & _GO_LINK else "",

@@ -5,7 +5,7 @@ Never compressed: the engine would run the container's own unpacker as root for 
 
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from ds01.errors import BackendError, ConflictError, InvalidRequestError
@@ -15,6 +15,7 @@ from ds01.units import format_size
 # Fixed, so that the same entries give the same bytes; not 1970, which zip and make cannot handle.
 _MODIFIED_S = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
 _MAX_ID = 2**32 - 2
+_BLOCK_BYTES = 512
 
 
 def pack(entries: Sequence[FileEntry]) -> bytes:
@@ -57,6 +58,55 @@ def require_plain_path(path: str) -> str:
     except UnicodeEncodeError as error:
         raise InvalidRequestError(f"{path[:200]!r} is not UTF-8.") from error
     return path
+
+
+async def without_padding(archive: bytes | AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield a tar without what is behind its end mark of two empty blocks.
+
+    Writers fill up to a round size. The engine stops reading at the mark, and where bytes of a request are left unread
+    it never learns that its client has left: a build would go on for nobody.
+
+    Raises:
+        InvalidRequestError: It is no tar.
+    """
+    waiting = bytearray()
+    content_left = 0
+    async for piece in _pieces(archive):
+        waiting += piece
+        while waiting:
+            if content_left:
+                done = min(content_left, len(waiting))
+                yield bytes(waiting[:done])
+                content_left -= done
+            elif len(waiting) < _BLOCK_BYTES:
+                break
+            else:
+                header, done = bytes(waiting[:_BLOCK_BYTES]), _BLOCK_BYTES
+                if not any(header):
+                    yield bytes(2 * _BLOCK_BYTES)
+                    return
+                yield header
+                content_left = _content_bytes(header)
+            del waiting[:done]
+    yield bytes(waiting)  # it ends without a mark: the engine says what is wrong with it
+
+
+def _content_bytes(header: bytes) -> int:
+    """Return how many bytes follow a header, whole blocks. Source: pax(1), ustar header; GNU tar, base-256 numbers."""
+    field = header[124:136]
+    try:
+        size = int.from_bytes(field[1:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
+    except ValueError as error:
+        raise InvalidRequestError("The archive is no tar: an entry has no size.") from error
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES
+
+
+async def _pieces(archive: bytes | AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    if isinstance(archive, bytes):
+        yield archive
+        return
+    async for piece in archive:
+        yield piece
 
 
 def unpack_file(data: bytes, *, limit_bytes: int) -> bytes | None:

@@ -1,12 +1,14 @@
 """Files as a tar, there and back."""
 
+import asyncio
 import io
 import tarfile
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.adapters.docker.tar import pack, require_plain_path, unpack_file
+from ds01.adapters.docker.tar import pack, require_plain_path, unpack_file, without_padding
 from ds01.errors import BackendError, ConflictError, InvalidRequestError
 from ds01.service.ports import FileEntry
 
@@ -108,3 +110,43 @@ def test_a_tar_that_ends_too_early_is_an_error() -> None:
     data = pack([FileEntry("/file", b"x" * 4000)])
     with pytest.raises(BackendError, match="archive is broken"):
         unpack_file(data[:2000], limit_bytes=10_000)
+
+
+def tar_with(contents: list[bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for number, content in enumerate(contents):
+            header = tarfile.TarInfo(f"file-{number}")
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+async def trimmed(data: bytes, size: int) -> bytes:
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), size):
+            yield data[start : start + size]
+
+    return b"".join([piece async for piece in without_padding(pieces())])
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=1500), st.integers(0, 5000).map(bytes)), max_size=5),
+    st.integers(1, 3000),
+)
+def test_only_what_stands_behind_the_end_mark_is_left_out(contents: list[bytes], size: int) -> None:
+    whole = tar_with(contents)
+    short = asyncio.run(trimmed(whole, size))
+    assert whole.startswith(short)
+    assert not any(whole[len(short) :])
+    with tarfile.open(fileobj=io.BytesIO(short), mode="r:") as archive:
+        read = [archive.extractfile(member) for member in archive]
+    assert len(read) == len(contents)
+    assert len(short) == sum(512 + -(-len(content) // 512) * 512 for content in contents) + 1024
+
+
+async def test_what_is_no_tar_is_refused_or_left_to_the_engine() -> None:
+    with pytest.raises(InvalidRequestError, match="no tar"):
+        await trimmed(b"x" * 2000, 100)
+    assert await trimmed(b"x" * 100, 7) == b"x" * 100
+    assert await trimmed(b"", 1) == b""

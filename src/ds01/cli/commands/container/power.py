@@ -8,11 +8,12 @@ from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, is_active, is_any, is_inactive, some_names
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
 from ds01.domain.pid1 import SCRIPT as IDLE_SCRIPT
-from ds01.errors import ConflictError, NotFoundError
+from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.units import parse_duration
 
 SHOWN_PROCESSES = 5
-_GRACE = Option("-t --grace", "How long programs may take to end, such as 30s.", kind="text", metavar="DURATION")
+GRACE = Option("-t --time --grace", "How long programs may take to end, such as 30s.", kind="text", metavar="DURATION")
+_FORCE = Option("-f --force", "End programs at once, without asking: what they have not saved is lost.")
 
 
 def start(call: Call) -> int:
@@ -57,11 +58,22 @@ def stop(call: Call) -> int:
     return status
 
 
-def _stop_body(call: Call) -> StopContainerBody:
-    body: StopContainerBody = {}
+def grace_of(call: Call) -> StopContainerBody:
+    """Return how to stop, as it was typed.
+
+    Raises:
+        InvalidRequestError: No duration; or a time for programs that get none.
+    """
     grace = call.text("grace")
-    if grace is not None:
-        body["grace_s"] = parse_duration(grace).total_seconds()
+    if call.flag("force"):
+        if grace is not None:
+            raise InvalidRequestError("--time and --force exclude each other.", hint="Leave one of them out.")
+        return {"grace_s": 0.0}
+    return {} if grace is None else {"grace_s": parse_duration(grace).total_seconds()}
+
+
+def _stop_body(call: Call) -> StopContainerBody:
+    body = grace_of(call)
     if call.flag("dry_run"):
         body["dry_run"] = True
     return body
@@ -70,6 +82,7 @@ def _stop_body(call: Call) -> StopContainerBody:
 def _stop_one(call: Call, name: str, body: StopContainerBody, *, was_typed: bool) -> dict[str, object] | None:
     if (
         call.must_confirm
+        and not call.flag("force")
         and not body.get("dry_run")
         and not _may_stop(name, programs_of(call, name), was_typed=was_typed)
     ):
@@ -144,16 +157,16 @@ STOP = Spec(
     stop,
     examples=(
         "ds01 stop my-project  programs get SIGTERM and time to save",
-        "ds01 stop my-project --grace 2m  more time",
+        "ds01 stop my-project --time 2m  more time",
         "ds01 stop --all  every one of yours",
     ),
     details="On a terminal it shows the programs that would end, and asks. Files stay, inside and in the workspace.",
     arguments=(NAMES,),
-    options=(Option("-a --all", "All of your running containers."), _GRACE, DRY_RUN, JSON, *ASKING),
+    options=(Option("-a --all", "All of your running containers."), GRACE, _FORCE, DRY_RUN, JSON, *ASKING),
 )
 RESTART = Spec(
     restart,
     examples=("ds01 restart my-project  stop it and start it again",),
     arguments=(NAMES,),
-    options=(_GRACE, JSON, *ASKING),
+    options=(GRACE, JSON, *ASKING),
 )

@@ -21,21 +21,22 @@ def _remove_one(call: Call, name: str) -> dict[str, object] | None:
     is_dry = call.flag("dry_run")
     if call.must_confirm and not is_dry:
         container = call.client.get_container(name)
-        if not confirm(_question(call, container)):
+        if not confirm(question_before_removal(call, container)):
             call.screen.note(f"{name} was left as it is.")
             return None
         force = force or is_active(container)  # the question said that it runs
     outcome = call.client.remove_container(name, force=force, dry_run=is_dry)
     if outcome["dry_run"]:
-        call.screen.tell(f"Would remove {name}. {_what_stays(outcome)}".rstrip())
+        call.screen.tell(f"Would remove {name}. {what_stays(outcome)}".rstrip())
         if not call.flag("json"):
             call.screen.data(outcome["docker_command"])
     else:
-        call.done(f"Removed {name}. {_what_stays(outcome)}".rstrip(), name)
+        call.done(f"Removed {name}. {what_stays(outcome)}".rstrip(), name)
     return dict(outcome)
 
 
-def _question(call: Call, container: ContainerDocument) -> str:
+def question_before_removal(call: Call, container: ContainerDocument) -> str:
+    """Return the question that names everything that is lost."""
     name = container["name"]
     lines = []
     if container.get("owner_doubt"):
@@ -51,7 +52,8 @@ def _question(call: Call, container: ContainerDocument) -> str:
     return "\n".join([*lines, f"Remove {name}?"])
 
 
-def _what_stays(outcome: RemovedContainer) -> str:
+def what_stays(outcome: RemovedContainer) -> str:
+    """Return what a removal has left, and what it has given back."""
     parts = []
     if outcome["workspace"]:
         parts.append(f"The workspace {outcome['workspace']} stays.")

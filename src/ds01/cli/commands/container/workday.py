@@ -1,0 +1,79 @@
+"""`ds01 deploy` and `ds01 retire`: one command for the morning and one for the evening, composed of the others."""
+
+from ds01.cli.call import Call
+from ds01.cli.commands.container.creation import VERBOSE, create_with_progress
+from ds01.cli.commands.container.power import GRACE, grace_of
+from ds01.cli.commands.container.removal import question_before_removal, what_stays
+from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body
+from ds01.cli.commands.container.shell import ensure_started, run_interactively
+from ds01.cli.prompts import confirm
+from ds01.cli.selection import for_each, is_active, some_names
+from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
+
+
+def deploy(call: Call) -> int:
+    """Create a container, start it, and open a shell where there is a terminal."""
+    body = creation_body(call)
+    name = body["name"]
+    if call.flag("dry_run"):
+        plan = call.client.create_container({**body, "dry_run": True})
+        call.screen.tell(f"Would create {name}, start it and open a shell in it:")
+        for reason in plan["reasons"]:
+            call.screen.tell(f"  {reason}")
+        call.screen.data(plan["docker_command"])
+        return 0
+    create_with_progress(call, body)
+    ensure_started(call, name)
+    if call.flag("background") or not call.can_ask:
+        call.done(f"{name} runs.", name)
+        call.screen.suggest(call.command("open", name))
+        return 0
+    return run_interactively(call, name, ())
+
+
+def retire(call: Call) -> int:
+    """Stop containers and remove them; workspaces stay."""
+    names = some_names(call, "retire")
+    return for_each(call, names, lambda name: _retire_one(call, name))
+
+
+def _retire_one(call: Call, name: str) -> dict[str, object] | None:
+    is_dry = call.flag("dry_run")
+    container = call.client.get_container(name)
+    if call.must_confirm and not is_dry and not confirm(question_before_removal(call, container)):
+        call.screen.note(f"{name} was left as it is.")
+        return None
+    if is_dry:
+        before = ["stop it", "remove it"] if is_active(container) else ["remove it"]
+        call.screen.tell(f"Would retire {name}: {', '.join(before)}.")
+    elif is_active(container):
+        call.client.stop_container(name, grace_of(call))
+    outcome = call.client.remove_container(name, force=is_dry, dry_run=is_dry)
+    if is_dry:
+        if not call.flag("json"):
+            call.screen.data(outcome["docker_command"])
+    else:
+        call.done(f"Retired {name}. {what_stays(outcome)}".rstrip(), name)
+    return dict(outcome)
+
+
+DEPLOY = Spec(
+    deploy,
+    examples=(
+        "ds01 deploy thesis pytorch  create it, start it, open a shell in it",
+        "ds01 deploy thesis pytorch --background  the same without the shell",
+    ),
+    details="Takes the options of create. Without a terminal it opens no shell.",
+    arguments=ARGUMENTS,
+    options=(Option("--background", "Open no shell."), *OPTIONS, DRY_RUN, VERBOSE, *ASKING),
+)
+RETIRE = Spec(
+    retire,
+    examples=(
+        "ds01 retire thesis  stop it and remove it; its workspace stays",
+        "ds01 retire thesis --dry-run  only say what would go",
+    ),
+    details="On a terminal it says what is lost, and asks. Workspaces are never touched.",
+    arguments=(NAMES,),
+    options=(GRACE, DRY_RUN, JSON, *ASKING),
+)

@@ -1,0 +1,175 @@
+"""What every Engine does with builds, commits and archives: the Docker Engine and the one in memory."""
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from ds01.errors import BackendError, InvalidRequestError, NotFoundError
+from ds01.service.ports import BuildSpec
+from tests.contract.engine_bench import IMAGE, LABEL, SECONDS, Bench
+from tests.fake_engine import FakeEngine
+
+pytest_plugins = ("tests.contract.engine_fixtures",)
+BUILT = "ds01-dev/contract-built:one"
+
+
+def tar_of(files: dict[str, bytes | None]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            header = tarfile.TarInfo(name)
+            header.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            header.mode = 0o755 if content is None else 0o644
+            header.size = len(content or b"")
+            archive.addfile(header, io.BytesIO(content or b""))
+    return buffer.getvalue()
+
+
+async def pieces_of(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def names_in(data: bytes) -> set[str]:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        return {member.name.rstrip("/") for member in archive}
+
+
+async def exhausted(stream: AsyncGenerator[object, None]) -> None:
+    """Read a stream to its end."""
+    async with aclosing(stream) as pieces:
+        async for _ in pieces:
+            pass
+
+
+async def build(bench: Bench, dockerfile: str) -> tuple[str, str]:
+    """Build and return the output and the image's id."""
+    context = tar_of({"Dockerfile": dockerfile.encode()})
+    output, image = "", ""
+    spec = BuildSpec(BUILT, labels={"ds01.contract": "yes"}, memory_bytes=256 * 1024**2, nano_cpus=10**9)
+    async with aclosing(bench.engine.build_image(spec, pieces_of(context))) as steps:
+        async for step in steps:
+            output += step.text
+            image = step.image_id or image
+    return output, image
+
+
+async def test_a_built_image_has_its_files_labels_and_name(bench: Bench) -> None:
+    if isinstance(bench.engine, FakeEngine):
+        bench.engine.build_steps["echo made > /made"] = lambda tree: tree.put("/made", b"made\n")
+    output, image = await build(bench, f"FROM {IMAGE}\nRUN echo made > /made\n")
+    assert "Step 1/" in output
+    found = await bench.engine.find_image(BUILT)
+    assert found is not None
+    assert found.id == image or found.id.startswith(image)
+    assert found.labels["ds01.contract"] == "yes"
+    container = await bench.create("built", image=BUILT)
+    assert await bench.engine.read_file(container, "/made") == b"made\n"
+    await bench.engine.remove_container(container, force=True)
+    await bench.engine.remove_image(BUILT)
+
+
+async def test_a_build_that_fails_says_why_and_makes_no_image(bench: Bench) -> None:
+    if isinstance(bench.engine, FakeEngine):
+
+        def fail(_tree: object) -> None:
+            raise BackendError("The command '/bin/sh -c exit 7' returned a non-zero code: 7")
+
+        bench.engine.build_steps["exit 7"] = fail
+    with pytest.raises(BackendError, match="7"):
+        await build(bench, f"FROM {IMAGE}\nRUN exit 7\n")
+    assert await bench.engine.find_image(BUILT) is None
+    with pytest.raises(BackendError):
+        await build(bench, "FROM ds01-dev/contract-nothing:none\n")
+
+
+async def test_a_build_without_a_dockerfile_is_refused(bench: Bench) -> None:
+    with pytest.raises((InvalidRequestError, BackendError)):
+        await exhausted(bench.engine.build_image(BuildSpec(BUILT), tar_of({"other": b""})))
+
+
+async def test_a_commit_keeps_what_was_written(bench: Bench) -> None:
+    container = await bench.create("committed")
+    await bench.engine.put_archive(container, "/", pieces_of(tar_of({"kept": b"kept"})))
+    image = await bench.engine.commit_container(container, BUILT)
+    other = await bench.create("committed-2", image=image)
+    assert await bench.engine.read_file(other, "/kept") == b"kept"
+    for made in (container, other):
+        await bench.engine.remove_container(made, force=True)
+    await bench.engine.remove_image(BUILT)
+    with pytest.raises(NotFoundError):
+        await bench.engine.commit_container("nothing", BUILT)
+
+
+async def test_an_archive_goes_in_and_comes_out_whole(bench: Bench) -> None:
+    container = await bench.create("copied")
+    large = bytes(range(256)) * 4096
+    packed = tar_of({"data": None, "data/large": large, "data/small": b"x"})
+    await bench.engine.put_archive(container, "/tmp", pieces_of(packed))
+    stat = await bench.engine.find_path(container, "/tmp/data/large")
+    assert stat is not None
+    assert (stat.name, stat.is_regular, stat.is_directory, stat.size_bytes) == ("large", True, False, len(large))
+    folder = await bench.engine.find_path(container, "/tmp/data")
+    assert folder is not None
+    assert folder.is_directory
+    async with aclosing(bench.engine.stream_archive(container, "/tmp/data")) as pieces:
+        out = b"".join([piece async for piece in pieces])
+    assert names_in(out) == {"data", "data/large", "data/small"}
+    with tarfile.open(fileobj=io.BytesIO(out), mode="r:") as archive:
+        content = archive.extractfile("data/large")
+        assert content is not None
+        assert content.read() == large
+
+
+async def test_an_archive_needs_a_directory_and_a_container(bench: Bench) -> None:
+    container = await bench.create("uncopied")
+    packed = tar_of({"x": b"x"})
+    with pytest.raises(NotFoundError):
+        await bench.engine.put_archive(container, "/nowhere", pieces_of(packed))
+    with pytest.raises((InvalidRequestError, BackendError)):
+        await bench.engine.put_archive(container, "/etc/passwd", pieces_of(packed))
+    with pytest.raises(NotFoundError):
+        await bench.engine.put_archive("nothing", "/tmp", pieces_of(packed))
+    assert await bench.engine.find_path(container, "/nowhere") is None
+    with pytest.raises(NotFoundError):
+        await bench.engine.find_path("nothing", "/tmp")
+    with pytest.raises(NotFoundError):
+        await exhausted(bench.engine.stream_archive(container, "/nowhere"))
+    for path in ("relative", "/a/../b", "/a//b", "/nul\0"):
+        with pytest.raises(InvalidRequestError):
+            await bench.engine.put_archive(container, path, pieces_of(packed))
+
+
+async def test_images_are_saved_and_loaded_again(bench: Bench) -> None:
+    _, image = await build(bench, f"FROM {IMAGE}\nLABEL saved=yes\n")
+    async with aclosing(bench.engine.save_images([BUILT])) as pieces:
+        archive = b"".join([piece async for piece in pieces])
+    await bench.engine.remove_image(BUILT)
+    assert await bench.engine.find_image(BUILT) is None
+    assert await bench.engine.load_images(pieces_of(archive, 65536)) == (BUILT,)
+    found = await bench.engine.find_image(BUILT)
+    assert found is not None
+    assert found.id.startswith(image)
+    await bench.engine.remove_image(BUILT)
+
+
+async def test_what_is_no_archive_of_images_is_not_loaded(bench: Bench) -> None:
+    with pytest.raises((BackendError, InvalidRequestError)):
+        await bench.engine.load_images(pieces_of(b"this is no tar" * 100))
+
+
+async def test_a_build_that_is_left_ends_its_step_and_makes_no_image(docker_bench: Bench) -> None:
+    script = "echo begun; sleep 300"
+    context = tar_of({"Dockerfile": f"FROM {IMAGE}\nLABEL ds01.contract=yes\nRUN {script}\n".encode()})
+    async with aclosing(docker_bench.engine.build_image(BuildSpec(BUILT), context)) as steps:
+        async for step in steps:
+            if step.text == "begun\n":
+                break
+    async with asyncio.timeout(SECONDS.total_seconds()):
+        while any(LABEL in row.labels for row in await docker_bench.engine.list_containers()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert await docker_bench.engine.find_image(BUILT) is None

@@ -1,0 +1,65 @@
+"""`ds01 cp`: where files go, as docker cp has it."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Ds01
+from tests.unit.scripted_daemon import ScriptedDaemon, ok
+
+
+def path_document(path: str, *, exists: bool = True, is_directory: bool = False) -> bytes:
+    return ok(
+        {
+            "schema_version": 1,
+            "path": path,
+            "exists": exists,
+            "is_directory": is_directory,
+            "is_regular": exists and not is_directory,
+            "size_bytes": 3,
+            "link_target": "",
+        }
+    )
+
+
+def test_cp_sends_a_file_to_the_folder_that_is_there(daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"abc")
+    daemon.answers["GET /v1/containers/a/path"] = path_document("/workspace", is_directory=True)
+    written = {"schema_version": 1, "name": "a", "path": "/workspace"}
+    daemon.answers["POST /v1/containers/a/archive"] = ok(written)
+    assert ds01("cp", str(tmp_path / "model.pt"), "a:/workspace").status == 0
+    with tarfile.open(fileobj=io.BytesIO(daemon.requests[-1].body), mode="r:") as sent:
+        assert [member.name for member in sent] == ["model.pt"]
+    daemon.answers["GET /v1/containers/a/path"] = path_document("x", exists=False)
+    assert ds01("cp", str(tmp_path / "model.pt"), "a:new.pt").status == 0
+    with tarfile.open(fileobj=io.BytesIO(daemon.requests[-1].body), mode="r:") as sent:
+        assert [member.name for member in sent] == ["new.pt"]
+
+
+def test_cp_fetches_a_folder_under_the_name_that_was_typed(daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        header = tarfile.TarInfo("results/one")
+        header.size = 3
+        archive.addfile(header, io.BytesIO(b"one"))
+    daemon.answers["GET /v1/containers/a/path"] = path_document("x", is_directory=True)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n"
+    data = buffer.getvalue()
+    daemon.answers["GET /v1/containers/a/archive"] = head % len(data) + data
+    assert ds01("cp", "a:results", str(tmp_path / "mine")).status == 0
+    assert (tmp_path / "mine" / "one").read_bytes() == b"one"
+    assert ds01("cp", "a:results", str(tmp_path)).status == 0
+    assert (tmp_path / "results" / "one").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("cp",), ("cp", "x"), ("cp", "a:/x", "b:/y"), ("cp", "/x", "/y"), ("cp", "", "a:/x"), ("cp", "/nowhere", "a:x")],
+)
+def test_cp_needs_one_path_inside_and_one_outside(words: tuple[str, ...], daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers/a/path"] = path_document("x", exists=False)
+    outcome = ds01(*words)
+    assert outcome.status in {2, 3}
+    assert "Traceback" not in outcome.err
