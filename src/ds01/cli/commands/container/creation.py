@@ -8,8 +8,9 @@ from ds01.api.schema import ContainerDetailsDocument, CreateContainerBody, Creat
 from ds01.cli.call import Call
 from ds01.cli.commands.container.listing import image_text
 from ds01.cli.commands.container.power import with_gpus
-from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body
+from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
 from ds01.cli.commands.container.waiting import detached_text, hinting_at_waiting, say_place, watched, watches
+from ds01.cli.commands.container.wizard import completed
 from ds01.cli.progress import follow
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
 
@@ -18,6 +19,7 @@ VERBOSE = Option("-v --verbose", "Print every step, without a terminal too.")
 
 def create(call: Call) -> int:
     """Create a container, or say what would be created."""
+    call = completed(call)
     body = creation_body(call)
     if call.flag("dry_run"):
         _print_plan(call, call.client.create_container({**body, "dry_run": True}))
@@ -95,5 +97,5 @@ CREATE = Spec(
         "returns to it. Without a name or framework a person is asked."
     ),
     arguments=ARGUMENTS,
-    options=(*OPTIONS, DRY_RUN, VERBOSE, JSON, *ASKING),
+    options=(*OPTIONS, GUIDED, DRY_RUN, VERBOSE, JSON, *ASKING),
 )
