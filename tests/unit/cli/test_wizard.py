@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.terminal import Terminal
-from tests.unit.cli.conftest import Ds01
+from tests.unit.cli.conftest import Ds01, catalogue, container, containers, details
 from tests.unit.cli.wizard_documents import NO_ROOM, creating, furnish, gpu, gpus, image, images, limits
-from tests.unit.scripted_daemon import ScriptedDaemon
+from tests.unit.scripted_daemon import ScriptedDaemon, ok
 
 ENTER, DOWN, UP, CTRL_C, CTRL_D = "\r", "\x1b[B", "\x1b[A", "\x03", "\x04"
 STEPS_OF_FRAMEWORK = ("Image", "Framework", "Version", "Name", "Folders", "GPUs", "Summary")
@@ -215,6 +215,66 @@ def test_without_quota_as_many_as_there_are_can_be_chosen(daemon: ScriptedDaemon
         terminal.wait_for("You hold 1 of unlimited GPUs.")
         answer(terminal, "Which GPU?", ENTER)
         terminal.wait_for("How many, 1 to 9?")
+
+
+def test_create_with_a_name_asks_for_the_framework_alone(daemon: ScriptedDaemon, start: Start) -> None:
+    daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"), ("Mxnet", ""), ("Tensorflow", "2.16.1"))
+    with start("create", "Über Project") as terminal:
+        terminal.wait_for("The name becomes ber-project")
+        terminal.wait_for("Which framework?")
+        terminal.wait_for("Tensorflow 2.16.1")
+        assert "Mxnet" not in terminal.text()
+        terminal.type("tensor")
+        terminal.wait_for("tensor")
+        terminal.type(ENTER)
+        assert terminal.wait() == 0
+        assert "Pulling" in terminal.text()
+        assert "ds01 open ber-project" in terminal.text()
+    assert created(daemon) == [{"name": "ber-project", "interface": "cli", "framework": "Tensorflow"}]
+
+
+def test_one_of_the_list_is_picked_with_what_to_do_with_it(daemon: ScriptedDaemon, start: Start) -> None:
+    daemon.answers["GET /v1/containers"] = containers(container("a", "exited"), container("b"))
+    daemon.answers["GET /v1/containers/b/processes"] = ok({"schema_version": 1, "name": "b", "processes": []})
+    stopped = {"schema_version": 1, "container": details("b", "exited"), "was_running": True, "dry_run": False}
+    daemon.answers["POST /v1/containers/b/stop"] = ok({**stopped, "docker_command": "docker stop"})
+    with start("list", "-i") as terminal:
+        terminal.wait_for("Which container to look at?")
+        terminal.type(DOWN + ENTER)
+        terminal.wait_for("What shall be done with b?")
+        assert "start it" not in terminal.text()
+        terminal.type(DOWN + ENTER)
+        assert terminal.wait() == 0
+        assert "Stopped b." in terminal.text()
+    assert [text for text in daemon.asked() if not text.startswith("GET")] == ["POST /v1/containers/b/stop"]
+    with start("list", "-i") as terminal:
+        terminal.wait_for("Which container to look at?")
+        terminal.type(ENTER)
+        terminal.wait_for("What shall be done with a?")
+        terminal.wait_for("start it")
+        terminal.type("noth")
+        terminal.wait_for("noth")
+        terminal.type(ENTER)
+        assert terminal.wait() == 0
+    assert [text for text in daemon.asked() if not text.startswith("GET")] == ["POST /v1/containers/b/stop"]
+
+
+def test_info_shows_every_option_with_what_the_site_has_set(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/limits"] = limits()
+    lines = ds01("create", "--info").out.splitlines()
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+    assert rows["--memory"].startswith("SIZE at most 32G")
+    assert rows["--gpus"].startswith("COUNT at most 3")
+    assert rows["--time"].startswith("LENGTH any")
+    assert rows["--cpu-only"].startswith("- - No GPU.")
+    assert daemon.asked() == ["GET /v1/limits"]
+
+
+def test_concepts_are_explained_without_a_daemon(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    text = ds01("create", "--concepts").out
+    assert "MIG instance" in text
+    assert "/workspace" in text
+    assert daemon.asked() == []
 
 
 @pytest.mark.parametrize("words", [("create",), ("create", "--guided"), ("create", "a", "pytorch", "--guided")])

@@ -55,7 +55,7 @@ class CreationQuestions:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._images = call.client.list_images()["images"] if not wants_new(call) else []
-        self._has_gpus = bool(call.client.list_gpus()["gpus"])
+        self._has_gpus = _says_gpus(call) or bool(call.client.list_gpus()["gpus"])
         self._steps = (
             Step("source", "Image", self._ask_source, lambda values: not _has_image(values) and bool(self._images)),
             Step("image", "Which image", self._ask_image, lambda values: values.get("source") == _IMAGE),
