@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -262,11 +263,11 @@ def test_one_of_the_list_is_picked_with_what_to_do_with_it(daemon: ScriptedDaemo
 def test_info_shows_every_option_with_what_the_site_has_set(daemon: ScriptedDaemon, ds01: Ds01) -> None:
     daemon.answers["GET /v1/limits"] = limits()
     lines = ds01("create", "--info").out.splitlines()
-    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
-    assert rows["--memory"].startswith("SIZE at most 32G")
-    assert rows["--gpus"].startswith("COUNT at most 3")
-    assert rows["--time"].startswith("LENGTH any")
-    assert rows["--cpu-only"].startswith("- - No GPU.")
+    rows = {" ".join(line.split()): " ".join(below.split()) for line, below in pairwise(lines)}
+    assert rows["--memory SIZE at most 32G"] == "Memory, such as 16G."
+    assert {"-g, --gpus COUNT at most 3", "--time LENGTH any", "--arch NAME as the machine needs"} <= rows.keys()
+    assert rows["--cpu-only"] == "No GPU."
+    assert max(map(len, lines)) < 80
     assert daemon.asked() == ["GET /v1/limits"]
 
 

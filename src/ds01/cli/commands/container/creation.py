@@ -12,6 +12,7 @@ from ds01.cli.commands.container.power import with_gpus
 from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
 from ds01.cli.commands.container.waiting import detached_text, hinting_at_waiting, say_place, watched, watches
 from ds01.cli.commands.container.wizard import completed
+from ds01.cli.preference import with_preferences
 from ds01.cli.progress import follow
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
 
@@ -22,7 +23,7 @@ def create(call: Call) -> int:
     """Create a container, or say what would be created."""
     if explain(call):
         return 0
-    call = completed(call)
+    call = completed(with_preferences(call, OPTIONS))
     body = creation_body(call)
     if call.flag("dry_run"):
         _print_plan(call, call.client.create_container({**body, "dry_run": True}))

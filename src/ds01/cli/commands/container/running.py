@@ -7,6 +7,7 @@ from ds01.cli.call import Call
 from ds01.cli.commands.container.creation import VERBOSE, create_with_progress
 from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body, wants_new
 from ds01.cli.commands.container.shell import ensure_started, run_interactively
+from ds01.cli.preference import with_preferences
 from ds01.cli.selection import naming, one_name
 from ds01.cli.spec import ASKING, Option, Spec
 from ds01.cli.terminal import ended_by_signal
@@ -39,6 +40,7 @@ def _offering_creation(call: Call, name: str) -> Iterator[None]:
 
 
 def _run_new(call: Call) -> int:
+    call = with_preferences(call, OPTIONS)
     body = creation_body(call)
     name = body["name"]
     with ended_by_signal():

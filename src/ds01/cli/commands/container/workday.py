@@ -7,6 +7,7 @@ from ds01.cli.commands.container.removal import question_before_removal, what_st
 from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
 from ds01.cli.commands.container.shell import ensure_started, run_interactively
 from ds01.cli.commands.container.wizard import completed
+from ds01.cli.preference import with_preferences
 from ds01.cli.prompts import confirm
 from ds01.cli.selection import for_each, is_active, some_names
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
@@ -14,7 +15,7 @@ from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
 
 def deploy(call: Call) -> int:
     """Create a container, start it, and open a shell where there is a terminal."""
-    call = completed(call)
+    call = completed(with_preferences(call, OPTIONS))
     body = creation_body(call)
     name = body["name"]
     if call.flag("dry_run"):
