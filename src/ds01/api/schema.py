@@ -34,6 +34,8 @@ from ds01.api.image_schema import (
     CatalogueChoiceDocument as CatalogueChoiceDocument,
     CatalogueDocument as CatalogueDocument,
     CatalogueRowDocument as CatalogueRowDocument,
+    ImageDocument as ImageDocument,
+    ImageList as ImageList,
     PulledImage as PulledImage,
     PullImageBody as PullImageBody,
 )

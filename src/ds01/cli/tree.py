@@ -75,6 +75,7 @@ ENTRIES: tuple[Entry, ...] = (
         "List the framework images, and which of them this machine gets.",
         aliases="catalog",
     ),
+    Entry("image list", "image.listing:LIST", "List the images that are here.", aliases="ls"),
     Entry("image pull", "image.pulling:PULL", "Fetch an image from its registry before it is needed."),
     Entry("container adopt", "container.adoption:ADOPT", "Take a container that mlc or docker made under management."),
     Entry("container cleanup", "container.cleanup:CLEANUP", "Remove your stopped and half-made containers."),
