@@ -10,6 +10,7 @@ from ds01.daemon.handlers.changes import ChangeHandlers
 from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.events import EventHandlers
+from ds01.daemon.handlers.exports import ExportHandlers
 from ds01.daemon.handlers.files import FileHandlers
 from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
@@ -88,18 +89,17 @@ def build_server(
         waiters=waiters,
         is_personal=personal,
     )
-    queueing = QueueHandlers(
-        queue, explanations, waiters, viewers, containers=services.containers, usage=services.usage
-    )
+    usage = services.usage
+    queueing = QueueHandlers(queue, explanations, waiters, viewers, containers=services.containers, usage=usage)
     reservations = ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)
     images = ImageHandlers(services.catalogue)
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
     changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
-    file_routes = FileHandlers(services.copying)
-    mig = MigHandlers(services.mig, only_uid=only_uid)
-    upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
-    tables = (containers, changes, file_routes, queueing, reservations, foreign, sessions, machine, images, config)
-    handlers = {name: handler for found in (*tables, mig, events, upkeep) for name, handler in found.table().items()}
+    archives = (FileHandlers(services.copying), ExportHandlers(services.exporting, services.importing, containers))
+    devices = (MigHandlers(services.mig, only_uid=only_uid), UpkeepHandlers(services.upkeep, is_personal=personal))
+    people = (containers, changes, queueing, reservations, foreign, sessions)
+    tables = (*people, *archives, *devices, machine, images, config, events)
+    handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

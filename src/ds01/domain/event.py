@@ -52,6 +52,8 @@ EVENTS: Mapping[str, EventKind] = _kinds(
     EventKind("container.paused", (), "Its programs are frozen where they are; its GPUs stay its own."),
     EventKind("container.unpaused", (), "Its programs go on."),
     EventKind("container.renamed", ("old_name",), "A container has another name; its labels still say the old one."),
+    EventKind("container.exported", ("base",), "A container was written into a file, without the layers of its base."),
+    EventKind("container.imported", ("origin",), "A container was made from a file."),
     EventKind("container.failed", ("step", "reason"), "A creation or start failed and was undone."),
     EventKind(
         "allocation.claimed",
