@@ -154,6 +154,7 @@ async def test_images_are_saved_and_loaded_again(bench: Bench) -> None:
     found = await bench.engine.find_image(BUILT)
     assert found is not None
     assert found.id.startswith(image)
+    assert found.layers
     await bench.engine.remove_image(BUILT)
 
 

@@ -1,7 +1,6 @@
 """Builds, commits and archives of the fake engine."""
 
 import io
-import json
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from ds01.adapters.docker.tar import require_plain_path
 from ds01.domain.image import parse_reference
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.ports import BuildProgress, BuildSpec, Checkpoint, Clock, ImageDetails, PathStat
+from tests.fake_engine.layers import diff_id_of, layer_of, loaded, pack, saved
 from tests.fake_engine.parts import EngineParts, full_reference, pass_every_checkpoint
 from tests.fake_engine.programs import FileTree
 from tests.fake_engine.state import FakeImage
@@ -24,7 +24,6 @@ class FakeBuilds(EngineParts):
     def __init__(self, *, checkpoint: Checkpoint = pass_every_checkpoint, clock: Clock | None = None) -> None:
         super().__init__(checkpoint=checkpoint, clock=clock)
         self.build_steps: dict[str, BuildStep] = {}
-        self.archives: dict[str, FakeImage] = {}
 
     async def build_image(
         self, spec: BuildSpec, context: bytes | AsyncIterator[bytes]
@@ -53,25 +52,26 @@ class FakeBuilds(EngineParts):
             parse_reference(reference)
             found = self.look_up(container)
             assert pause in {True, False}
-            return self._keep(self._base(found.details.image_id).details, found.tree.copy(), reference)
+            uid = int(found.details.user.partition(":")[0] or 0)
+            return self._keep(self._base(found.details.image_id).details, found.tree.copy(), reference, uid=uid)
 
     async def save_images(self, references: Sequence[str]) -> AsyncGenerator[bytes, None]:
         async with self.call("save_images"):
             found = [self.image_of(reference) for reference in references]
-        for image in found:
-            self.archives[image.details.id] = FakeImage(image.details, image.tree)
-        yield json.dumps([image.details.id for image in found]).encode()
+        data = saved(found[0])
+        for start in range(0, len(data), 65536):
+            yield data[start : start + 65536]
 
     async def load_images(self, archive: AsyncIterator[bytes]) -> tuple[str, ...]:
         data = b"".join([piece async for piece in archive])
         async with self.call("load_images", "load images"):
-            try:
-                images = [self.archives[identifier] for identifier in json.loads(data)]
-            except (ValueError, KeyError) as error:
-                raise BackendError("The fake engine answered: invalid tar header") from error
-            for image in images:
-                self.images[image.details.id] = image
-            return tuple(image.details.tags[0] if image.details.tags else image.details.id for image in images)
+            image = loaded(data, list(self.images.values()))
+            for other in self.images.values():  # the names move to what was loaded
+                left = tuple(name for name in other.details.tags if name not in image.details.tags)
+                other.details = replace(other.details, tags=left)
+            image.details = replace(image.details, created_at=self.ticker.moment())
+            self.images[image.details.id] = image
+            return image.details.tags or (image.details.id,)
 
     async def find_path(self, container: str, path: str) -> PathStat | None:
         async with self.call("find_path"):
@@ -111,7 +111,7 @@ class FakeBuilds(EngineParts):
                 raise NotFoundError(f"The fake engine answered: Could not find the file {path}")
             parent = path.rpartition("/")[0]
             inside = [name for name in tree.files if name == path or name.startswith(f"{path.rstrip('/')}/")]
-            packed = _pack({name[len(parent) + 1 :]: tree.files[name] for name in inside})
+            packed = pack({name[len(parent) + 1 :]: tree.files[name] for name in inside})
         for start in range(0, len(packed), 4096):
             yield packed[start : start + 4096]
 
@@ -121,13 +121,17 @@ class FakeBuilds(EngineParts):
         except NotFoundError as missing:
             raise BackendError(f"The fake engine answered: manifest for {reference} not found") from missing
 
-    def _keep(self, base: ImageDetails, tree: FileTree, reference: str) -> str:
+    def _keep(self, base: ImageDetails, tree: FileTree, reference: str, *, uid: int = 0) -> str:
+        below = self.images[base.id] if base.id else FakeImage(base)
+        layer = layer_of(tree, below.tree, uid=uid)
+        blobs = {**below.blobs, diff_id_of(layer): layer}
         identifier = f"sha256:{next(self.numbers) + 2**240:064x}"
         tag = full_reference(reference)
         for other in self.images.values():
             other.details = replace(other.details, tags=tuple(name for name in other.details.tags if name != tag))
         details = replace(base, id=identifier, tags=(tag,), digests=(), created_at=self.ticker.moment())
-        self.images[identifier] = FakeImage(details, tree)
+        details = replace(details, layers=(*base.layers, diff_id_of(layer)))
+        self.images[identifier] = FakeImage(details, tree, blobs)
         return identifier
 
 
@@ -141,14 +145,3 @@ def _unpack(data: bytes) -> dict[str, bytes | None]:
     except tarfile.TarError as error:
         raise InvalidRequestError("The fake engine answered: invalid tar header") from error
     return found
-
-
-def _pack(files: dict[str, bytes | None]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            header = tarfile.TarInfo(name)
-            header.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
-            header.size = len(content or b"")
-            archive.addfile(header, io.BytesIO(content or b""))
-    return buffer.getvalue()

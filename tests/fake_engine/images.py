@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.ports import ImageDetails, PullProgress
+from tests.fake_engine.layers import diff_id_of, layer_of
 from tests.fake_engine.parts import EngineParts, full_reference
 from tests.fake_engine.programs import FileTree
 from tests.fake_engine.state import FakeImage
@@ -28,7 +29,10 @@ class FakeImages(EngineParts):
         tags = (full_reference(reference), *base.tags)
         moment = base.created_at or self.ticker.moment()
         size_bytes = base.size_bytes or 2_000_000
-        return FakeImage(replace(base, tags=tags, created_at=moment, size_bytes=size_bytes), tree or FileTree())
+        files = tree or FileTree()
+        layer = base.layers or (diff_id_of(layer_of(files)),)
+        details = replace(base, tags=tags, created_at=moment, size_bytes=size_bytes, layers=layer)
+        return FakeImage(details, files, {diff_id_of(layer_of(files)): layer_of(files)})
 
     async def find_image(self, reference: str) -> ImageDetails | None:
         async with self.call("find_image"):

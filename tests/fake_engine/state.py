@@ -20,10 +20,11 @@ DEFAULT_SHM_BYTES = 64 * 1024**2
 
 @dataclass
 class FakeImage:
-    """An image with its files."""
+    """An image with its files, and its layers by their diff ids."""
 
     details: ImageDetails
     tree: FileTree = field(default_factory=FileTree)
+    blobs: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass

@@ -86,3 +86,15 @@ class WrittenArchive(TypedDict):
     schema_version: int
     name: str
     path: str
+
+
+class ExportPlan(TypedDict):
+    """What an export would write; `base` is left out of it and empty where the file has every layer."""
+
+    schema_version: int
+    name: str
+    base: str
+    size_bytes: int
+    workspace: str | None
+    warnings: list[str]
+    docker_command: str

@@ -7,6 +7,7 @@ from ds01.api.route import Parameter, Route
 _OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
 _PATH = Parameter("path", "string", "Absolute path inside the container; /workspace without it.")
 _FORCE = Parameter("force", "boolean", "Stop it first when it runs.")
+_WITH_BASE = Parameter("with_base", "boolean", "With the layers of its base.")
 _DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
 
 ROUTES: tuple[Route, ...] = (
@@ -126,6 +127,34 @@ ROUTES: tuple[Route, ...] = (
         parameters=(_PATH, _OWNER),
         takes_archive=True,
         errors=("not_found", "forbidden"),
+    ),
+    Route(
+        "plan_export",
+        "GET",
+        "/v1/containers/{name}/export",
+        "What an export of a container would write.",
+        schema.ExportPlan,
+        parameters=(_WITH_BASE, _OWNER),
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "export_container",
+        "POST",
+        "/v1/containers/{name}/export",
+        "A container as a tar: a header, then its layers under their diff ids.",
+        None,
+        parameters=(_WITH_BASE, _OWNER),
+        answer_kind="bytes",
+        errors=("not_found", "conflict"),
+    ),
+    Route(
+        "import_container",
+        "POST",
+        "/v1/imports",
+        "Create a container from a tar: `ds01-order.json` (as for a creation), then what an export gives.",
+        schema.CreatedContainer,
+        takes_archive=True,
+        errors=("forbidden", "quota_exceeded", "not_found", "conflict", "no_capacity"),
     ),
     Route(
         "rename_container",

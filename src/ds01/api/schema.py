@@ -7,6 +7,7 @@ the field says. Fields never change their meaning; new ones may come.
 from typing import Literal, NotRequired, TypedDict
 
 from ds01.api.change_schema import (
+    ExportPlan as ExportPlan,
     MoveContainerBody as MoveContainerBody,
     MovedContainer as MovedContainer,
     PathDocument as PathDocument,

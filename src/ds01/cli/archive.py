@@ -107,7 +107,7 @@ class Unpacker:
             root = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             with tarfile.open(
-                fileobj=_Reader(pieces), mode="r|", encoding="utf-8", errors="surrogateescape"
+                fileobj=PieceReader(pieces), mode="r|", encoding="utf-8", errors="surrogateescape"
             ) as archive:
                 for member in archive:
                     self._write(root, archive, member)
@@ -153,7 +153,7 @@ class Unpacker:
         return parts
 
 
-class _Reader(io.RawIOBase):
+class PieceReader(io.RawIOBase):
     """Pieces as a file that can only be read."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
@@ -161,6 +161,7 @@ class _Reader(io.RawIOBase):
         self._rest = b""
 
     def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, fewer only at the end; all with a size below 0."""
         found = [self._rest]
         length = len(self._rest)
         while size < 0 or length < size:

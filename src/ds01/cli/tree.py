@@ -55,6 +55,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("container unpause", "container.pausing:UNPAUSE", "Let the programs of paused containers go on."),
     Entry("container ports", "container.ports:PORTS", "Show what listens in a container, and how to reach it."),
     Entry("container cp", "container.copying:COPY", "Copy files into a container or out of it.", daily="cp"),
+    Entry("container export", "container.exporting:EXPORT", "Write a container into one file."),
+    Entry("container import", "container.importing:IMPORT", "Make a container from a file, here or elsewhere."),
     Entry("container rename", "container.renaming:RENAME", "Give a stopped container another name."),
     Entry("container deploy", "container.workday:DEPLOY", "Create a container, start it and open it.", daily="deploy"),
     Entry("container retire", "container.workday:RETIRE", "Stop containers and remove them.", daily="retire"),

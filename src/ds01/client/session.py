@@ -138,6 +138,27 @@ class Client(WaitingCalls):
         )
         return answer
 
+    def plan_export(self, name: str, *, with_base: bool = False, uid: int | None = None) -> schema.ExportPlan:
+        """Return what an export of a container would write."""
+        target = _of(name) + "/export" + query_of(with_base=with_base, uid=uid)
+        answer: schema.ExportPlan = self._transport.read(Request("GET", target, timeout_s=ACTING_TIMEOUT_S))
+        return answer
+
+    def export_container(self, name: str, *, with_base: bool = False, uid: int | None = None) -> Iterator[bytes]:
+        """Return a container as a tar, piece by piece. Closing the iterator before its end breaks it off."""
+        target = _of(name) + "/export" + query_of(with_base=with_base, uid=uid)
+        return _closing(self._transport.ask(Request("POST", target, timeout_s=None)))
+
+    def import_container(self, pieces: Iterator[bytes]) -> schema.CreatedContainer:
+        """Create a container from a tar with an order and what an export gives.
+
+        Raises:
+            Ds01Error: It was refused, and nothing is left of it.
+        """
+        request = Request("POST", "/v1/imports", timeout_s=ACTING_TIMEOUT_S, pieces=pieces)
+        answer: schema.CreatedContainer = self._transport.read(request)
+        return answer
+
     def rename_container(
         self, name: str, body: schema.RenameBody, *, uid: int | None = None
     ) -> schema.RenamedContainer:

@@ -10,6 +10,7 @@ from ds01.daemon.handlers.changes import ChangeHandlers
 from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.events import EventHandlers
+from ds01.daemon.handlers.exports import ExportHandlers
 from ds01.daemon.handlers.files import FileHandlers
 from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
@@ -97,6 +98,7 @@ def build_server(
         *(containers, changes, queueing, reservations, foreign, sessions, machine, events),
         ConfigHandlers(files.policy, is_personal=personal),
         FileHandlers(services.copying),
+        ExportHandlers(services.exporting, services.importing, containers),
         ImageHandlers(services.catalogue),
         MigHandlers(services.mig, only_uid=only_uid),
         MoveHandlers(services.moving, world.devices),

@@ -16,8 +16,10 @@ from ds01.service.creation import CreationService, Marks
 from ds01.service.deadlines import DeadlineService
 from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.explanations import ExplanationService
+from ds01.service.exporting import ExportService
 from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
+from ds01.service.importing import ImportService
 from ds01.service.last_exit import LastExit
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
@@ -38,6 +40,7 @@ from ds01.service.sessions import SessionService
 from ds01.service.situation import mig_boards
 from ds01.service.starting import Starter
 from ds01.service.takeover import TakeoverService
+from ds01.service.temporary_images import TemporaryImages
 from ds01.service.upkeep import UpkeepService
 from ds01.service.usage import UsageService
 
@@ -132,7 +135,7 @@ class Services:
             presence=self._presence,
             adoption=AdoptionRules(self._only_uid, self._seal_key if self._only_uid is None else None),
         )
-        reconciler.keep(self.mig.recover, self.instances.reconcile)
+        reconciler.keep(self.mig.recover, self.instances.reconcile, self.temporary_images.clear)
         return reconciler
 
     @cached_property
@@ -289,3 +292,18 @@ class Services:
     def renaming(self) -> RenameService:
         """Other names for containers."""
         return RenameService(self._world, self.containers, self._presence)
+
+    @cached_property
+    def temporary_images(self) -> TemporaryImages:
+        """Images that exist only while a container is exported or imported."""
+        return TemporaryImages(self._world.engine, only_uid=self._only_uid)
+
+    @cached_property
+    def exporting(self) -> ExportService:
+        """Containers as files."""
+        return ExportService(self._world, self.containers, self._presence, self.temporary_images)
+
+    @cached_property
+    def importing(self) -> ImportService:
+        """Containers from files."""
+        return ImportService(self._world, self.creation, self.images, self.temporary_images)

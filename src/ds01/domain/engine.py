@@ -52,6 +52,7 @@ class ImageDetails:
         created_at: When it was built; None if it does not say.
         architecture: Such as amd64.
         working_dir: Working directory of its configuration.
+        layers: Diff ids of its layers, lowest first; empty in lists.
     """
 
     id: str
@@ -67,6 +68,7 @@ class ImageDetails:
     created_at: datetime | None = None
     architecture: str = ""
     working_dir: str = ""
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from ds01.service.containers import ContainerService, ContainerView
 from ds01.service.images import drop_private_tag
 from ds01.service.ports import ImageDetails, World
 from ds01.service.presence import Presence
+from ds01.service.temporary_images import is_temporary
 
 SETTLING = timedelta(minutes=10)
 """AIME's `mlc create` may still be at work on what is younger than this."""
@@ -127,7 +128,7 @@ class LeftoverService:
             Leftover(tag, LeftoverKind.TAG, tag, image.created_at, _freed(image))
             for image in images
             for tag in image.tags
-            if is_private_tag(tag) and tag not in used and _is_dangling(tag, uid, names)
+            if is_private_tag(tag) and not is_temporary(tag) and tag not in used and _is_dangling(tag, uid, names)
         ]
 
     async def clear(

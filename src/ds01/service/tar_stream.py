@@ -67,11 +67,11 @@ async def rewrite(archive: AsyncIterator[bytes], change: Change) -> AsyncGenerat
     Raises:
         InvalidRequestError: It is no tar, is cut off, or has entries of an unknown kind.
     """
-    source = _Source(archive)
-    while (entry := await _read_entry(source)) is not None:
+    source = Source(archive)
+    while (entry := await read_entry(source)) is not None:
         changed = change(entry)
         if changed is not None:
-            yield _header(changed)
+            yield header_of(changed)
         left = -(-entry.size_bytes // BLOCK_BYTES) * BLOCK_BYTES
         while left:
             piece = await source.read_some(min(left, PIECE_BYTES))
@@ -82,10 +82,15 @@ async def rewrite(archive: AsyncIterator[bytes], change: Change) -> AsyncGenerat
     await source.exhaust()
 
 
-class _Source:
-    """Bytes of an archive, in the pieces that are asked for."""
+class Source:
+    """Bytes of an archive, in the pieces that are asked for.
+
+    Attributes:
+        header: The blocks of the entry that was read last, as they came.
+    """
 
     def __init__(self, archive: AsyncIterator[bytes]) -> None:
+        self.header = bytearray()
         self._archive = archive
         self._buffer = bytearray()
 
@@ -99,6 +104,11 @@ class _Source:
         return self._take(BLOCK_BYTES)
 
     async def read_exactly(self, size: int) -> bytes:
+        """Return this many bytes.
+
+        Raises:
+            InvalidRequestError: There are fewer.
+        """
         pieces: list[bytes] = []
         while size:
             piece = await self.read_some(size)
@@ -107,6 +117,11 @@ class _Source:
         return b"".join(pieces)
 
     async def read_some(self, limit: int) -> bytes:
+        """Return at least one byte, and at most `limit`.
+
+        Raises:
+            InvalidRequestError: There are no more.
+        """
         if not self._buffer:
             self._buffer += await anext(self._archive, b"")
         if not self._buffer:
@@ -118,27 +133,75 @@ class _Source:
         async for _ in self._archive:
             pass
 
+    async def rest(self) -> AsyncGenerator[bytes, None]:
+        """Yield what stands behind the end mark."""
+        if self._buffer:
+            yield self._take(len(self._buffer))
+        async for piece in self._archive:
+            yield piece
+
     def _take(self, limit: int) -> bytes:
         data = bytes(self._buffer[:limit])
         del self._buffer[:limit]
         return data
 
 
-async def _read_entry(source: _Source) -> TarEntry | None:
+Part = tuple[TarEntry, AsyncGenerator[bytes, None]]
+
+
+async def parts_of(archive: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:
+    """Yield the entries of an archive with their contents; what is not read of a content is passed over.
+
+    Raises:
+        InvalidRequestError: It is no tar, is cut off, or has entries of an unknown kind.
+    """
+    source = Source(archive)
+    while (entry := await read_entry(source)) is not None:
+        content = content_of(source, entry.size_bytes)
+        yield entry, content
+        async for _ in content:
+            pass
+    await source.exhaust()
+
+
+async def content_of(source: Source, size: int) -> AsyncGenerator[bytes, None]:
+    """Yield the content of the entry that was read last, without what fills its last block.
+
+    Raises:
+        InvalidRequestError: It is cut off.
+    """
+    left = size
+    while left:
+        piece = await source.read_some(min(left, PIECE_BYTES))
+        left -= len(piece)
+        yield piece
+    await source.read_exactly(-size % BLOCK_BYTES)
+
+
+async def read_entry(source: Source) -> TarEntry | None:
+    """Return the next entry; None at the end mark. Its content comes next in the source.
+
+    Raises:
+        InvalidRequestError: It is no tar, is cut off, or has an entry of an unknown kind.
+    """
     records: dict[str, str] = {}
+    source.header.clear()
     while True:
         block = await source.read_block()
         if block is None:
             raise InvalidRequestError("The archive has no end, or is no tar.", hint="Make it again.")
+        source.header += block
         if not any(block):
             return None
         _require_checksum(block)
-        kind, size = block[156:157], _number(block[124:136])
+        kind, size = block[156:157], number_of(block[124:136])
         if kind not in {_PAX, _GLOBAL_PAX, _LONG_NAME, _LONG_LINK}:
             return _entry(block, kind, records)
         if size > MAX_EXTENSION_BYTES:
             raise InvalidRequestError(f"The archive has a header of {size} bytes.")
-        content = (await source.read_exactly(-(-size // BLOCK_BYTES) * BLOCK_BYTES))[:size]
+        padded = await source.read_exactly(-(-size // BLOCK_BYTES) * BLOCK_BYTES)
+        source.header += padded
+        content = padded[:size]
         if kind == _PAX:
             records.update(_pax_records(content))
         elif kind != _GLOBAL_PAX:
@@ -153,17 +216,17 @@ def _entry(block: bytes, kind: bytes, records: Mapping[str, str]) -> TarEntry:
     kind = DIRECTORY if kind == REGULAR and name.endswith("/") else kind
     if kind not in _KNOWN or any(record.startswith("GNU.sparse") for record in records):
         raise InvalidRequestError(f"The archive holds {name[:200]!r} in a form that is not supported.")
-    size = _whole(records["size"]) if "size" in records else _number(block[124:136])
+    size = _whole(records["size"]) if "size" in records else number_of(block[124:136])
     entry = TarEntry(
         name=name,
         kind=kind,
         size_bytes=size if kind == REGULAR else 0,
-        mode=_number(block[100:108]) & 0o7777,
-        uid=_whole(records["uid"]) if "uid" in records else _number(block[108:116]),
-        gid=_whole(records["gid"]) if "gid" in records else _number(block[116:124]),
-        modified_s=float(_number(block[136:148])),
+        mode=number_of(block[100:108]) & 0o7777,
+        uid=_whole(records["uid"]) if "uid" in records else number_of(block[108:116]),
+        gid=_whole(records["gid"]) if "gid" in records else number_of(block[116:124]),
+        modified_s=float(number_of(block[136:148])),
         link_target=records.get("linkpath", _text(block[157:257])),
-        device=(_number(block[329:337]), _number(block[337:345])) if kind in {b"3", b"4"} else (0, 0),
+        device=(number_of(block[329:337]), number_of(block[337:345])) if kind in {b"3", b"4"} else (0, 0),
         records={key: value for key, value in records.items() if key not in _OWN_RECORDS},
     )
     for path in (entry.name, entry.link_target):
@@ -174,7 +237,8 @@ def _entry(block: bytes, kind: bytes, records: Mapping[str, str]) -> TarEntry:
     return entry
 
 
-def _header(entry: TarEntry) -> bytes:
+def header_of(entry: TarEntry) -> bytes:
+    """Return the blocks of an entry; its content has to follow, filled up to whole blocks."""
     header = tarfile.TarInfo(entry.name)
     header.type, header.size, header.mode = entry.kind, entry.size_bytes, entry.mode
     header.uid, header.gid, header.mtime = entry.uid, entry.gid, int(entry.modified_s)
@@ -186,11 +250,16 @@ def _header(entry: TarEntry) -> bytes:
 
 def _require_checksum(block: bytes) -> None:
     # the sum of all bytes, with blanks in place of the checksum itself
-    if sum(block[:148]) + sum(block[156:]) + 8 * 0x20 != _number(block[148:156]):
+    if sum(block[:148]) + sum(block[156:]) + 8 * 0x20 != number_of(block[148:156]):
         raise InvalidRequestError("The archive is damaged, or is no plain tar.", hint="Make it again, uncompressed.")
 
 
-def _number(data: bytes) -> int:
+def number_of(data: bytes) -> int:
+    """Return a number of a header: octal, or base-256.
+
+    Raises:
+        InvalidRequestError: It is none, too large, or below 0.
+    """
     if data[0] & 0x80:
         value = int.from_bytes(data[1:], "big")
         if data[0] != 0x80 or value > MAX_NUMBER:

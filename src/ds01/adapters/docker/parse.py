@@ -210,6 +210,7 @@ def parse_image(document: Document) -> ImageDetails:
         created_at=document.optional_moment("Created"),
         architecture=document.text("Architecture", default=""),
         working_dir=config.text("WorkingDir", default=""),
+        layers=document.child("RootFS").texts("Layers"),
     )
 
 

@@ -99,7 +99,7 @@ class ContainerHandlers:
             return await self._create_waiting(call, order, wait, is_streaming=is_streaming)
         if is_streaming:
             return await self._create_streaming(call, order)
-        return await self._created_with_devices(call, await self._create(call, order, _ignore))
+        return await self.created_with_devices(call, await self._create(call, order, _ignore))
 
     async def _plan(self, call: Call, order: CreateOrder, *, may_wait: bool) -> schema.CreatedContainer:
         try:
@@ -121,7 +121,7 @@ class ContainerHandlers:
             if creation is None:  # it was made before this daemon was started
                 details = await self._containers.get_details(call.caller.uid, order.name)
                 creation = Creation(details, await self._allocation_of(details), "", (), ())
-            return {"kind": "result", "result": await self._created_with_devices(call, creation)}
+            return {"kind": "result", "result": await self.created_with_devices(call, creation)}
 
         return await self._waiting.watch(call, entry, finish)
 
@@ -139,10 +139,11 @@ class ContainerHandlers:
     async def _create_streaming(self, call: Call, order: CreateOrder) -> web.StreamResponse:
         stream = await call.begin_stream(LINES)
         creation = await self._create(call, order, stream.send)
-        await stream.send({"kind": "result", "result": await self._created_with_devices(call, creation)})
+        await stream.send({"kind": "result", "result": await self.created_with_devices(call, creation)})
         return await stream.end()
 
-    async def _created_with_devices(self, call: Call, creation: Creation) -> schema.CreatedContainer:
+    async def created_with_devices(self, call: Call, creation: Creation) -> schema.CreatedContainer:
+        """Return the document of what was created."""
         devices = await self._containers.devices_of(creation.details) if creation.details else ()
         return self._created(call, creation, devices)
 

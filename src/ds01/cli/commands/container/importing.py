@@ -1,0 +1,162 @@
+"""`ds01 container import`."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from ds01.api.schema import CreateContainerBody
+from ds01.cli.call import Call
+from ds01.cli.commands.container.exporting import ENDING, counted
+from ds01.cli.commands.container.request import absolute_path, gpu_request
+from ds01.cli.export_file import ReadFile, read_file, unpack_workspace, upload_of
+from ds01.cli.spec import ASKING, DRY_RUN, JSON, Argument, Option, Spec
+from ds01.domain.name import parse_container_name, suggest_container_name
+from ds01.errors import ConflictError, Ds01Error, InvalidRequestError
+from ds01.units import format_size
+
+_FOLDERS = ("workspace", "data", "models")
+_ORDERED = ("framework", "version", "gpu", "environment", "ports")
+
+
+def import_(call: Call) -> int:
+    """Make a container of a file."""
+    path = call.text("file")
+    if path is None:
+        raise InvalidRequestError("Which file? FILE is missing.", hint=f"Write {call.command('import', 'FILE')}.")
+    call.screen.note(f"Checking {path}")
+    file = read_file(path)
+    body = _order(call, file)
+    size = format_size(max(1024, file.size_bytes // 1024 * 1024))
+    if call.flag("dry_run"):
+        _print_plan(call, file, body["name"], size)
+        return 0
+    call.screen.note(f"Importing {body['name']}: {size} of {file.header.origin}.")
+    try:
+        with _workspace(call, file, body):
+            outcome = call.client.import_container(counted(call, upload_of(file, body), file.size_bytes))
+    finally:
+        call.screen.end_update()
+    for warning in outcome["warnings"]:
+        call.screen.warn(warning)
+    if call.flag("json"):
+        call.screen.document(outcome)
+    call.done(f"Imported {body['name']}.", body["name"])
+    call.screen.suggest(call.command("open", body["name"]))
+    return 0
+
+
+def _order(call: Call, file: ReadFile) -> CreateContainerBody:
+    order: dict[str, object] = {key: file.header.order[key] for key in _ORDERED if key in file.header.order}
+    order |= {"name": _name(call, file), "interface": "cli"}
+    for folder in _FOLDERS:
+        if (typed := call.text(folder)) is not None:
+            order[folder] = absolute_path(typed)
+    if (gpu := gpu_request(call)) is not None:
+        order["gpu"] = gpu
+    return cast("CreateContainerBody", order)
+
+
+def _name(call: Call, file: ReadFile) -> str:
+    typed = call.text("name")
+    if typed is not None:
+        return parse_container_name(typed)
+    found = file.header.name or os.path.basename(file.path).removesuffix(ENDING).partition(".")[0]
+    try:
+        return parse_container_name(found)
+    except InvalidRequestError as error:
+        proposal = suggest_container_name(found)
+        if not proposal:
+            raise InvalidRequestError("What is its name to be?", hint="Give one: --name NAME") from error
+        return proposal
+
+
+@contextmanager
+def _workspace(call: Call, file: ReadFile, body: CreateContainerBody) -> Iterator[None]:
+    """Write the files of /workspace first; they go again if the container cannot be made."""
+    if not file.has_workspace:
+        yield
+        return
+    folder = body.get("workspace") or os.path.join(os.path.expanduser("~/workspace"), body["name"])
+    was_there = os.path.isdir(folder)
+    try:
+        if os.path.lexists(folder) and (not was_there or os.listdir(folder)):
+            raise ConflictError(
+                f"The file has a workspace, and {folder} is not empty.", hint="Name an empty one: --workspace FOLDER"
+            )
+        os.makedirs(folder, 0o700, exist_ok=True)
+    except OSError as failure:
+        raise ConflictError(f"{folder} cannot be used: {failure.strerror or failure}.") from failure
+    body["workspace"] = folder
+    try:
+        unpack_workspace(file, folder, warn=call.screen.warn)
+        yield
+    except (Ds01Error, OSError, KeyboardInterrupt):
+        _clear(folder, was_there=was_there)
+        raise
+
+
+def _clear(folder: str, *, was_there: bool) -> None:
+    """It was empty or not there, so everything in it is ours."""
+    if not was_there:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+
+
+def _print_plan(call: Call, file: ReadFile, name: str, size: str) -> None:
+    header, base = file.header, file.header.base
+    if call.flag("json"):
+        call.screen.document(
+            {
+                "schema_version": 1,
+                "name": name,
+                "origin": header.origin,
+                "base": base.reference if base else "",
+                "size_bytes": file.size_bytes,
+                "has_workspace": file.has_workspace,
+                "dry_run": True,
+            }
+        )
+        return
+    call.screen.tell(f"Every checksum is right. Would make {name} from {size} of {header.origin}:")
+    if base is not None:
+        call.screen.tell(f"  its base is {base.reference}, which is pulled where it is not here")
+    if file.has_workspace:
+        call.screen.tell("  with the files of its workspace")
+    call.screen.data(f"docker load --input {file.path} && docker create --name {name}._.{os.getuid()} ...")
+
+
+IMPORT = Spec(
+    import_,
+    examples=(
+        "ds01 container import my-project.ds01.tar.zst  with the name, GPUs and settings that it had",
+        "ds01 container import my-project.ds01.tar.zst --name copy --cpu-only  another name, no GPU",
+        "ds01 container import image.tar --name my-project  a file of docker save or docker export",
+        "ds01 container import my-project.ds01.tar.zst --dry-run  only check the file",
+    ),
+    details=(
+        "Files that belonged to whoever exported it belong to you then; limits are yours and those of this machine. "
+        "Every checksum is looked at before anything is made. Ctrl-C undoes what was made."
+    ),
+    arguments=(Argument("file", shown="FILE"),),
+    options=(
+        Option("--name", "Its name here.", kind="text", metavar="NAME"),
+        Option("-w --workspace", "Your folder at /workspace.", kind="text", metavar="FOLDER"),
+        Option("-d --data", "Folder at /data.", kind="text", metavar="FOLDER"),
+        Option("-m --models", "Folder at /models.", kind="text", metavar="FOLDER"),
+        Option("-g --gpus", "How many GPUs; as it had if not given.", kind="number", metavar="COUNT"),
+        Option("--gpu-kind", "full, mig, a MIG profile, or words of a model's name.", kind="text", metavar="KIND"),
+        Option("--gpu-memory", "Least memory of each GPU, such as 20G.", kind="text", metavar="SIZE"),
+        Option("--cpu-only", "No GPU."),
+        DRY_RUN,
+        JSON,
+        *ASKING,
+    ),
+)

@@ -1,0 +1,207 @@
+"""A container from a file: its layers become an image, the image a container of whoever imports it, or nothing is made.
+
+Every layer's name is its checksum. The engine makes nothing before it has read the manifest, which is the last entry
+and is sent only when everything before it was found right.
+"""
+
+import hashlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from ds01.domain.access import Caller
+from ds01.domain.event import Event
+from ds01.domain.export import (
+    HEADER_NAME,
+    MAX_DOCUMENT_BYTES,
+    ORDER_NAME,
+    ExportedBase,
+    ExportHeader,
+    diff_id_of,
+    parse_header,
+    plain_config,
+)
+from ds01.domain.label import RESERVED_PREFIXES
+from ds01.domain.name import EngineName, parse_container_name
+from ds01.errors import BackendError, InvalidRequestError, NotFoundError
+from ds01.service.creation import Creation, CreationService
+from ds01.service.images import ImageChoice, ImageOrder, ImageService
+from ds01.service.layer_stream import OwnerChange, reown
+from ds01.service.order import CreateOrder
+from ds01.service.ports import ImageDetails, Notify, World
+from ds01.service.tar_stream import BLOCK_BYTES, Part, TarEntry, header_of, parts_of
+from ds01.service.temporary_images import TemporaryImages
+
+MAX_BYTES = 256 * 1024**3
+"""Largest layer that is taken."""
+_EMPTY_TIME = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One import: who, what, and under which name it is loaded."""
+
+    caller: Caller
+    header: ExportHeader
+    reference: str
+
+
+class ImportService:
+    """Imports."""
+
+    def __init__(
+        self, world: World, creation: CreationService, images: ImageService, temporary: TemporaryImages
+    ) -> None:
+        self._engine = world.engine
+        self._store = world.store
+        self._clock = world.clock
+        self._creation = creation
+        self._images = images
+        self._temporary = temporary
+
+    async def import_(
+        self, caller: Caller, archive: AsyncIterator[bytes], order_of: Callable[[bytes], CreateOrder], notify: Notify
+    ) -> Creation:
+        """Make a container of what comes: an order, a header, the layers.
+
+        Args:
+            caller: Whose it becomes.
+            archive: A plain tar.
+            order_of: Reads the order, the archive's first entry.
+            notify: Is told how far it is.
+
+        Raises:
+            InvalidRequestError: The archive is damaged, hostile or of a newer DS01; nothing is made.
+            Ds01Error: As a creation; everything that was made is undone.
+        """
+        async with aclosing(parts_of(archive)) as parts:
+            order = order_of(await _document(parts, ORDER_NAME))
+            header = parse_header(await _document(parts, HEADER_NAME))
+            await self._creation.prepare(caller, replace(order, image=_stand_in(order)))
+            await self._require_base(header.base, notify)
+            name = EngineName(parse_container_name(order.name), caller.uid)
+            async with self._temporary.named("import", name) as reference:
+                await notify({"kind": "step", "message": "Loading the layers"})
+                async with aclosing(_loadable(parts, _Work(caller, header, reference))) as pieces:
+                    await self._engine.load_images(pieces)
+                await self._require_loaded(reference, len(header.layers))
+                imported = replace(order, image=replace(order.image, image=reference))
+                creation = await self._creation.create(caller, imported, notify)
+        await self._record(caller, order, header)
+        source = f"imported from a file of {header.origin}, {len(header.included)} layers"
+        return replace(creation, reasons=(source, *creation.reasons[1:]))
+
+    async def _require_base(self, base: ExportedBase | None, notify: Notify) -> None:
+        """Find the base here, by its id or name, or pull it. A name can mean another image by now."""
+        if base is None:
+            return
+        for reference in (base.image_id, base.reference):
+            if _is_same(await self._engine.find_image(reference), base):
+                return
+        wanted = base.digest or base.reference
+        hint = "Export it again with --with-base, or load that image first."
+        try:
+            pulled = await self._images.pull(ImageChoice(wanted, "", "", "", is_custom=True), notify)
+        except (NotFoundError, BackendError) as failure:
+            raise NotFoundError(
+                f"The file needs the image {base.reference}, which is not here and cannot be pulled: {failure.message}",
+                hint=hint,
+            ) from failure
+        if not _is_same(pulled, base):
+            raise NotFoundError(f"{base.reference} is another image now than the one that the file needs.", hint=hint)
+
+    async def _require_loaded(self, reference: str, layers: int) -> None:
+        found = await self._engine.find_image(reference)
+        if found is None or len(found.layers) != layers:
+            raise BackendError("The engine loaded the file and does not have its image.", hint="Try again.")
+
+    async def _record(self, caller: Caller, order: CreateOrder, header: ExportHeader) -> None:
+        event = Event(
+            "container.imported",
+            self._clock.now(),
+            actor_uid=caller.uid,
+            uid=caller.uid,
+            container=order.name,
+            details={"origin": header.origin},
+        )
+        await self._store.write(lambda transaction: transaction.append_event(event))
+
+
+def _stand_in(order: CreateOrder) -> ImageOrder:
+    """An image that no registry has, for the checks before anything is loaded."""
+    return replace(order.image, image="ds01.invalid/import:pending")
+
+
+def _is_same(image: ImageDetails | None, base: ExportedBase) -> bool:
+    return image is not None and image.layers == base.layers
+
+
+async def _document(parts: AsyncIterator[Part], name: str) -> bytes:
+    entry, content = await anext(parts, (None, None))
+    if entry is None or content is None or entry.name != name or entry.size_bytes > MAX_DOCUMENT_BYTES:
+        raise InvalidRequestError(f"The archive does not have {name} where it belongs.")
+    return b"".join([piece async for piece in content])
+
+
+async def _loadable(parts: AsyncIterator[Part], work: _Work) -> AsyncGenerator[bytes, None]:
+    """Yield the archive that the engine loads. Source: Engine API 1.41, ImageLoad; `docker save`, manifest.json."""
+    header, caller = work.header, work.caller
+    change = None
+    if header.uid is not None and header.gid is not None:
+        change = OwnerChange(header.uid, header.gid, caller.user.uid, caller.user.gid)
+        change = None if (header.uid, header.gid) == (change.uid, change.gid) else change
+    here: dict[str, str] = {}
+    async for entry, content in parts:
+        diff_id = diff_id_of(entry.name)
+        if diff_id not in header.included or diff_id in here or diff_id is None:
+            raise InvalidRequestError(f"The archive holds {entry.name[:200]!r}, which does not belong there.")
+        if entry.size_bytes > MAX_BYTES or entry.size_bytes % BLOCK_BYTES:
+            raise InvalidRequestError(f"A layer of {entry.size_bytes} bytes is too large, or is none.")
+        yield header_of(TarEntry(_place_of(diff_id), size_bytes=entry.size_bytes))
+        came, sent = hashlib.sha256(), hashlib.sha256()
+        async with aclosing(reown(_counted(content, came.update), change)) as pieces:
+            async for piece in pieces:
+                sent.update(piece)
+                yield piece
+        if f"sha256:{came.hexdigest()}" != diff_id:
+            raise InvalidRequestError("The file is damaged: a layer does not have its checksum.", hint="Copy it again.")
+        here[diff_id] = f"sha256:{sent.hexdigest()}"
+    if len(here) != len(header.included):
+        raise InvalidRequestError("The file is cut off: a layer is missing.", hint="Copy it again.")
+    below = len(header.base.layers) if header.base else 0
+    layers = [*header.layers[:below], *(here[layer] for layer in header.layers[below:])]
+    places = [_place_of(layer) for layer in header.layers]
+    yield _json_entry("config.json", _config(header, layers))
+    yield _json_entry("manifest.json", [{"Config": "config.json", "RepoTags": [work.reference], "Layers": places}])
+    yield bytes(2 * BLOCK_BYTES)
+
+
+async def _counted(content: AsyncIterator[bytes], update: Callable[[bytes], None]) -> AsyncGenerator[bytes, None]:
+    async for piece in content:
+        update(piece)
+        yield piece
+
+
+def _place_of(diff_id: str) -> str:
+    return f"{diff_id.removeprefix('sha256:')}/layer.tar"
+
+
+def _config(header: ExportHeader, layers: list[str]) -> dict[str, object]:
+    config = plain_config(header.config)
+    labels = config.get("Labels")
+    if isinstance(labels, dict):
+        config["Labels"] = {key: value for key, value in labels.items() if not key.startswith(RESERVED_PREFIXES)}
+    return {
+        "architecture": header.architecture or "amd64",
+        "os": "linux",
+        "created": header.created_at or _EMPTY_TIME,
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": layers},
+        "history": [{"created_by": "ds01 container import"} for _ in layers],
+    }
+
+
+def _json_entry(name: str, document: object) -> bytes:
+    text = json.dumps(document).encode()
+    return header_of(TarEntry(name, size_bytes=len(text))) + text + bytes(-len(text) % BLOCK_BYTES)
