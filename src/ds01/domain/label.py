@@ -40,6 +40,8 @@ GROUP = f"{PREFIX}.DS01_GROUP"
 CREATED = f"{PREFIX}.DS01_CREATED"
 CUSTOM_IMAGE = f"{PREFIX}.CUSTOM_IMAGE"
 MAINTAINER = f"{PREFIX}.MAINTAINER"
+USE_CASE = f"{PREFIX}.DS01_USE_CASE"
+RECIPE = f"{PREFIX}.DS01_RECIPE"
 
 LABELS: Mapping[str, str] = {
     OWNER: "Login name of the owner (AIME).",
@@ -65,6 +67,8 @@ LABELS: Mapping[str, str] = {
     CREATED: "When it was made, UTC.",
     CUSTOM_IMAGE: "Image given by the user; empty for images of the catalogue.",
     MAINTAINER: "Who built a custom image.",
+    USE_CASE: "Use case that a custom image was made for, such as cv.",
+    RECIPE: "SHA-256 of the Dockerfile that a custom image was built from.",
 }
 """Every label we write, with its meaning; docs/reference/labels.md is checked against this."""
 
