@@ -29,9 +29,16 @@ from ds01.api.foreign_schema import (
     LeftoverList as LeftoverList,
 )
 from ds01.api.image_schema import (
+    BuiltImage as BuiltImage,
     CatalogueChoiceDocument as CatalogueChoiceDocument,
     CatalogueDocument as CatalogueDocument,
     CatalogueRowDocument as CatalogueRowDocument,
+    DeletedImage as DeletedImage,
+    OwnImageDocument as OwnImageDocument,
+    PackageDocument as PackageDocument,
+    PackageList as PackageList,
+    PackageTierDocument as PackageTierDocument,
+    PackageTierList as PackageTierList,
     PulledImage as PulledImage,
     PullImageBody as PullImageBody,
 )
@@ -277,11 +284,12 @@ class StartedContainer(TypedDict):
 class ProgressMessage(TypedDict):
     """One line of a long request's stream; `kind` says which of the other fields are there.
 
-    A result is in `result` for a new container, in `started` for a start, in `image` for a pull. `waiting` says the
-    request's place whenever that changes; after `gave_up` its place is gone, because its time to wait is over.
+    A result is in `result` for a new container, in `started` for a start, in `image` for a pull, in `built` for a
+    build; a build's messages are pieces of its output. `waiting` says the request's place
+    whenever that changes; after `gave_up` its place is gone, because its time to wait is over.
     """
 
-    kind: Literal["step", "pull", "waiting", "gave_up", "result", "problem"]
+    kind: Literal["step", "pull", "build", "waiting", "gave_up", "result", "problem"]
     message: NotRequired[str]
     layer: NotRequired[str]
     current_bytes: NotRequired[int | None]
@@ -290,6 +298,7 @@ class ProgressMessage(TypedDict):
     result: NotRequired[CreatedContainer]
     started: NotRequired[StartedContainer]
     image: NotRequired[PulledImage]
+    built: NotRequired[BuiltImage]
     problem: NotRequired[Problem]
 
 

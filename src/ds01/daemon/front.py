@@ -15,6 +15,7 @@ from ds01.daemon.handlers.foreign import ForeignHandlers
 from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.mig import MigHandlers
+from ds01.daemon.handlers.own_images import OwnImageHandlers
 from ds01.daemon.handlers.queue import QueueHandlers, Waiters
 from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
@@ -93,6 +94,7 @@ def build_server(
     )
     reservations = ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)
     images = ImageHandlers(services.catalogue)
+    own = OwnImageHandlers(services.building, services.own_images, world.engine, services.tiers)
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
@@ -101,5 +103,7 @@ def build_server(
     mig = MigHandlers(services.mig, only_uid=only_uid)
     upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
     tables = (containers, changes, file_routes, queueing, reservations, foreign, sessions, machine, images, config)
-    handlers = {name: handler for found in (*tables, mig, events, upkeep) for name, handler in found.table().items()}
+    handlers = {
+        name: handler for found in (*tables, own, mig, events, upkeep) for name, handler in found.table().items()
+    }
     return ApiServer(identities, handlers, Audit(world.store, world.clock))

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from datetime import timedelta
 
 from ds01.adapters.docker.address import container_path, require_reference, split_reference
+from ds01.adapters.docker.build_trace import TRACE_ID, BuildTrace
 from ds01.adapters.docker.calls import SLOW, EngineCalls
 from ds01.adapters.docker.document import Document
 from ds01.adapters.docker.session import Call
@@ -54,8 +55,13 @@ class BuildCalls(EngineCalls):
             query["cgroupparent"] = spec.cgroup_parent
         self.checkpoint(f"engine: build image {spec.tag}")
         call = Call("POST", "/build", query, body=without_padding(context), content_type=TAR, deadline=BUILD_HEAD)
+        trace = BuildTrace()
         async with aclosing(self.stream_documents(call)) as documents:
             async for document in documents:
+                if document.text("id", default="") == TRACE_ID:
+                    for text in trace.texts(document.text("aux", default="")):
+                        yield BuildProgress(text)
+                    continue
                 progress = _progress_of(document)
                 if progress is not None:
                     yield progress
