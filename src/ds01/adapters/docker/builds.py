@@ -115,5 +115,13 @@ def _progress_of(document: Document) -> BuildProgress | None:
     identifier = document.child("aux").text("ID", default="")
     if identifier:
         return BuildProgress("", image_id=identifier)
-    text = document.text("stream", default="") or document.text("status", default="")
+    text = document.text("stream", default="") or _pulling(document)
     return BuildProgress(text) if text else None
+
+
+def _pulling(document: Document) -> str:
+    """Return a line about a layer of the base image; how many bytes it has is said far too often."""
+    status, layer = document.text("status", default=""), document.text("id", default="")
+    if not status or document.child("progressDetail").optional_number("current") is not None:
+        return ""
+    return f"{layer}: {status}\n" if layer else f"{status}\n"
