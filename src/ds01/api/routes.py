@@ -1,6 +1,7 @@
 """The table of routes: what `ds01d` answers. Handlers, client and the OpenAPI document are checked against it."""
 
 from ds01.api import schema
+from ds01.api.image_routes import IMAGE_ROUTES
 from ds01.api.queue_routes import QUEUE_ROUTES
 from ds01.api.route import Parameter, Route
 
@@ -264,56 +265,6 @@ ROUTES: tuple[Route, ...] = (
         answer_kind="stream",
         errors=("not_found",),
     ),
-    Route(
-        "build_image",
-        "POST",
-        "/v1/images/build",
-        "Build an image of the caller's own from a context that is sent as a tar.",
-        schema.BuiltImage,
-        parameters=(
-            Parameter("name", "string", "Short name of the image."),
-            Parameter("dockerfile", "string", "Path of the Dockerfile in the context; Dockerfile without it."),
-            Parameter("digest", "string", "SHA-256 of the Dockerfile, for the image to remember."),
-            Parameter("no_cache", "boolean", "Run every step anew."),
-            Parameter("buildkit", "boolean", "BuildKit builds instead of the classic builder."),
-        ),
-        answer_kind="stream",
-        takes_archive=True,
-        errors=("conflict",),
-    ),
-    Route(
-        "get_image",
-        "GET",
-        "/v1/images/{name}",
-        "One image of the caller's own, and which containers use it.",
-        schema.OwnImageDocument,
-        errors=("not_found",),
-    ),
-    Route(
-        "delete_image",
-        "DELETE",
-        "/v1/images/{name}",
-        "Delete an image of the caller's own with its earlier builds; nothing else is touched.",
-        schema.DeletedImage,
-        parameters=(_DRY_RUN,),
-        errors=("not_found", "conflict"),
-    ),
-    Route(
-        "list_packages",
-        "GET",
-        "/v1/packages",
-        "Packages of Python in an image that the engine has.",
-        schema.PackageList,
-        parameters=(Parameter("image", "string", "A short name of the caller's own, or a reference."),),
-        errors=("not_found",),
-    ),
-    Route(
-        "get_package_tiers",
-        "GET",
-        "/v1/package-tiers",
-        "The packages that are offered for an image, tier by tier.",
-        schema.PackageTierList,
-    ),
     Route("list_gpus", "GET", "/v1/gpus", "Devices of the machine and who holds them.", schema.GpuList),
     Route(
         "drain_gpus",
@@ -397,5 +348,6 @@ ROUTES: tuple[Route, ...] = (
         schema.ShutdownDocument,
         errors=("forbidden",),
     ),
+    *IMAGE_ROUTES,
     *QUEUE_ROUTES,
 )

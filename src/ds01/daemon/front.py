@@ -93,17 +93,23 @@ def build_server(
         queue, explanations, waiters, viewers, containers=services.containers, usage=services.usage
     )
     reservations = ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)
-    images = ImageHandlers(services.catalogue)
-    own = OwnImageHandlers(services.building, services.own_images, world.engine, services.tiers)
     config = ConfigHandlers(files.policy, is_personal=personal)
     foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
     events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
-    changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
-    file_routes = FileHandlers(services.copying)
     mig = MigHandlers(services.mig, only_uid=only_uid)
     upkeep = UpkeepHandlers(services.upkeep, is_personal=personal)
-    tables = (containers, changes, file_routes, queueing, reservations, foreign, sessions, machine, images, config)
+    tables = (containers, queueing, reservations, foreign, sessions, machine, config, mig, events, upkeep)
     handlers = {
-        name: handler for found in (*tables, own, mig, events, upkeep) for name, handler in found.table().items()
+        name: handler for found in (*tables, *_plain(world, services)) for name, handler in found.table().items()
     }
     return ApiServer(identities, handlers, Audit(world.store, world.clock))
+
+
+def _plain(world: World, services: Services) -> tuple[ImageHandlers, OwnImageHandlers, ChangeHandlers, FileHandlers]:
+    """Return the handlers that need nothing but use cases."""
+    return (
+        ImageHandlers(services.catalogue),
+        OwnImageHandlers(services.building, services.own_images, world.engine, services.tiers),
+        ChangeHandlers(services.pausing, services.renaming, services.listening),
+        FileHandlers(services.copying),
+    )

@@ -202,7 +202,7 @@ def test_one_step_back_asks_again_and_stopping_writes_nothing(house: Path, keys:
     keys.type("\r")
     keys.wait_for("Go on?")
     keys.type("\x1b[B\r")
-    keys.wait_for("Which framework?", times=2)
+    keys.wait_for("Phase 1/7: Framework", times=2)
     keys.type("\x03")
     assert keys.wait() == 130
     assert not (house / "dockerfiles").exists()
