@@ -50,7 +50,7 @@ IMAGE_ROUTES: tuple[Route, ...] = (
     Route(
         "get_package_tiers",
         "GET",
-        "/v1/package-tiers",
+        "/v1/package_tiers",
         "The packages that are offered for an image, tier by tier.",
         schema.PackageTierList,
     ),

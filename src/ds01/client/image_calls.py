@@ -19,7 +19,7 @@ class ImageCalls(Calls):
     def build_image(
         self,
         name: str,
-        context: Iterator[bytes],
+        pieces: Iterator[bytes],
         *,
         dockerfile: str | None = None,
         digest: str | None = None,
@@ -32,7 +32,7 @@ class ImageCalls(Calls):
 
         Args:
             name: Short name of the image.
-            context: A tar.
+            pieces: The context, a tar.
             dockerfile: Path of the Dockerfile in it.
             digest: SHA-256 of the Dockerfile.
             no_cache: Run every step anew.
@@ -43,7 +43,7 @@ class ImageCalls(Calls):
         """
         query = query_of(name=name, dockerfile=dockerfile, digest=digest, no_cache=no_cache, buildkit=buildkit)
         target = "/v1/images/build" + query
-        return self._lines(Request("POST", target, timeout_s=None, accept=LINES_TYPE, pieces=context), "the build")
+        return self._lines(Request("POST", target, timeout_s=None, accept=LINES_TYPE, pieces=pieces), "the build")
 
     def get_image(self, name: str) -> schema.OwnImageDocument:
         """Return an image of the caller's own."""
@@ -62,5 +62,5 @@ class ImageCalls(Calls):
 
     def get_package_tiers(self) -> schema.PackageTierList:
         """Return the packages that are offered for an image."""
-        answer: schema.PackageTierList = self._get("/v1/package-tiers")
+        answer: schema.PackageTierList = self._get("/v1/package_tiers")
         return answer

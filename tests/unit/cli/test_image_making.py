@@ -48,7 +48,7 @@ def house(daemon: ScriptedDaemon, tmp_path: Path) -> Path:
     tiers = read_shipped_package_tiers()
     daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"))
     daemon.answers["GET /v1/packages"] = ok({"schema_version": 1, "image": "x", "is_here": False, "packages": None})
-    daemon.answers["GET /v1/package-tiers"] = ok(
+    daemon.answers["GET /v1/package_tiers"] = ok(
         {
             "schema_version": 1,
             "base": tier(tiers.base),
