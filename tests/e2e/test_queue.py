@@ -221,20 +221,19 @@ def test_a_reserved_gpu_is_free_at_its_minute_although_others_kept_the_machine_f
         clash = site.run("reservation", "create", "--kind", "full", *window, user="bob", check=False)
         assert clash.status in {4, 8}
         wait_until(lambda: state_of(site, "mine") == "created", "the container in the reservation", timeout_s=240)
-        started = next(
+        started = [
             event
             for event in site.run("events", "--container", "mine", "--json").document["events"]
             if event["name"] == "allocation.claimed"
-        )
+        ][-1]
         wanted = datetime.fromisoformat(made["reservation"]["start_at"])
         assert wanted == begin
         assert begin <= datetime.fromisoformat(started["at"]) < begin + timedelta(seconds=60)
         assert state_of(site, "long", "bob") is None
         shown = site.run("reservation", "show", "demo", "--json").document
         assert (shown["state"], shown["containers"]) == ("active", ["mine"])
-        site.run("queue", "cancel", "long", "-y", user="bob")
-        site.run("reservation", "cancel", "demo", "-y")
     finally:
+        site.run("reservation", "cancel", "demo", "-y", check=False)
         site.run("queue", "cancel", "--all", "-y", user="bob", check=False)
         site.write_policy(POLICY)
 

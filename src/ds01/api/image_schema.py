@@ -37,6 +37,25 @@ class CatalogueDocument(TypedDict):
     left_out: int
 
 
+class ImageDocument(TypedDict):
+    """An image on this machine; name is what its owner types, `own`: the caller built it."""
+
+    reference: str
+    name: str
+    id: str
+    size_bytes: int
+    created_at: str | None
+    framework: str
+    own: bool
+
+
+class ImageList(TypedDict):
+    """Images on this machine that the caller may choose from: own ones first, newest first."""
+
+    schema_version: int
+    images: list[ImageDocument]
+
+
 class PullImageBody(TypedDict):
     """What to pull: any image's reference, or a framework of the catalogue."""
 

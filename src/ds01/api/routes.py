@@ -256,6 +256,15 @@ ROUTES: tuple[Route, ...] = (
         errors=("not_found",),
     ),
     Route(
+        "list_images",
+        "GET",
+        "/v1/images",
+        "Images on this machine that the caller may choose from, without what belongs to others or to containers.",
+        schema.ImageList,
+        parameters=(Parameter("uid", "integer", "Whose; administrators only. Without it: the caller."),),
+        errors=("forbidden",),
+    ),
+    Route(
         "pull_image",
         "POST",
         "/v1/images/pull",

@@ -34,6 +34,8 @@ from ds01.api.image_schema import (
     CatalogueDocument as CatalogueDocument,
     CatalogueRowDocument as CatalogueRowDocument,
     DeletedImage as DeletedImage,
+    ImageDocument as ImageDocument,
+    ImageList as ImageList,
     OwnImageDocument as OwnImageDocument,
     PackageDocument as PackageDocument,
     PackageList as PackageList,

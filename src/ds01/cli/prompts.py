@@ -10,6 +10,8 @@ from ds01.cli.screen import clean, clean_lines
 from ds01.errors import Ds01Error
 
 _HELP = "(arrow keys, type to filter)"
+BACK_KEY = "<"
+_BACK = "\0back"
 _HELP_SEVERAL = "(arrow keys, space picks, type to filter)"
 
 
@@ -45,8 +47,44 @@ def ask_text(question: str, proposal: str = "") -> str:
     return _read(f"{question}{shown} ").strip() or proposal
 
 
-def pick(call: Call, question: str, choices: Sequence[Choice]) -> str:
-    """Let a person choose one line.
+def ask_or_back(question: str, proposal: str = "", shown: str = "") -> str | None:
+    """Ask for a line of text; an empty one takes the proposal, and `<` alone is None: one step back.
+
+    Args:
+        question: What to ask.
+        proposal: What an empty line means.
+        shown: Says what that is; the proposal itself if empty.
+
+    Raises:
+        Ds01Error: The input ended.
+    """
+    default = shown or proposal
+    text = _read(f"? {question}{f' [{default}]' if default else ''} ").strip()
+    return None if text == BACK_KEY else text or proposal
+
+
+def pick_or_back(
+    call: Call, question: str, choices: Sequence[Choice], *, default: str | None = None, is_first: bool = False
+) -> str | None:
+    """Let a person choose one line; None: one step back.
+
+    Args:
+        call: The call.
+        question: What to ask.
+        choices: The lines.
+        default: Value of the line that is chosen beforehand.
+        is_first: There is nothing to go back to.
+
+    Raises:
+        Ds01Error: The input ended.
+    """
+    lines = [*choices] if is_first else [*choices, Choice(_BACK, "back")]
+    chosen = pick(call, question, lines, default=default)
+    return None if chosen == _BACK else chosen
+
+
+def pick(call: Call, question: str, choices: Sequence[Choice], *, default: str | None = None) -> str:
+    """Let a person choose one line; the one with the value `default` is chosen beforehand.
 
     Raises:
         Ds01Error: The input ended.
@@ -56,6 +94,7 @@ def pick(call: Call, question: str, choices: Sequence[Choice]) -> str:
     prompt = questionary.select(
         clean(question),
         choices=_lines(choices),
+        default=default,
         instruction=_HELP,
         use_search_filter=True,
         use_jk_keys=False,

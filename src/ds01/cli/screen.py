@@ -93,6 +93,12 @@ class Screen:
         """Write a plain message, whoever reads it."""
         self._message(clean_lines(text))
 
+    def heading(self, text: str, aside: str = "") -> None:
+        """Begin a section for a person: an empty line, its title, and what is said beside it."""
+        if self.error_is_terminal:
+            beside = "  " + self.styled(clean(aside), "dim") if aside else ""
+            self._message("\n" + self.styled(clean(text), "accent") + beside)
+
     def warn(self, text: str) -> None:
         """Write a warning, whoever reads it."""
         self._message(self._sign("attention", "yellow") + clean_lines(text))

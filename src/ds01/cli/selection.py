@@ -53,6 +53,17 @@ def one_name(call: Call, verb: str, *, fits: Filter = is_any, kind: str = "") ->
     return pick(call, f"Which container to {verb}?", [_choice(container) for container in found])
 
 
+def pick_one(call: Call, verb: str) -> ContainerDocument:
+    """Let a person choose one of their containers, also when there is only one.
+
+    Raises:
+        InvalidRequestError: Nobody can be asked.
+        NotFoundError: There is nothing to choose from.
+    """
+    found = {container["name"]: container for container in _candidates(call, verb, is_any, "")}
+    return found[pick(call, f"Which container to {verb}?", [_choice(container) for container in found.values()])]
+
+
 def some_names(call: Call, verb: str, *, fits: Filter = is_any, kind: str = "") -> list[str]:
     """Return the containers a command is about; a person may pick several.
 

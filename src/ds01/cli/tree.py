@@ -83,6 +83,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("image packages", "image.looking:PACKAGES", "List the packages of Python in an image."),
     Entry("image update", "image.updating:UPDATE", "Add packages to the Dockerfile of an image, or remove them."),
     Entry("image delete", "image.deletion:DELETE", "Delete an image of your own; its Dockerfile goes to the trash."),
+    Entry("image list", "image.listing:LIST", "List the images that are here.", aliases="ls"),
     Entry("image pull", "image.pulling:PULL", "Fetch an image from its registry before it is needed."),
     Entry("container adopt", "container.adoption:ADOPT", "Take a container that mlc or docker made under management."),
     Entry("container cleanup", "container.cleanup:CLEANUP", "Remove your stopped and half-made containers."),

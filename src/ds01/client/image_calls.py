@@ -25,6 +25,22 @@ class ImageCalls(Calls):
         digest: str | None = None,
         no_cache: bool = False,
         buildkit: bool = False,
+    ) -> schema.BuiltImage:
+        """Build an image from a context and wait for its end; see `stream_build`."""
+        query = query_of(name=name, dockerfile=dockerfile, digest=digest, no_cache=no_cache, buildkit=buildkit)
+        request = Request("POST", "/v1/images/build" + query, timeout_s=None, pieces=pieces)
+        answer: schema.BuiltImage = self._transport.read(request)
+        return answer
+
+    def stream_build(
+        self,
+        name: str,
+        pieces: Iterator[bytes],
+        *,
+        dockerfile: str | None = None,
+        digest: str | None = None,
+        no_cache: bool = False,
+        buildkit: bool = False,
     ) -> Iterator[schema.ProgressMessage]:
         """Build an image and yield its progress; the last message is the result.
 

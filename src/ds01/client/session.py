@@ -221,6 +221,11 @@ class Client(WaitingCalls, ImageCalls):
         answer: schema.CatalogueDocument = self._get("/v1/catalogue" + query)
         return answer
 
+    def list_images(self, *, uid: int | None = None) -> schema.ImageList:
+        """Return the images on this machine that a user may choose from."""
+        answer: schema.ImageList = self._get("/v1/images" + query_of(uid=uid))
+        return answer
+
     def pull_image(self, body: schema.PullImageBody) -> schema.PulledImage:
         """Fetch an image from its registry."""
         answer: schema.PulledImage = self._act("POST", "/v1/images/pull", body)

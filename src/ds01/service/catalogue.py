@@ -14,6 +14,7 @@ from ds01.domain.image_choice import (
     require_framework,
     runs_here,
 )
+from ds01.domain.local_image import LocalImage, local_images
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
 from ds01.service.ports import Devices, Engine, ImageDetails, Notify
@@ -114,6 +115,15 @@ class CatalogueService:
         ]
         shown = [item for item in found if everything or (item.is_usable and (framework or is_offered(item.row)))]
         return Offer(candidates, choices, tuple(shown), len(found) - len(shown))
+
+    async def local_images(self, uid: int) -> tuple[LocalImage, ...]:
+        """Return the images on this machine that a user may choose from.
+
+        Raises:
+            BackendError: The engine does not answer.
+        """
+        names = {str(parse_reference(row.image)): f"{row.framework}-{row.version}" for row in self._rows()}
+        return local_images(await self._engine.list_images(), uid, names)
 
     async def pull(self, order: ImageOrder, notify: Notify) -> Pull:
         """Fetch an image from its registry, also when the engine has one of that name: names of images move on.

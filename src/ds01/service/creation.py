@@ -360,7 +360,8 @@ class CreationService:
         # the engine may have made it although its answer never came: it is taken back by name, if the nonce is ours
         undo.add("remove the container", lambda: self._remove_ours(spec))
         try:
-            return await self._engine.create_container(spec)
+            # broken off in the middle, the engine would make it after the undoing had looked for it
+            return await complete(self._engine.create_container(spec))
         except ConflictError as taken:
             raise name_taken(spec.engine_name.name) from taken
 

@@ -81,7 +81,8 @@ class HelperContainers:
         """Make a container for the block. Its name is known before, so one whose making had no answer goes too."""
         name = EngineName(NAME_PREFIX + secrets.token_hex(8), 0)
         try:
-            yield await self._engine.create_container(replace(spec, engine_name=name))
+            # broken off in the middle, the engine would make it after it was looked for to be removed
+            yield await complete(self._engine.create_container(replace(spec, engine_name=name)))
         finally:
             await complete(self._remove(str(name)))
 

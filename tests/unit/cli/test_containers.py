@@ -44,6 +44,33 @@ def test_the_list_has_the_columns_that_were_agreed(daemon: ScriptedDaemon, ds01:
     assert everybody[2].endswith("mlc (not managed)")
 
 
+def test_a_detailed_list_has_folders_limits_and_uuids(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers"] = containers(container("a"), container("b"), container("gone"))
+    daemon.answers["GET /v1/containers/a"] = ok(details("a", data="/sets"))
+    daemon.answers["GET /v1/containers/b"] = ok(details("b", "exited", exit_code=3, managed=False, origin="docker"))
+    first, second = ds01("list", "--detailed").out.split("\n\n")
+    rows = dict(line.split("  ", 1) for line in first.splitlines())
+    facts = {name.strip(): value.strip() for name, value in rows.items()}
+    assert (facts["GPU UUID"], facts["data"], facts["CPUs"], facts["memory"]) == ("GPU-1", "/sets", "2", "1G")
+    assert "exited (status 3)" in second
+    assert "docker (not managed)" in second
+    document = ds01("ls", "-d", "--json").document
+    assert [item["limits"]["cpus"] for item in document["containers"]] == [2.0, 2.0]
+    ds01("list", "-a", "-d")
+    assert "GET /v1/containers/a?uid=1001" in daemon.asked()
+
+
+def test_picking_from_the_list_needs_somebody_to_ask(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    assert ds01("list", "-i").status == 2
+    assert daemon.asked() == []
+
+
+def test_run_with_a_name_that_does_not_exist_says_how_to_create_it(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers"] = containers(container("thesis"))
+    assert "ds01 run demo pytorch" in ds01("run", "demo").err
+    assert "Did you mean thesis?" in ds01("run", "theses").err
+
+
 def test_the_list_is_printed_for_programs(daemon: ScriptedDaemon, ds01: Ds01) -> None:
     daemon.answers["GET /v1/containers"] = containers(container("a"), container('b,"x"'))
     assert ds01("list", "-q").out == 'a\nb,"x"\n'
@@ -330,6 +357,10 @@ def test_stats_and_top_and_inspect_are_readable(daemon: ScriptedDaemon, ds01: Ds
     daemon.answers["GET /v1/stats"] = ok({"schema_version": 1, "containers": [reading]})
     row = ds01("stats", "-a").out.splitlines()[1]
     assert row.split() == ["a", "150%", "1G", "/", "2G", "0:", "-", "1G", "/", "40G", "-", "/", "0", "3", "alice"]
+    instance = {**gpu, "address": "0:1", "memory_used_bytes": 3 * 1024**3, "memory_bytes": 5 * 1024**3}
+    unknown = {**reading, "gpus": [instance], "gpu_memory_used_bytes": None}
+    daemon.answers["GET /v1/stats"] = ok({"schema_version": 1, "containers": [unknown]})
+    assert ds01("stats").out.splitlines()[1].split()[5:10] == ["0:1:", "-", "3G*", "/", "5G"]
     processes = [{"pid": 7, "user": "alice", "command": "python train.py"}]
     daemon.answers["GET /v1/containers/a/processes"] = ok({"schema_version": 1, "name": "a", "processes": processes})
     assert ds01("top", "a").out.splitlines()[1].split() == ["7", "alice", "python", "train.py"]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.terminal import Terminal
-from tests.unit.cli.conftest import catalogue, container, containers, details
+from tests.unit.cli.conftest import container, containers, details
 from tests.unit.cli.waiting_documents import estimate, queue, request
-from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, chunk, line, ok, stream_head
+from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, line, ok, stream_head
 
 STOPPED = {
     "schema_version": 1,
@@ -142,29 +142,6 @@ def test_a_picker_that_is_left_changes_nothing(daemon: ScriptedDaemon, start: St
         assert terminal.wait() == 130
         assert terminal.modes() == terminal.modes_before
     assert acts(daemon) == []
-
-
-def test_create_asks_for_what_is_missing_and_makes_the_name_legal(daemon: ScriptedDaemon, start: Start) -> None:
-    result = {"schema_version": 1, "container": details("my-work", "created"), "dry_run": False}
-    message = {"kind": "result", "result": {**result, "docker_command": "", "reasons": [], "warnings": []}}
-    daemon.answers["POST /v1/containers"] = (
-        stream_head() + line({"kind": "step", "message": "Granting"}) + line(message) + chunk(b"")
-    )
-    daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"), ("Mxnet", ""), ("Tensorflow", "2.16.1"))
-    with start("create") as terminal:
-        terminal.wait_for("Name of the container? [my-work]")
-        terminal.type("Über Project\n")
-        terminal.wait_for("The name becomes ber-project")
-        terminal.wait_for("Which framework?")
-        terminal.wait_for("Tensorflow 2.16.1")
-        assert "Mxnet" not in terminal.text()
-        terminal.type("tensor")
-        terminal.wait_for("tensor")
-        terminal.type(ENTER)
-        assert terminal.wait() == 0
-        assert "Granting" in terminal.text()
-        assert "ds01 open ber-project" in terminal.text()
-    assert daemon.requests[-1].document() == {"name": "ber-project", "interface": "cli", "framework": "Tensorflow"}
 
 
 def test_ctrl_c_during_a_creation_closes_the_connection_and_says_so(daemon: ScriptedDaemon, start: Start) -> None:

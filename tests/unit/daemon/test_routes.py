@@ -18,7 +18,7 @@ from ds01.api.routes import ROUTES
 from ds01.domain.container import ContainerState
 from ds01.domain.gpu import DeviceSample, GpuProcess
 from ds01.errors import BackendError
-from tests.fakes import BOB, ROOT
+from tests.fakes import ALICE, BOB, ROOT
 from tests.unit.daemon.house import Answer, House, open_house
 from tests.unit.service.docker_made import docker_made
 from tests.unit.service.stage import ADMIN_CALLER, BOB_CALLER, IMAGE
@@ -301,6 +301,17 @@ async def test_a_creation_is_told_line_by_line(house: House) -> None:
         require_known_fields(line, schema.ProgressMessage)
     assert {line["kind"] for line in answer.lines} == {"step", "pull", "result"}
     assert answer.lines[-1]["result"]["container"]["name"] == "demo"
+
+
+async def test_images_are_listed_to_their_owners_alone(house: House) -> None:
+    house.stage.add_image(f"ds01.invalid/u{ALICE.uid}/mine")
+    house.stage.add_image("ds01.invalid/u4242/theirs")
+    answer = await house.ask("GET", "/v1/images")
+    document = msgspec.convert(answer.document, schema.ImageList, strict=True)
+    require_known_fields(answer.document, schema.ImageList)
+    assert document["images"][0]["name"] == "mine"
+    assert document["images"][0]["own"]
+    assert "theirs" not in {image["name"] for image in document["images"]}
 
 
 async def test_a_creation_that_fails_says_so_as_its_last_line(house: House) -> None:

@@ -115,3 +115,16 @@ async def test_a_mended_catalogue_counts_at_once(stage: Stage) -> None:
     before = chosen(await service.offer("pytorch"))
     rows.insert(0, replace(rows[0], version="9.0", architectures=("CUDA_ADA",), image="registry.example/p"))
     assert chosen(await service.offer("pytorch")) == {"Pytorch": "9.0"} != before
+
+
+async def test_images_that_are_here_have_the_framework_of_the_catalogue(stage: Stage) -> None:
+    stage.add_image(NEWEST)
+    stage.add_image("ds01.invalid/u1002/secret")
+    stage.add_image("ds01.invalid/u1001/thesis")
+    found = await stage.services.catalogue.local_images(1001)
+    assert [image.name for image in found][:2] == ["thesis", f"{NEWEST}:latest"]
+    assert found[1].framework == "Pytorch-2.8.0-aime"
+    assert "secret" not in {image.name for image in found}
+    stage.engine.fail_next("list_images", BackendError("The engine is silent."))
+    with pytest.raises(BackendError):
+        await stage.services.catalogue.local_images(1001)

@@ -68,7 +68,7 @@ def _single(document: LimitsDocument, key: str) -> str:
         return " ".join(document["docker_args"])
     if key == "group":
         return document["group"]
-    return _value(key, document["limits"][key])
+    return limit_text(key, document["limits"][key])
 
 
 def _print(call: Call, document: LimitsDocument) -> None:
@@ -78,7 +78,7 @@ def _print(call: Call, document: LimitsDocument) -> None:
     rows: list[list[Cell | str]] = []
     for name, limit in document["limits"].items():
         used = format_number(usage[name]) if name in usage else ""
-        rows.append([name, _value(name, limit), used or "-", Cell(limit["origin"], "dim")])
+        rows.append([name, limit_text(name, limit), used or "-", Cell(limit["origin"], "dim")])
     rows += _shared_rows("aggregate", document.get("aggregate"), {})
     together = document.get("group_usage")
     in_use: dict[str, float] = (
@@ -104,7 +104,7 @@ def _shared_rows(
     return [
         [
             f"{section}.{name}",
-            _value(name, limit),
+            limit_text(name, limit),
             format_number(used[name]) if name in used else "-",
             Cell(limit["origin"], "dim"),
         ]
@@ -113,7 +113,8 @@ def _shared_rows(
     ]
 
 
-def _value(name: str, limit: LimitValue) -> str:
+def limit_text(name: str, limit: LimitValue) -> str:
+    """Return one limit as people write it."""
     value = limit["value"]
     if value is None:
         return UNLIMITED

@@ -6,10 +6,11 @@ from aiohttp import web
 
 from ds01.api import schema
 from ds01.daemon.call import Call
-from ds01.daemon.documents import SCHEMA
+from ds01.daemon.documents import SCHEMA, time_text
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
 from ds01.domain.image_choice import CatalogueChoice
+from ds01.domain.local_image import LocalImage
 from ds01.errors import InvalidRequestError
 from ds01.service.catalogue import CatalogueService, OfferedRow, Pull
 from ds01.service.images import ImageOrder
@@ -23,7 +24,11 @@ class ImageHandlers:
 
     def table(self) -> dict[str, Handler]:
         """Return the handlers by route."""
-        return {"get_catalogue": self.get_catalogue, "pull_image": self.pull_image}
+        return {
+            "get_catalogue": self.get_catalogue,
+            "list_images": self.list_images,
+            "pull_image": self.pull_image,
+        }
 
     async def get_catalogue(self, call: Call) -> schema.CatalogueDocument:
         """The catalogue for this machine."""
@@ -39,6 +44,11 @@ class ImageHandlers:
             rows=[_row_document(item) for item in offer.rows],
             left_out=offer.left_out,
         )
+
+    async def list_images(self, call: Call) -> schema.ImageList:
+        """What this machine has."""
+        found = await self._catalogue.local_images(call.uid)
+        return schema.ImageList(schema_version=SCHEMA, images=[_image_document(image) for image in found])
 
     async def pull_image(self, call: Call) -> schema.PulledImage | web.StreamResponse:
         """Pull; with `Accept: application/x-ndjson` as a stream of progress."""
@@ -58,6 +68,18 @@ def _order_of(body: schema.PullImageBody) -> ImageOrder:
             "A reference and a framework exclude each other.", hint="Name the image or the framework."
         )
     return ImageOrder(framework, version, reference, body.get("architecture"))
+
+
+def _image_document(image: LocalImage) -> schema.ImageDocument:
+    return schema.ImageDocument(
+        reference=image.reference,
+        name=image.name,
+        id=image.id,
+        size_bytes=image.size_bytes,
+        created_at=time_text(image.created_at),
+        framework=image.framework,
+        own=image.is_own,
+    )
 
 
 def _pulled(pull: Pull) -> schema.PulledImage:

@@ -6,10 +6,13 @@ from typing import cast
 
 from ds01.api.schema import ContainerDetailsDocument, CreateContainerBody, CreatedContainer, ProgressMessage
 from ds01.cli.call import Call
+from ds01.cli.commands.container.explanation import CONCEPTS, INFO, explain
 from ds01.cli.commands.container.listing import image_text
 from ds01.cli.commands.container.power import with_gpus
-from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body
+from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
 from ds01.cli.commands.container.waiting import detached_text, hinting_at_waiting, say_place, watched, watches
+from ds01.cli.commands.container.wizard import completed
+from ds01.cli.preference import with_preferences
 from ds01.cli.progress import follow
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
 
@@ -18,6 +21,9 @@ VERBOSE = Option("-v --verbose", "Print every step, without a terminal too.")
 
 def create(call: Call) -> int:
     """Create a container, or say what would be created."""
+    if explain(call):
+        return 0
+    call = completed(with_preferences(call, OPTIONS))
     body = creation_body(call)
     if call.flag("dry_run"):
         _print_plan(call, call.client.create_container({**body, "dry_run": True}))
@@ -83,6 +89,7 @@ def _plan_lines(plan: CreatedContainer) -> Iterator[str]:
 CREATE = Spec(
     create,
     examples=(
+        "ds01 create  answer questions, one after the other; --guided explains them",
         "ds01 create my-project pytorch  the newest PyTorch for this machine, one GPU",
         "ds01 create my-project pytorch 2.8.0 -g 2 -d /data/imagenet  a version, two GPUs, a data folder",
         "ds01 create my-project --image ubuntu:24.04 --cpu-only  any image, no GPU",
@@ -92,8 +99,8 @@ CREATE = Spec(
     details=(
         "The container is created and not started. Resource options lower what your limits give; more is refused. "
         "Ctrl-C undoes what was made; with --wait the request stays in the queue, and the same command "
-        "returns to it. Without a name or framework a person is asked."
+        "returns to it. On a terminal, what is missing is asked."
     ),
     arguments=ARGUMENTS,
-    options=(*OPTIONS, DRY_RUN, VERBOSE, JSON, *ASKING),
+    options=(*OPTIONS, GUIDED, INFO, CONCEPTS, DRY_RUN, VERBOSE, JSON, *ASKING),
 )

@@ -1,5 +1,7 @@
 """`ds01 inspect`."""
 
+from collections.abc import Sequence
+
 from ds01.api.schema import ContainerDetailsDocument, LimitsOfContainer
 from ds01.cli.call import Call
 from ds01.cli.commands.container.listing import gpu_text
@@ -20,23 +22,46 @@ def inspect(call: Call) -> int:
     if call.flag("json") or call.flag("engine"):
         call.screen.document(document)
         return 0
-    rows = [*_facts(document), *_limits(document["limits"])]
-    width = max(len(label) for label, _ in rows)
-    for label, value in rows:
-        call.screen.data(f"{call.screen.styled(label.ljust(width), 'dim', on_out=True)}  {clean(value)}")
+    for line in fact_lines(call, [*_facts(document), *facts_of_limits(document["limits"])]):
+        call.screen.data(line)
     return 0
 
 
-def _facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
+def fact_lines(call: Call, rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Return labels and values as lines, the values in one column."""
+    width = max(len(label) for label, _ in rows)
+    return [f"{call.screen.styled(label.ljust(width), 'dim', on_out=True)}  {clean(value)}" for label, value in rows]
+
+
+def state_text(document: ContainerDetailsDocument) -> str:
+    """Return the state, with the exit status of one that has ended."""
     state = document["state"]
-    if document["exit_code"] is not None and state == "exited":
-        # 129 and 137: AIME's shell as main process ends by a signal when its container is stopped
-        is_stopped = document["origin"] == "mlc" and document["exit_code"] in {129, 137}
-        state = "stopped" if is_stopped else f"{state} (status {document['exit_code']})"
+    if document["exit_code"] is None or state != "exited":
+        return state
+    # 129 and 137: AIME's shell as main process ends by a signal when its container is stopped
+    is_stopped = document["origin"] == "mlc" and document["exit_code"] in {129, 137}
+    return "stopped" if is_stopped else f"{state} (status {document['exit_code']})"
+
+
+def origin_text(document: ContainerDetailsDocument) -> str:
+    """Return what made it."""
+    return document["origin"] + ("" if document["managed"] else " (not managed)")
+
+
+def mount_facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
+    """Return the folders of the machine that it sees."""
+    return [
+        ("workspace", document["workspace"] or "-"),
+        ("data", document["data"] or "-"),
+        ("models", document["models"] or "-"),
+    ]
+
+
+def _facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
     grant = document["allocation_state"]
     return [
         ("name", document["name"]),
-        ("state", state),
+        ("state", state_text(document)),
         *([("error", document["error"])] if document["error"] else []),
         ("owner", f"{document['owner']} ({document['owner_uid']})"),
         ("image", document["image"]),
@@ -44,17 +69,16 @@ def _facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
         ("GPUs", gpu_text(document["gpus"]) + (f" ({grant})" if grant and document["gpus"] else "")),
         ("created", relative_time(document["created_at"])),
         ("started", relative_time(document["started_at"])),
-        ("workspace", document["workspace"] or "-"),
-        ("data", document["data"] or "-"),
-        ("models", document["models"] or "-"),
+        *mount_facts(document),
         ("address", document["ip_address"] or "-"),
-        ("made by", document["origin"] + ("" if document["managed"] else " (not managed)")),
+        ("made by", origin_text(document)),
         ("engine name", document["engine_name"]),
         ("id", document["id"][:12]),
     ]
 
 
-def _limits(limits: LimitsOfContainer) -> list[tuple[str, str]]:
+def facts_of_limits(limits: LimitsOfContainer) -> list[tuple[str, str]]:
+    """Return the limits as the engine enforces them."""
     cpus = limits["cpus"]
     pids = limits["pids"]
     return [

@@ -10,7 +10,7 @@ from ds01.cli.table import NOTHING, Cell, csv_text, relative_time, render
 
 TYPE_CHECKING = False  # see client.session
 if TYPE_CHECKING:
-    from ds01.api.schema import ContainerDocument, GpuGrant, RequestDocument
+    from ds01.api.schema import ContainerDocument, ContainerList, GpuGrant, RequestDocument
 
 _STATE_STYLES = {"running": "green", "paused": "yellow", "restarting": "yellow", "removing": "yellow", "dead": "red"}
 _CUSTOM_FRAMEWORK = "custom-"
@@ -19,30 +19,53 @@ CSV_COLUMNS = ("name", "state", "gpu", "image", "framework", "created_at", "owne
 
 def list_containers(call: Call) -> int:
     """Print the caller's containers, or everybody's."""
+    if call.flag("interactive"):
+        from ds01.cli.commands.container.detail import act_on_one
+
+        return act_on_one(call)
     everybody = call.flag("all")
     document = call.client.list_containers(everybody=everybody)
-    containers, waiting = document["containers"], document.get("waiting", [])
     kind = call.output_format
-    if kind == "json":
+    if call.flag("detailed") and document["containers"] and kind in {"table", "json"}:
+        _list_in_detail(call, document)
+    elif kind == "json":
         call.screen.document(document)
     elif kind == "csv":
-        call.screen.data(csv_text(CSV_COLUMNS, map(_csv_row, containers)))
+        call.screen.data(csv_text(CSV_COLUMNS, map(_csv_row, document["containers"])))
     elif kind == "name":
-        for container in containers:
+        for container in document["containers"]:
             call.screen.data(container["name"])
-    elif containers or waiting:
-        call.screen.data(_table(call, containers, waiting, everybody=everybody))
-        if waiting:
-            _say_waiting(call, waiting)
-        for container in containers:
-            if container.get("owner_doubt"):
-                call.screen.warn(f"Whose {container['name']} is is not clear: {container['owner_doubt']}.")
-            if container.get("gpu_doubt"):
-                call.screen.warn(f"A GPU of {container['name']} is gone: {container['gpu_doubt']}.")
     else:
+        _print(call, document, everybody=everybody)
+    return 0
+
+
+def _print(call: Call, document: ContainerList, *, everybody: bool) -> None:
+    containers, waiting = document["containers"], document.get("waiting", [])
+    if not containers and not waiting:
         call.screen.tell("There are no containers." if everybody else "You have no containers.")
         call.screen.suggest(call.command("create", "my-project", "pytorch"))
-    return 0
+        return
+    call.screen.data(_table(call, containers, waiting, everybody=everybody))
+    if waiting:
+        _say_waiting(call, waiting)
+    for container in containers:
+        if container.get("owner_doubt"):
+            call.screen.warn(f"Whose {container['name']} is is not clear: {container['owner_doubt']}.")
+        if container.get("gpu_doubt"):
+            call.screen.warn(f"A GPU of {container['name']} is gone: {container['gpu_doubt']}.")
+
+
+def _list_in_detail(call: Call, document: ContainerList) -> None:
+    from ds01.cli.commands.container.detail import print_details, read_details
+
+    details = read_details(call, document)
+    if call.output_format == "json":
+        call.screen.document({**document, "containers": details})
+    else:
+        print_details(call, details)
+        if waiting := document.get("waiting", []):
+            _say_waiting(call, waiting)
 
 
 def _table(call: Call, containers: list[ContainerDocument], waiting: list[RequestDocument], *, everybody: bool) -> str:
@@ -109,9 +132,18 @@ LIST = Spec(
     examples=(
         "ds01 list  your containers",
         "ds01 list -a  everybody's, with owner and origin",
+        "ds01 list --detailed  framework, folders, limits and GPUs of each",
+        "ds01 list -i  pick one, and what to do with it",
         "ds01 list -q  names only, for scripts",
         "ds01 list --json  everything, for programs",
     ),
     details="`ds01 ls` is the same. ORIGIN says what made a container: ds01, mlc, docker, compose or devcontainer.",
-    options=(Option("-a --all", "Everybody's containers, as far as you may see them."), QUIET_NAMES, FORMAT, JSON),
+    options=(
+        Option("-a --all", "Everybody's containers, as far as you may see them."),
+        Option("-d --detailed", "Everything about each: framework, folders, limits, UUIDs of GPUs, what made it."),
+        Option("-i --interactive", "Pick one, and what to do with it: open, start, stop, logs, why."),
+        QUIET_NAMES,
+        FORMAT,
+        JSON,
+    ),
 )

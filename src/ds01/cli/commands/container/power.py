@@ -32,9 +32,10 @@ def start_one(call: Call, name: str) -> dict[str, object]:
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
     if outcome["was_running"]:
-        call.done(f"{name} was running already.", name)
+        call.done(f"{name} was running already{with_gpus(outcome['container'])}.", name)
     else:
-        call.done(f"Started {name}{with_gpus(outcome['container'])}.", name)
+        container = outcome["container"]
+        call.done(f"Started {name}{with_gpus(container)}. State: {container['state']}.", name)
     return dict(outcome)
 
 

@@ -24,6 +24,7 @@ _SIZES = (
 )
 _FOLDERS = ("workspace", "data", "models")
 
+GUIDED = Option("--guided", "Explain every step before it is asked.")
 ARGUMENTS = (
     Argument("name", completes="container"),
     Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework"),

@@ -1,13 +1,17 @@
 """`ds01 run`: open what is there, or create, start and run in one command."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ds01.cli.call import Call
 from ds01.cli.commands.container.creation import VERBOSE, create_with_progress
 from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body, wants_new
 from ds01.cli.commands.container.shell import ensure_started, run_interactively
+from ds01.cli.preference import with_preferences
 from ds01.cli.selection import naming, one_name
 from ds01.cli.spec import ASKING, Option, Spec
 from ds01.cli.terminal import ended_by_signal
-from ds01.errors import InvalidRequestError
+from ds01.errors import InvalidRequestError, NotFoundError
 
 
 def run(call: Call) -> int:
@@ -20,12 +24,23 @@ def run(call: Call) -> int:
         message = "--rm removes what this command has created, and it would create nothing."
         raise InvalidRequestError(message, hint=f"Name a framework: {call.command('run', '--rm', 'NAME', 'pytorch')}")
     name = one_name(call, "run")
-    with naming(call, name):
+    with naming(call, name), _offering_creation(call, name):
         ensure_started(call, name)
     return run_interactively(call, name, call.tail or ())
 
 
+@contextmanager
+def _offering_creation(call: Call, name: str) -> Iterator[None]:
+    """Let an error about a container that does not exist say how this command would make it."""
+    try:
+        yield
+    except NotFoundError as error:
+        error.hint = f"Create it, too: {call.command('run', name, 'pytorch')}. Yours: {call.command('list')}"
+        raise
+
+
 def _run_new(call: Call) -> int:
+    call = with_preferences(call, OPTIONS)
     body = creation_body(call)
     name = body["name"]
     with ended_by_signal():

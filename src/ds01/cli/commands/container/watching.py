@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 
 from ds01.api.schema import StatsDocument, StatsList
 from ds01.cli.call import Call
@@ -16,6 +17,7 @@ from ds01.units import format_ratio, format_size, parse_duration
 DEFAULT_INTERVAL = "2s"
 LEAST_INTERVAL_S = 0.5
 UNKNOWN = "-"
+_DEVICE_MARK = "*"
 
 
 def stats(call: Call) -> int:
@@ -55,17 +57,44 @@ def _print_stats(call: Call, document: StatsList, *, as_lines: bool = False) -> 
         return
     headings = ["NAME", "CPU", "MEMORY", "GPU", "GPU MEMORY", "NETWORK IN/OUT", "PROCESSES"]
     call.screen.data(render(call.screen, headings + (["OWNER"] if call.flag("all") else []), rows))
+    for remark in _remarks(document["containers"]):
+        call.screen.note(remark)
+
+
+def _remarks(containers: Sequence[StatsDocument]) -> Iterator[str]:
+    """What the driver does not say is said once, below the table."""
+    gpus = [gpu for container in containers for gpu in container["gpus"]]
+    if any(gpu["utilization_ratio"] is None and gpu["address"].count(":") for gpu in gpus):
+        yield "GPU -: the driver does not say how busy a MIG instance is."
+    if any(_of_devices(container) is not None for container in containers):
+        yield f"{_DEVICE_MARK} memory of the whole device: the driver does not say it by program."
+
+
+def _of_devices(container: StatsDocument) -> int | None:
+    """Return the memory in use on all of its devices, where it is not known by program; None: known, or no figure."""
+    used = [gpu["memory_used_bytes"] for gpu in container["gpus"]]
+    known = [figure for figure in used if figure is not None]
+    if container["gpu_memory_used_bytes"] is not None or not used or len(known) < len(used):
+        return None
+    return sum(known)
+
+
+def _gpu_memory(container: StatsDocument) -> str:
+    gpus, used, of_devices = container["gpus"], container["gpu_memory_used_bytes"], _of_devices(container)
+    if not gpus:
+        return UNKNOWN
+    text = _size(used) if of_devices is None else format_size(of_devices) + _DEVICE_MARK
+    return f"{text} / {format_size(sum(gpu['memory_bytes'] for gpu in gpus))}"
 
 
 def _stats_row(container: StatsDocument, *, with_owner: bool) -> list[str]:
     gpus = container["gpus"]
-    used = container["gpu_memory_used_bytes"]
     row = [
         container["name"],
         _ratio(container["cpu_ratio"]),
         f"{format_size(container['memory_used_bytes'])} / {format_size(container['memory_limit_bytes'])}",
         ", ".join(f"{gpu['address']}: {_ratio(gpu['utilization_ratio'])}" for gpu in gpus) or UNKNOWN,
-        f"{_size(used)} / {format_size(sum(gpu['memory_bytes'] for gpu in gpus))}" if gpus else UNKNOWN,
+        _gpu_memory(container),
         f"{_size(container['network_rx_bytes'])} / {_size(container['network_tx_bytes'])}",
         str(container["pids"]),
     ]

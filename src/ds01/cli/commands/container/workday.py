@@ -4,8 +4,10 @@ from ds01.cli.call import Call
 from ds01.cli.commands.container.creation import VERBOSE, create_with_progress
 from ds01.cli.commands.container.power import GRACE, grace_of
 from ds01.cli.commands.container.removal import question_before_removal, what_stays
-from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body
+from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
 from ds01.cli.commands.container.shell import ensure_started, run_interactively
+from ds01.cli.commands.container.wizard import completed
+from ds01.cli.preference import with_preferences
 from ds01.cli.prompts import confirm
 from ds01.cli.selection import for_each, is_active, some_names
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
@@ -13,6 +15,7 @@ from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
 
 def deploy(call: Call) -> int:
     """Create a container, start it, and open a shell where there is a terminal."""
+    call = completed(with_preferences(call, OPTIONS))
     body = creation_body(call)
     name = body["name"]
     if call.flag("dry_run"):
@@ -65,7 +68,7 @@ DEPLOY = Spec(
     ),
     details="Takes the options of create. Without a terminal it opens no shell.",
     arguments=ARGUMENTS,
-    options=(Option("--background", "Open no shell."), *OPTIONS, DRY_RUN, VERBOSE, *ASKING),
+    options=(Option("--background", "Open no shell."), *OPTIONS, GUIDED, DRY_RUN, VERBOSE, *ASKING),
 )
 RETIRE = Spec(
     retire,

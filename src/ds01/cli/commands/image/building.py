@@ -52,7 +52,7 @@ def build_file(call: Call, path: Path, name: str | None = None) -> BuiltImage:
     buildkit = call.flag("buildkit") or needs_buildkit(text)
     if buildkit:
         call.screen.note("BuildKit builds: memory and CPUs of a step are bounded by your limits as a whole only.")
-    messages = call.client.build_image(
+    messages = call.client.stream_build(
         name,
         context,
         dockerfile=inner,
