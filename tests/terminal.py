@@ -62,9 +62,9 @@ class Terminal:
         """Return what was shown so far, without colours and movements."""
         return _ESCAPES.sub(b"", self.output).decode("utf-8", "replace").replace("\r\n", "\n")
 
-    def wait_for(self, text: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def wait_for(self, text: str, timeout_s: float = DEFAULT_TIMEOUT_S, *, times: int = 1) -> None:
         deadline = time.monotonic() + timeout_s
-        while text not in self.text():
+        while self.text().count(text) < times:
             assert self._read(deadline), f"{text!r} was not shown:\n{self.text()}"
 
     def wait(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:

@@ -174,3 +174,16 @@ async def test_a_build_that_is_left_ends_its_step_and_makes_no_image(docker_benc
         while any(LABEL in row.labels for row in await docker_bench.engine.list_containers()):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert await docker_bench.engine.find_image(BUILT) is None
+
+
+async def test_buildkit_says_its_steps_and_what_they_print_too(bench: Bench) -> None:
+    context = tar_of({"Dockerfile": f"FROM {IMAGE}\nRUN echo from-the-step\n".encode()})
+    output, image = "", ""
+    async with aclosing(bench.engine.build_image(BuildSpec(BUILT, uses_buildkit=True), pieces_of(context))) as steps:
+        async for step in steps:
+            output += step.text
+            image = step.image_id or image
+    assert "Step " in output
+    assert "from-the-step" in output
+    assert image.startswith("sha256:")
+    await bench.engine.remove_image(BUILT)

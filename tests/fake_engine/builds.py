@@ -24,11 +24,13 @@ class FakeBuilds(EngineParts):
     def __init__(self, *, checkpoint: Checkpoint = pass_every_checkpoint, clock: Clock | None = None) -> None:
         super().__init__(checkpoint=checkpoint, clock=clock)
         self.build_steps: dict[str, BuildStep] = {}
+        self.built_specs: list[BuildSpec] = []
 
     async def build_image(
         self, spec: BuildSpec, context: bytes | AsyncIterator[bytes]
     ) -> AsyncGenerator[BuildProgress, None]:
         async with self.call("build_image", f"build image {spec.tag}"):
+            self.built_specs.append(spec)
             files = _unpack(context if isinstance(context, bytes) else b"".join([piece async for piece in context]))
             dockerfile = files.get(spec.dockerfile)
             if dockerfile is None:

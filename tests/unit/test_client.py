@@ -43,6 +43,7 @@ NAME_ARGUMENTS: dict[str, Any] = {
     "request": "r1",
     "gpu": "0:1",
     "reservation": "exam",
+    "image": "thesis",
 }
 
 

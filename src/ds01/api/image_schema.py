@@ -74,3 +74,77 @@ class PulledImage(TypedDict):
     size_bytes: int
     was_current: bool
     reason: str
+
+
+class BuiltImage(TypedDict):
+    """Outcome of a build; `dated` is a name that the next build does not take."""
+
+    schema_version: int
+    name: str
+    reference: str
+    dated: str
+    id: str
+    size_bytes: int
+
+
+class OwnImageDocument(TypedDict):
+    """An image of somebody's own; `digest`: SHA-256 of the Dockerfile it was built from, empty where unknown."""
+
+    schema_version: int
+    name: str
+    reference: str
+    id: str
+    tags: list[str]
+    size_bytes: int
+    created_at: str | None
+    framework: str
+    use_case: str
+    author: str
+    digest: str
+    containers: list[str]
+    labels: dict[str, str]
+
+
+class DeletedImage(TypedDict):
+    """What was deleted, or would be."""
+
+    schema_version: int
+    name: str
+    tags: list[str]
+    dry_run: bool
+
+
+class PackageDocument(TypedDict):
+    """An installed package of Python."""
+
+    name: str
+    version: str
+
+
+class PackageList(TypedDict):
+    """What pip says of an image; `is_here`: the engine has it; packages is None where there is no pip."""
+
+    schema_version: int
+    image: str
+    is_here: bool
+    packages: list[PackageDocument] | None
+
+
+class PackageTierDocument(TypedDict):
+    """One tier: what it is for, its packages of Python and of the system."""
+
+    name: str
+    about: str
+    pip: list[str]
+    apt: list[str]
+
+
+class PackageTierList(TypedDict):
+    """The table; the use cases are in the order of the file."""
+
+    schema_version: int
+    base: PackageTierDocument
+    system: PackageTierDocument
+    jupyter: PackageTierDocument
+    data_science: PackageTierDocument
+    use_cases: list[PackageTierDocument]

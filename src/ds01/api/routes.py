@@ -1,6 +1,7 @@
 """The table of routes: what `ds01d` answers. Handlers, client and the OpenAPI document are checked against it."""
 
 from ds01.api import schema
+from ds01.api.image_routes import IMAGE_ROUTES
 from ds01.api.queue_routes import QUEUE_ROUTES
 from ds01.api.route import Parameter, Route
 
@@ -396,5 +397,6 @@ ROUTES: tuple[Route, ...] = (
         schema.ShutdownDocument,
         errors=("forbidden",),
     ),
+    *IMAGE_ROUTES,
     *QUEUE_ROUTES,
 )

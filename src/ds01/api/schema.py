@@ -32,11 +32,18 @@ from ds01.api.foreign_schema import (
     LeftoverList as LeftoverList,
 )
 from ds01.api.image_schema import (
+    BuiltImage as BuiltImage,
     CatalogueChoiceDocument as CatalogueChoiceDocument,
     CatalogueDocument as CatalogueDocument,
     CatalogueRowDocument as CatalogueRowDocument,
+    DeletedImage as DeletedImage,
     ImageDocument as ImageDocument,
     ImageList as ImageList,
+    OwnImageDocument as OwnImageDocument,
+    PackageDocument as PackageDocument,
+    PackageList as PackageList,
+    PackageTierDocument as PackageTierDocument,
+    PackageTierList as PackageTierList,
     PulledImage as PulledImage,
     PullImageBody as PullImageBody,
 )
@@ -282,12 +289,12 @@ class StartedContainer(TypedDict):
 class ProgressMessage(TypedDict):
     """One line of a long request's stream; `kind` says which of the other fields are there.
 
-    A result is in `result` for a new container, in `started` for a start, in `image` for a pull. `waiting` says the
-    request's place whenever that changes; after `gave_up` its place is gone, because its time to wait is over.
-    `moved` is the result of a move.
+    A result is in `result` for a new container, in `started` for a start, in `moved` for a move, in `image` for a pull,
+    in `built` for a build, whose messages are pieces of its output. `waiting` says the request's place whenever that
+    changes; after `gave_up` its place is gone, because its time to wait is over.
     """
 
-    kind: Literal["step", "pull", "waiting", "gave_up", "result", "problem"]
+    kind: Literal["step", "pull", "build", "waiting", "gave_up", "result", "problem"]
     message: NotRequired[str]
     layer: NotRequired[str]
     current_bytes: NotRequired[int | None]
@@ -297,6 +304,7 @@ class ProgressMessage(TypedDict):
     started: NotRequired[StartedContainer]
     image: NotRequired[PulledImage]
     moved: NotRequired[MovedContainer]
+    built: NotRequired[BuiltImage]
     problem: NotRequired[Problem]
 
 

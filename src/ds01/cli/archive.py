@@ -29,7 +29,7 @@ def pack(path: str, name: str, *, warn: Warn) -> Iterator[bytes]:
         Ds01Error: Something cannot be read, or changes while it is read.
     """
     if name or not os.path.isdir(path):
-        yield from _entry(path, name or os.path.basename(path), warn)
+        yield from pack_entry(path, name or os.path.basename(path), warn)
     if os.path.isdir(path) and not (name and os.path.islink(path)):
         with _said(path):
             names = sorted(os.listdir(path))
@@ -39,7 +39,7 @@ def pack(path: str, name: str, *, warn: Warn) -> Iterator[bytes]:
 
 
 def _tree(path: str, name: str, warn: Warn) -> Iterator[bytes]:
-    yield from _entry(path, name, warn)
+    yield from pack_entry(path, name, warn)
     if os.path.isdir(path) and not os.path.islink(path):
         with _said(path):
             names = sorted(os.listdir(path))
@@ -47,7 +47,8 @@ def _tree(path: str, name: str, warn: Warn) -> Iterator[bytes]:
             yield from _tree(os.path.join(path, each), f"{name}/{each}", warn)
 
 
-def _entry(path: str, name: str, warn: Warn) -> Iterator[bytes]:
+def pack_entry(path: str, name: str, warn: Warn) -> Iterator[bytes]:
+    """Yield one file, folder (without what is in it) or link; anything else is left out and told."""
     with _said(path):
         facts = os.lstat(path)
         target = os.readlink(path) if stat.S_ISLNK(facts.st_mode) else ""

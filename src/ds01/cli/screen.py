@@ -76,6 +76,14 @@ class Screen:
         if self.error_is_terminal:
             self._message(self.styled(clean_lines(text), "dim"))
 
+    def headline(self, text: str) -> None:
+        """Write the line above a part of a longer conversation."""
+        self._message(self.styled(clean(text), "bold"))
+
+    def dimmed(self, text: str) -> None:
+        """Write a line of somebody's output, whoever reads it."""
+        self._message(self.styled(clean(text), "dim"))
+
     def suggest(self, command: str) -> None:
         """Tell a person the command that comes next."""
         if self.error_is_terminal:

@@ -77,6 +77,14 @@ ENTRIES: tuple[Entry, ...] = (
         "List the framework images, and which of them this machine gets.",
         aliases="catalog",
     ),
+    Entry(
+        "image create", "image.creation:CREATE", "Write the Dockerfile of an image of your own, by questions or flags."
+    ),
+    Entry("image build", "image.building:BUILD", "Build an image of your own."),
+    Entry("image inspect", "image.looking:INSPECT", "Show an image of your own, its Dockerfile and who uses it."),
+    Entry("image packages", "image.looking:PACKAGES", "List the packages of Python in an image."),
+    Entry("image update", "image.updating:UPDATE", "Add packages to the Dockerfile of an image, or remove them."),
+    Entry("image delete", "image.deletion:DELETE", "Delete an image of your own; its Dockerfile goes to the trash."),
     Entry("image list", "image.listing:LIST", "List the images that are here.", aliases="ls"),
     Entry("image pull", "image.pulling:PULL", "Fetch an image from its registry before it is needed."),
     Entry("container adopt", "container.adoption:ADOPT", "Take a container that mlc or docker made under management."),
@@ -111,7 +119,7 @@ ENTRIES: tuple[Entry, ...] = (
 )
 NOUNS = {
     "container": "Containers: everything you can do with them.",
-    "image": "Images: the catalogue, and pulls.",
+    "image": "Images: the catalogue, and your own.",
     "gpu": "GPUs: who holds them.",
     "queue": "Requests that wait for GPUs.",
     "reservation": "GPUs kept for a window of time.",

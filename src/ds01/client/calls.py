@@ -43,7 +43,10 @@ class Calls:
         self._timeout_s = timeout_s
 
     def _stream(self, target: str, body: Mapping[str, object], what: str) -> Iterator[schema.ProgressMessage]:
-        answer = self._transport.ask(Request("POST", target, body, timeout_s=None, accept=LINES_TYPE))
+        return self._lines(Request("POST", target, body, timeout_s=None, accept=LINES_TYPE), what)
+
+    def _lines(self, request: Request, what: str) -> Iterator[schema.ProgressMessage]:
+        answer = self._transport.ask(request)
         try:
             for line in answer.lines():
                 message: schema.ProgressMessage = parse_document(line, self._transport.path)

@@ -17,6 +17,7 @@ from ds01.daemon.handlers.images import ImageHandlers
 from ds01.daemon.handlers.machine import MachineHandlers
 from ds01.daemon.handlers.mig import MigHandlers
 from ds01.daemon.handlers.moving import MoveHandlers
+from ds01.daemon.handlers.own_images import OwnImageHandlers
 from ds01.daemon.handlers.queue import QueueHandlers, Waiters
 from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
@@ -100,6 +101,7 @@ def build_server(
         FileHandlers(services.copying),
         ExportHandlers(services.exporting, services.importing, containers),
         ImageHandlers(services.catalogue),
+        OwnImageHandlers(services.building, services.own_images, world.engine, services.tiers),
         MigHandlers(services.mig, only_uid=only_uid),
         MoveHandlers(services.moving, world.devices),
         UpkeepHandlers(services.upkeep, is_personal=personal),

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from ds01.config.mig_tables import table_of_card
+from ds01.config.package_tiers import read_shipped_package_tiers
 from ds01.domain.catalogue import CatalogueRow
+from ds01.domain.package_tier import PackageTiers
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
 from ds01.service.bell import Bell
+from ds01.service.building import BuildService
 from ds01.service.catalogue import CatalogueService
 from ds01.service.containers import ContainerService
 from ds01.service.copying import CopyService
@@ -27,6 +30,7 @@ from ds01.service.listening import ListeningService
 from ds01.service.mig import MigService
 from ds01.service.moving import MoveService
 from ds01.service.observation import Observer
+from ds01.service.own_images import OwnImageService
 from ds01.service.pausing import PauseService
 from ds01.service.people import People
 from ds01.service.ports import World
@@ -58,6 +62,7 @@ class Services:
         only_uid: int | None,
         timezone: str = "",
         boot: str = "",
+        tiers: Callable[[], PackageTiers] = read_shipped_package_tiers,
     ) -> None:
         """Wire the use cases to a world.
 
@@ -69,6 +74,7 @@ class Services:
             only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
             timezone: The machine's, for `TZ` inside containers; empty: unknown.
             boot: The kernel's name of the present boot; empty: unknown.
+            tiers: Returns the table of packages that images are offered.
         """
         self._world = world
         self._policy = policy
@@ -77,6 +83,7 @@ class Services:
         self._only_uid = only_uid
         self._timezone = timezone
         self._boot = boot
+        self.tiers = tiers
         self._observer = Observer(world.engine, world.devices)
         self._helpers = HelperContainers(world.engine, world.clock)
         self._presence = Presence()
@@ -142,6 +149,16 @@ class Services:
     def images(self) -> ImageService:
         """Finds, pulls and looks into images."""
         return ImageService(self._world.engine, self._helpers, self._world.store, self._rows)
+
+    @cached_property
+    def building(self) -> BuildService:
+        """Builds of people's own images."""
+        return BuildService(self._world, self.limits, self._rows, self.tiers)
+
+    @cached_property
+    def own_images(self) -> OwnImageService:
+        """Images that people built."""
+        return OwnImageService(self._world, self._helpers)
 
     @cached_property
     def containers(self) -> ContainerService:

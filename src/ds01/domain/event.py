@@ -98,6 +98,8 @@ EVENTS: Mapping[str, EventKind] = _kinds(
         ("allocation", "gpus", "reason"),
         "A device of a grant is not on the machine any more; nothing was moved to another one.",
     ),
+    EventKind("image.built", ("image", "reference"), "Somebody built an image of their own."),
+    EventKind("image.deleted", ("image", "tags"), "Somebody deleted an image of their own, with its earlier builds."),
     EventKind(
         "mig.changed",
         ("gpu", "layout", "steps", "needs_reset"),

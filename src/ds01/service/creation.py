@@ -224,7 +224,7 @@ class CreationService:
         observation, are_devices_known = await self._observe(order, granted)
         if any(container.name == str(name) for container in observation.containers):
             raise name_taken(name.name)
-        choice = await self._images.choose(order.image, observation.inventory)
+        choice = await self._images.choose(order.image, observation.inventory, user=caller.user)
         if not are_devices_known and not choice.is_custom:
             choice = replace(choice, reason="the GPUs are unknown and none is asked for, so any CUDA image")
         return Prepared(

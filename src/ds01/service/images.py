@@ -6,14 +6,16 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ds01.domain.account import AccountFiles
 from ds01.domain.catalogue import CatalogueRow, find_framework
 from ds01.domain.gpu import Inventory
 from ds01.domain.image import is_image_id, parse_reference
 from ds01.domain.image_choice import choose_image
+from ds01.domain.image_name import meant_images, parse_own_image
 from ds01.domain.tools import PACKAGE_MANAGERS
+from ds01.domain.user import User, handle
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import HelperContainers
@@ -100,17 +102,22 @@ class ImageService:
         self._inner: OrderedDict[str, InnerFiles] = OrderedDict()
         self._looking = asyncio.Lock()
 
-    async def choose(self, order: ImageOrder, inventory: Inventory) -> ImageChoice:
+    async def choose(self, order: ImageOrder, inventory: Inventory, *, user: User | None = None) -> ImageChoice:
         """Return the image for an order.
 
-        A single word that is no framework is taken as a local image if there is one of that name.
+        A single word that is no framework is taken as a local image if there is one of that name: the user's own first.
+
+        Args:
+            order: What is wanted.
+            inventory: Devices and driver.
+            user: Whose images short names mean; others' are hidden. None: nobody's.
 
         Raises:
             InvalidRequestError: Neither a framework nor an image is named.
             NotFoundError: No such framework, version or local image.
         """
         if order.image is not None:
-            return self._custom(order, order.image)
+            return self._custom(order, await self._find_own(order.image, user) or order.image)
         if order.framework is None:
             raise InvalidRequestError(
                 "Neither a framework nor an image is named.",
@@ -118,6 +125,9 @@ class ImageService:
             )
         rows = self._catalogue()
         if find_framework(rows, order.framework) is None and order.version is None:
+            own = await self._find_own(order.framework, user)
+            if own is not None:
+                return self._custom(replace(order, image=own, framework=None), own)
             local = await self._find_local(order.framework)
             if local is not None:
                 return self._custom(order, order.framework)
@@ -126,6 +136,22 @@ class ImageService:
         )
         label = f"{choice.row.framework}-{choice.row.version}"
         return ImageChoice(choice.row.image, label, choice.architecture, choice.reason, is_custom=False)
+
+    async def _find_own(self, text: str, user: User | None) -> str | None:
+        """Return the reference of a user's own image by its short name, or None.
+
+        Raises:
+            NotFoundError: It is another's.
+        """
+        if user is None or is_image_id(text):
+            return None
+        given = parse_own_image(text)
+        if given is not None and given.uid != user.uid and not user.is_root:
+            raise NotFoundError(f"You have no image {text[:80]!r}.", hint="`ds01 image list` shows yours.")
+        for reference in meant_images(text, user.uid, handle(user.uid, user.name)):
+            if parse_own_image(reference) is not None and await self._engine.find_image(reference) is not None:
+                return reference
+        return None
 
     def _custom(self, order: ImageOrder, image: str) -> ImageChoice:
         if not is_image_id(image):

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from datetime import timedelta
 
 from ds01.adapters.docker.address import container_path, require_reference, split_reference
+from ds01.adapters.docker.build_trace import TRACE_ID, BuildTrace
 from ds01.adapters.docker.calls import SLOW, EngineCalls
 from ds01.adapters.docker.document import Document
 from ds01.adapters.docker.session import Call
@@ -54,8 +55,13 @@ class BuildCalls(EngineCalls):
             query["cgroupparent"] = spec.cgroup_parent
         self.checkpoint(f"engine: build image {spec.tag}")
         call = Call("POST", "/build", query, body=without_padding(context), content_type=TAR, deadline=BUILD_HEAD)
+        trace = BuildTrace()
         async with aclosing(self.stream_documents(call)) as documents:
             async for document in documents:
+                if document.text("id", default="") == TRACE_ID:
+                    for text in trace.texts(document.text("aux", default="")):
+                        yield BuildProgress(text)
+                    continue
                 progress = _progress_of(document)
                 if progress is not None:
                     yield progress
@@ -109,5 +115,13 @@ def _progress_of(document: Document) -> BuildProgress | None:
     identifier = document.child("aux").text("ID", default="")
     if identifier:
         return BuildProgress("", image_id=identifier)
-    text = document.text("stream", default="") or document.text("status", default="")
+    text = document.text("stream", default="") or _pulling(document)
     return BuildProgress(text) if text else None
+
+
+def _pulling(document: Document) -> str:
+    """Return a line about a layer of the base image; how many bytes it has is said far too often."""
+    status, layer = document.text("status", default=""), document.text("id", default="")
+    if not status or document.child("progressDetail").optional_number("current") is not None:
+        return ""
+    return f"{layer}: {status}\n" if layer else f"{status}\n"

@@ -1,0 +1,79 @@
+"""The context of a build: what the Dockerfile needs, packed as this user."""
+
+import io
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ds01.cli.archive import Warn, pack_entry
+from ds01.cli.dockerfiles import read_text
+from ds01.domain.dockerfile import Dockerfile
+from ds01.domain.dockerignore import read_ignored
+
+DOCKERFILE = "Dockerfile"
+_OWN_NAME = "Dockerfile.ds01-build"
+_BUILDKIT = re.compile(r"^\s*RUN\s+(?:--\S+\s+)*--(?:mount|network|security)=|^\s*(?:RUN|COPY)\b.*<<-?['\"]?\w", re.M)
+_SYNTAX = re.compile(r"\A(?:#[^\n]*\n)*#\s*syntax\s*=", re.IGNORECASE)
+
+
+def needs_buildkit(text: str) -> bool:
+    """Tell whether a Dockerfile uses what only BuildKit knows."""
+    return bool(_BUILDKIT.search(text) or _SYNTAX.search(text))
+
+
+def needs_folder(dockerfile: Dockerfile) -> bool:
+    """Tell whether a Dockerfile copies from its folder: without that nothing of it is sent."""
+    for piece in dockerfile.pieces:
+        if piece.keyword in {"COPY", "ADD"} and "--from=" not in piece.text:
+            return True
+        if piece.keyword == "RUN" and "--mount=type=bind" in piece.text:
+            return True
+    return False
+
+
+def context_of(text: str, folder: Path | None, *, warn: Warn) -> tuple[str, Iterator[bytes]]:
+    """Return the Dockerfile's path in the context, and the context as a tar.
+
+    Args:
+        text: The Dockerfile.
+        folder: What it copies from; None: nothing.
+        warn: Is told what is left out.
+    """
+    if folder is None:
+        return DOCKERFILE, iter((_file(DOCKERFILE, text), bytes(1024)))
+    return _OWN_NAME, _packed(text, folder, warn)
+
+
+def _packed(text: str, folder: Path, warn: Warn) -> Iterator[bytes]:
+    ignore = folder / ".dockerignore"
+    is_ignored = read_ignored(read_text(ignore)) if ignore.is_file() else _nothing
+    yield _file(_OWN_NAME, text)
+    for path, name in _tree(folder, is_ignored):
+        yield from pack_entry(path, name, warn)
+    yield bytes(1024)
+
+
+def _tree(folder: Path, is_ignored: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    for place, folders, files in os.walk(folder):
+        inside = os.path.relpath(place, folder)
+        prefix = "" if inside == "." else f"{inside}/"
+        folders.sort()
+        for name in sorted([*folders, *files]):
+            if not is_ignored(prefix + name):
+                yield os.path.join(place, name), prefix + name
+
+
+def _file(name: str, text: str) -> bytes:
+    content = text.encode("utf-8", "surrogateescape")
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    packed = io.BytesIO()
+    packed.write(header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape") + content)
+    packed.write(bytes(-len(content) % tarfile.BLOCKSIZE))
+    return packed.getvalue()
+
+
+def _nothing(_path: str) -> bool:
+    return False

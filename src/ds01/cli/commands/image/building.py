@@ -1,0 +1,188 @@
+"""`ds01 image build`: a Dockerfile of this user's becomes an image."""
+
+import time
+from collections.abc import Generator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import IO, cast
+
+from ds01.api.schema import BuiltImage, ProgressMessage
+from ds01.cli.build_context import context_of, needs_buildkit, needs_folder
+from ds01.cli.call import Call
+from ds01.cli.dockerfiles import find_dockerfile, home, image_name_of, read_text
+from ds01.cli.spec import ASKING, JSON, Argument, Option, Spec
+from ds01.domain.build_failure import plain_lines, step_of
+from ds01.domain.dockerfile import Dockerfile, parse_dockerfile
+from ds01.domain.image_name import parse_image_name
+from ds01.domain.recipe_edit import recipe_digest
+from ds01.errors import DaemonUnreachableError, Ds01Error, InvalidRequestError
+from ds01.units import format_size
+
+MAX_LOGS = 50
+
+
+def build(call: Call) -> int:
+    """Build an image."""
+    path = find_dockerfile(call.environment, call.text("dockerfile") or call.text("name"))
+    outcome = build_file(call, path, call.text("tag"))
+    if call.flag("json"):
+        call.screen.document(outcome)
+    elif not call.screen.out_is_terminal:
+        call.screen.data(outcome["name"])
+    return 0
+
+
+def build_file(call: Call, path: Path, name: str | None = None) -> BuiltImage:
+    """Build the image of a Dockerfile, show what goes on, and say what comes next.
+
+    Args:
+        call: The command.
+        path: The Dockerfile.
+        name: Name of the image; None: what the file says, else where it is.
+
+    Raises:
+        Ds01Error: The Dockerfile cannot be used, or the build failed.
+    """
+    text = read_text(path)
+    dockerfile = parse_dockerfile(text)
+    name = parse_image_name(name or dockerfile.recipe.name or image_name_of(path))
+    for note in dockerfile.notes:
+        call.screen.warn(f"{path.name}:{note.line}: {note.problem}")
+    inner, context = context_of(text, _folder(call, path, dockerfile), warn=call.screen.warn)
+    buildkit = call.flag("buildkit") or needs_buildkit(text)
+    if buildkit:
+        call.screen.note("BuildKit builds: memory and CPUs of a step are bounded by your limits as a whole only.")
+    messages = call.client.stream_build(
+        name,
+        context,
+        dockerfile=inner,
+        digest=recipe_digest(text),
+        no_cache=call.flag("no_cache"),
+        buildkit=buildkit,
+    )
+    outcome = _follow(call, name, cast("Generator[ProgressMessage]", messages))
+    call.screen.success(f"Built {name} ({format_size(outcome['size_bytes'])}).")
+    call.screen.suggest(f"ds01 create my-project --image {name}")
+    return outcome
+
+
+def _folder(call: Call, path: Path, dockerfile: Dockerfile) -> Path | None:
+    typed = call.text("context")
+    if typed is not None:
+        folder = Path(typed).expanduser()
+        if not folder.is_dir():
+            raise InvalidRequestError(f"There is no folder {typed}.")
+        return folder.absolute()
+    return path.parent if needs_folder(dockerfile) else None
+
+
+def _follow(call: Call, name: str, messages: Generator[ProgressMessage]) -> BuiltImage:
+    log_path = _log_path(call, name)
+    outcome: BuiltImage | None = None
+    with closing(messages), log_path.open("w", encoding="utf-8", errors="replace") as log:
+        shown = _Output(call, log)
+        try:
+            for message in messages:
+                if message["kind"] == "result":
+                    outcome = message.get("built")
+                    break
+                shown.add(message.get("message", ""))
+            shown.end()
+        except KeyboardInterrupt:
+            shown.end()
+            call.screen.tell(f"Stopped: no image was made. The output so far: {log_path}")
+            raise
+        except Ds01Error as failure:
+            shown.end()
+            _explain(call, failure, log_path)
+            raise
+    if outcome is None:
+        raise DaemonUnreachableError("ds01d did not say how the build ended.", hint="Look with `ds01 image list`.")
+    return outcome
+
+
+def _explain(call: Call, failure: Ds01Error, log_path: Path) -> None:
+    output = failure.details.get("output")
+    if isinstance(output, list) and not call.flag("json") and not call.flag("verbose"):
+        for line in output:
+            call.screen.dimmed(f"  {line}")
+    failure.details["log"] = str(log_path)
+    whole = f"The whole output: {log_path}"
+    failure.hint = f"{failure.hint}\n{whole}" if failure.hint else whole
+
+
+class _Output:
+    """Shows steps as they begin and the newest line of the log dimmed; the file gets everything."""
+
+    def __init__(self, call: Call, log: "IO[str]") -> None:
+        self._call = call
+        self._log = log
+        self._rest = ""
+
+    def add(self, text: str) -> None:
+        """Take the next piece of the output."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._line(line)
+
+    def end(self) -> None:
+        """Show what is left."""
+        if self._rest:
+            self._line(self._rest)
+            self._rest = ""
+        self._call.screen.end_update()
+
+    def _line(self, line: str) -> None:
+        for plain in plain_lines(line):
+            self._log.write(plain + "\n")
+            step = step_of(plain)
+            if self._call.flag("verbose"):
+                self._call.screen.tell(plain)
+            elif step is not None and self._call.screen.error_is_terminal:
+                self._call.screen.end_update()
+                self._call.screen.tell(plain[:200])
+            else:
+                self._call.screen.update(f"  {plain}")
+
+
+def _log_path(call: Call, name: str) -> Path:
+    """Return the file for this build's output; the oldest of many are removed."""
+    state = call.environment.get("XDG_STATE_HOME") or str(home(call.environment) / ".local" / "state")
+    folder = Path(state) / "ds01" / "builds"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[: -MAX_LOGS + 1]:
+            with suppress(OSError):
+                old.unlink()
+    except OSError as failure:
+        raise Ds01Error(f"{folder}: {failure.strerror}.", hint="The output of a build is kept there.") from failure
+    return folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+
+
+BUILD_OPTIONS = (
+    Option("--no-cache", "Run every step anew."),
+    Option("--buildkit", "BuildKit builds; taken by itself where the Dockerfile needs it."),
+    Option("--context", "Folder that COPY and ADD read from; the Dockerfile's own.", kind="text", metavar="FOLDER"),
+    Option("-v --verbose", "Print the whole output."),
+)
+BUILD = Spec(
+    build,
+    examples=(
+        "ds01 image build my-image  from ~/dockerfiles, as ds01 image create wrote it",
+        "ds01 image build ./Dockerfile --tag my-image  from any Dockerfile",
+        "ds01 image build  from the Dockerfile of this folder",
+    ),
+    details=(
+        "The image is your own: others neither see nor replace it. Your limits for containers hold for the build too. "
+        "Ctrl-C stops it. The whole output is kept below ~/.local/state/ds01/builds. Nothing is sent of the folder "
+        "unless the Dockerfile copies from it, and then nothing that .dockerignore names."
+    ),
+    arguments=(Argument("name", shown="[NAME|FILE]"),),
+    options=(
+        Option("--dockerfile", "The Dockerfile.", kind="text", metavar="FILE"),
+        Option("-t --tag", "Name of the image.", kind="text", metavar="NAME"),
+        *BUILD_OPTIONS,
+        JSON,
+        *ASKING,
+    ),
+)

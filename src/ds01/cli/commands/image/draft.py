@@ -1,0 +1,101 @@
+"""An image that is being made: choices by questions or flags, the summary, the Dockerfile. The same for both."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ds01.cli.call import Call
+from ds01.cli.commands.image.basis import Basis
+from ds01.cli.dockerfiles import dockerfile_of, login_name, project_dockerfile, write_text
+from ds01.domain.dockerfile_change import render_dockerfile
+from ds01.domain.package_tier import PackageTiers
+from ds01.domain.recipe import ImageRecipe, Tier
+from ds01.domain.recipe_choice import ImageChoices, plan_recipe
+from ds01.domain.system_package import advise_system_package
+
+_TITLES = {
+    Tier.JUPYTER: "Jupyter",
+    Tier.DATA_SCIENCE: "Data science",
+    Tier.USE_CASE: "Use case",
+    Tier.ADDITIONAL: "Additional",
+}
+
+
+@dataclass(slots=True)
+class Draft:
+    """What was chosen so far.
+
+    Attributes:
+        name: Short name of the image.
+        basis: The base.
+        tiers: What is offered.
+        choices: The choices.
+        has_cache: pip keeps what it fetches in a cache of the builder.
+    """
+
+    name: str
+    basis: Basis
+    tiers: PackageTiers
+    choices: ImageChoices = field(default_factory=ImageChoices)
+    has_cache: bool = False
+
+    def recipe(self, **changed: object) -> ImageRecipe:
+        """Return the recipe, with some choices made otherwise.
+
+        Raises:
+            InvalidRequestError: A choice cannot be followed.
+        """
+        choices = replace(self.choices, **changed)  # type: ignore[arg-type]  # names and values of the choices
+        return plan_recipe(self.name, login_name(), self.basis.image, choices=choices, tiers=self.tiers)
+
+    def text(self) -> str:
+        """Return the Dockerfile."""
+        return render_dockerfile(self.recipe(), has_cache=self.has_cache)
+
+
+def path_of(call: Call, name: str) -> Path:
+    """Return where the Dockerfile is to be written.
+
+    Raises:
+        NotFoundError: There is no such project.
+    """
+    typed, project = call.text("dockerfile"), call.text("project_dockerfile")
+    if typed is not None:
+        path = Path(typed).expanduser().absolute()
+        return path / "Dockerfile" if path.is_dir() else path
+    if project is not None:
+        return project_dockerfile(call.environment, project)
+    return dockerfile_of(call.environment, name)
+
+
+def write_draft(call: Call, draft: Draft) -> Path:
+    """Write the Dockerfile.
+
+    Raises:
+        ConflictError: One is there, and --force was not given.
+    """
+    path = path_of(call, draft.name)
+    backup = write_text(path, draft.text(), replaces=call.flag("force"))
+    for package in draft.choices.system:
+        advice = advise_system_package(package)
+        if advice:
+            call.screen.warn(advice)
+    if backup is not None:
+        call.screen.note(f"The one that was there is now {backup}")
+    call.screen.success(f"Wrote {path}")
+    return path
+
+
+def summary_lines(draft: Draft) -> list[str]:
+    """Return what the image will have, a line for each part that is not empty."""
+    recipe = draft.recipe()
+    lines = [f"{'Image':<14} {draft.name}", f"{'Base':<14} {recipe.base}"]
+    if recipe.system:
+        lines.append(f"{'System':<14} {' '.join(recipe.system)}")
+    if recipe.conda.specs:
+        lines.append(f"{'Conda':<14} {' '.join(recipe.conda.specs)}")
+    if recipe.requirements is not None:
+        lines.append(f"{'From a file':<14} {recipe.requirements.source}: {len(recipe.requirements.lines)} lines")
+    for tier, title in _TITLES.items():
+        if recipe.packages_of(tier):
+            lines.append(f"{title:<14} {' '.join(recipe.packages_of(tier))}")
+    return lines

@@ -1,0 +1,155 @@
+"""Dockerfiles of this user: where they are, and how they are read and written."""
+
+import os
+import pwd
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ds01.domain.image_name import dockerfile_name
+from ds01.domain.import_text import decode_text
+from ds01.domain.user import handle
+from ds01.errors import ConflictError, Ds01Error, InvalidRequestError, NotFoundError
+
+FOLDER = "dockerfiles"
+TRASH = ".trash"
+SUFFIX = ".Dockerfile"
+
+
+def login_name() -> str:
+    """Return this user's login name; the number where the account has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def home(environment: Mapping[str, str]) -> Path:
+    """Return the home folder.
+
+    Raises:
+        InvalidRequestError: HOME is not set.
+    """
+    found = environment.get("HOME", "")
+    if not os.path.isabs(found):
+        raise InvalidRequestError("HOME is not set.", hint="Set it, or name the Dockerfile: --dockerfile PATH")
+    return Path(found)
+
+
+def dockerfile_of(environment: Mapping[str, str], name: str) -> Path:
+    """Return where the Dockerfile of an image is kept."""
+    return home(environment) / FOLDER / dockerfile_name(name, handle(os.getuid(), login_name()))
+
+
+def project_dockerfile(environment: Mapping[str, str], project: str) -> Path:
+    """Return the Dockerfile of a project.
+
+    Raises:
+        NotFoundError: There is no such project.
+    """
+    folder = home(environment) / "workspace" / project
+    if not project or "/" in project or project.startswith(".") or not folder.is_dir():
+        raise NotFoundError(f"There is no project {project!r}.", hint=f"Make its folder first: mkdir -p {folder}")
+    return folder / "Dockerfile"
+
+
+def find_dockerfile(environment: Mapping[str, str], text: str | None) -> Path:
+    """Return the Dockerfile that is meant: a path, a name, a project; without a text the one of this folder.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    if text is None:
+        here = Path("Dockerfile")
+        if here.is_file():
+            return here.absolute()
+        raise NotFoundError("There is no Dockerfile here.", hint="Name the image: ds01 image build NAME")
+    if "/" in text or text.endswith(("Dockerfile", ".")):
+        path = Path(os.path.expanduser(text))
+        path = path / "Dockerfile" if path.is_dir() else path
+        if path.is_file():
+            return path.absolute()
+        raise NotFoundError(f"There is no Dockerfile {text}.")
+    own, name = handle(os.getuid(), login_name()), text
+    for candidate in (
+        dockerfile_of(environment, name),
+        home(environment) / FOLDER / f"{name.removesuffix(f'-{own}')}-{own}{SUFFIX}",
+        home(environment) / FOLDER / f"{name}{SUFFIX}",
+        home(environment) / "workspace" / name / "Dockerfile",
+    ):
+        if candidate.is_file():
+            return candidate
+    raise NotFoundError(
+        f"There is no Dockerfile for {text!r}.", hint=f"Make one: ds01 image create {text}. Looked in ~/{FOLDER}."
+    )
+
+
+def image_name_of(path: Path) -> str:
+    """Return the name of the image that a Dockerfile is for by where it is."""
+    own = handle(os.getuid(), login_name())
+    if path.name == "Dockerfile":
+        return path.parent.name
+    return path.name.removesuffix(SUFFIX).removesuffix(f"-{own}")
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file of this user's, with the line ends that it has.
+
+    Raises:
+        Ds01Error: It cannot be read, or is no text.
+    """
+    try:
+        return decode_text(path.read_bytes(), str(path))
+    except OSError as failure:
+        raise _said(path, failure) from failure
+
+
+def write_text(path: Path, text: str, *, replaces: bool) -> Path | None:
+    """Write a file as a whole; return the backup of the one that was there.
+
+    Args:
+        path: Where; its folder is made.
+        text: The text.
+        replaces: One that is there is moved aside, unless it says the same.
+
+    Raises:
+        ConflictError: One is there, and it is not to be replaced.
+        Ds01Error: It cannot be written; what was there is as it was.
+    """
+    if not replaces and os.path.lexists(path):
+        raise ConflictError(f"{path} is there already.", hint="Change it with `ds01 image update`, or add --force.")
+    backup: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", newline="", delete=False
+        ) as new:
+            new.write(text)
+        os.chmod(new.name, 0o644)
+        if os.path.lexists(path):
+            backup = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
+            os.replace(path, backup)
+        os.replace(new.name, path)
+    except OSError as failure:
+        raise _said(path, failure) from failure
+    return backup
+
+
+def move_to_trash(path: Path) -> Path:
+    """Move a Dockerfile to the trash folder beside it and return where it is now.
+
+    Raises:
+        Ds01Error: It cannot be moved.
+    """
+    place = path.parent / TRASH / f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        place.parent.mkdir(exist_ok=True)
+        os.replace(path, place)
+    except OSError as failure:
+        raise _said(path, failure) from failure
+    return place
+
+
+def _said(path: Path, failure: OSError) -> Ds01Error:
+    return Ds01Error(f"{path}: {failure.strerror or failure}.", hint="Look at the folder, its owner and its space.")

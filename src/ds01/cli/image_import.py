@@ -1,0 +1,51 @@
+"""Files that list packages, read as this user: requirements.txt, environment.yml, pyproject.toml."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ds01.cli.yaml_file import parse_yaml
+from ds01.domain.environment_file import import_environment
+from ds01.domain.import_text import Import, decode_text, require_whole
+from ds01.domain.project_file import import_project
+from ds01.domain.requirements_file import import_requirements
+from ds01.errors import InvalidRequestError, NotFoundError
+
+
+def import_file(text: str, tell: Callable[[str], None]) -> Import:
+    """Return what a file asks for; its kind follows from its name.
+
+    Args:
+        text: Its path, as typed.
+        tell: Is told what is taken otherwise than it is written.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidRequestError: Something in it cannot be taken.
+    """
+    path = Path(text).expanduser()
+    content = _read(path)
+    if content is None:
+        raise NotFoundError(f"There is no file {text}.")
+
+    def beside(name: str) -> str | None:
+        return _read(path.parent / name)
+
+    if path.suffix in {".yml", ".yaml"}:
+        document, line_of = parse_yaml(content, path.name)
+        found = import_environment(document, path.name, line_of, beside)
+    elif path.suffix == ".toml":
+        found = import_project(content, path.name)
+    else:
+        found = import_requirements(content, path.name, beside)
+    for note in found.notes:
+        tell(f"{note.place}: {note.problem} {note.hint}".strip())
+    return require_whole(found, path.name)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return decode_text(path.read_bytes(), str(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as failure:
+        raise InvalidRequestError(f"{path}: {failure.strerror or failure}.") from failure

@@ -1,0 +1,176 @@
+"""Builds of people's own images, and what becomes of them."""
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from ds01.domain import label
+from ds01.domain.image_name import OwnImage
+from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
+from ds01.service.building import BuildOrder
+from ds01.service.images import ImageOrder
+from ds01.service.order import CreateOrder
+from tests.fake_engine import FileTree
+from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, IMAGE, Stage
+
+UID = ALICE_CALLER.uid
+MINE = f"ds01.invalid/u{UID}/mine:latest"
+
+
+def context(dockerfile: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(dockerfile.encode())
+        archive.addfile(entry, io.BytesIO(dockerfile.encode()))
+    return packed.getvalue()
+
+
+async def pieces(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+@pytest.fixture
+def stage() -> Stage:
+    found = Stage()
+    found.add_image()
+    return found
+
+
+async def build(stage: Stage, dockerfile: str = f"FROM {IMAGE}\nRUN make it\n", name: str = "mine") -> list[str]:
+    said: list[str] = []
+
+    async def note(message: Mapping[str, object]) -> None:
+        said.append(str(message.get("message", "")))
+
+    order = BuildOrder(name, digest="a" * 64)
+    await stage.boot().building.build(ALICE_CALLER, order, pieces(context(dockerfile)), note)
+    return said
+
+
+async def test_a_built_image_is_its_builders_own_and_keeps_a_dated_name(stage: Stage) -> None:
+    said = await build(stage)
+    assert said[0].startswith("Step 1/2 : FROM")
+    found = await stage.boot().own_images.get(ALICE_CALLER.user, "mine")
+    assert found.reference == MINE
+    assert found.own == OwnImage(UID, "mine")
+    assert found.image.labels[label.RECIPE] == "a" * 64
+    assert found.image.labels[label.MAINTAINER] == "alice"
+    assert found.image.labels[label.CUSTOM_IMAGE] == "mine"
+    assert len(found.tags) == 2
+    assert (await stage.events())[-1] == "image.built"
+
+
+async def test_the_limits_of_the_builders_containers_hold_for_the_build(stage: Stage) -> None:
+    await build(stage)
+    spec = stage.engine.built_specs[-1]
+    limits = stage.boot().limits.effective(ALICE_CALLER.user, await stage.engine.get_info()).values
+    assert spec.memory_bytes == limits.memory
+    assert spec.nano_cpus == (limits.max_cpus or 0) * 10**9
+    assert f"{UID}" in spec.cgroup_parent or not spec.cgroup_parent
+
+
+@pytest.mark.parametrize("name", ["pytorch", "Mine", "", "a/b", "mine:1", "latest", "x" * 49, "mine; rm -rf /"])
+async def test_a_name_that_means_something_else_is_refused_before_the_engine_is_asked(stage: Stage, name: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        await build(stage, name=name)
+    assert not stage.engine.built_specs
+
+
+async def test_nobody_sees_takes_or_deletes_the_image_of_another(stage: Stage) -> None:
+    await build(stage)
+    services = stage.boot()
+    for text in ("mine", MINE):
+        with pytest.raises(NotFoundError):
+            await services.own_images.get(BOB_CALLER.user, text)
+        with pytest.raises(NotFoundError):
+            await services.own_images.delete(BOB_CALLER, text)
+    inventory = await stage.world().devices.read_inventory()
+    with pytest.raises(NotFoundError):
+        await services.images.choose(ImageOrder(image=MINE), inventory, user=BOB_CALLER.user)
+    assert await stage.engine.find_image(MINE) is not None
+
+
+@pytest.mark.parametrize("order", [ImageOrder(image="mine"), ImageOrder(framework="mine"), ImageOrder(image=MINE)])
+async def test_a_container_is_made_from_an_own_image_by_its_short_name(stage: Stage, order: ImageOrder) -> None:
+    await build(stage)
+    inventory = await stage.world().devices.read_inventory()
+    choice = await stage.boot().images.choose(order, inventory, user=ALICE_CALLER.user)
+    assert choice.reference == MINE
+    assert choice.is_custom
+
+
+async def test_a_step_that_fails_is_explained_and_makes_no_image(stage: Stage) -> None:
+    def fail(_tree: FileTree) -> None:
+        raise BackendError(
+            "The command '/bin/sh -c pip' returned a non-zero code: 1: ERROR: No matching distribution found for pandsa"
+        )
+
+    stage.engine.build_steps["pip install pandsa"] = fail
+    with pytest.raises(Ds01Error) as caught:
+        await build(stage, f"FROM {IMAGE}\nRUN pip install pandsa\n")
+    assert not isinstance(caught.value, BackendError)
+    assert "there is no package pandsa" in caught.value.message
+    assert caught.value.hint == "Did you mean pandas?"
+    assert caught.value.details["cause"] == "no_package"
+    assert await stage.engine.find_image(MINE) is None
+
+
+async def test_an_engine_that_fails_before_any_step_is_a_failed_engine(stage: Stage) -> None:
+    def fail() -> None:
+        raise BackendError("gone")
+
+    await build(stage)
+    stage.trap.arm(2, fail)  # the first step asks the engine who it is, the second begins the build
+    with pytest.raises(BackendError) as caught:
+        await build(stage)
+    assert caught.value.message == "gone"
+
+
+async def test_one_image_is_built_once_at_a_time_and_can_be_built_again_after_a_stop(stage: Stage) -> None:
+    services, begun, order = stage.boot(), asyncio.Event(), BuildOrder("mine")
+
+    async def wait(_message: Mapping[str, object]) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    data = context(f"FROM {IMAGE}\n")
+    first = asyncio.create_task(services.building.build(ALICE_CALLER, order, pieces(data), wait))
+    await begun.wait()
+    with pytest.raises(ConflictError):
+        await services.building.build(ALICE_CALLER, order, pieces(data), wait)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+    async def ignore(_message: Mapping[str, object]) -> None:
+        pass
+
+    await services.building.build(ALICE_CALLER, order, pieces(data), ignore)
+
+
+async def test_a_deleted_image_is_gone_with_its_builds_and_nothing_else_is(stage: Stage) -> None:
+    await build(stage)
+    await build(stage, name="mine-too")
+    services = stage.boot()
+    would = await services.own_images.delete(ALICE_CALLER, "mine", dry_run=True)
+    assert await stage.engine.find_image(MINE) is not None
+    assert (await services.own_images.delete(ALICE_CALLER, "mine")).tags == would.tags
+    assert await stage.engine.find_image(MINE) is None
+    assert await stage.engine.find_image(IMAGE) is not None
+    with pytest.raises(NotFoundError) as caught:
+        await services.own_images.get(ALICE_CALLER.user, "mine")
+    assert caught.value.hint == "Did you mean mine-too?"
+
+
+async def test_an_image_that_a_container_uses_is_not_deleted(stage: Stage) -> None:
+    await build(stage)
+    wanted = CreateOrder("project", ImageOrder(image="mine"))
+    await stage.boot().creation.create(ALICE_CALLER, wanted, stage.notify)
+    with pytest.raises(ConflictError) as caught:
+        await stage.boot().own_images.delete(ALICE_CALLER, "mine")
+    assert "project" in caught.value.message
+    assert await stage.engine.find_image(MINE) is not None
