@@ -1,12 +1,11 @@
 """The table of routes: what `ds01d` answers. Handlers, client and the OpenAPI document are checked against it."""
 
 from ds01.api import schema
+from ds01.api.change_routes import CHANGE_ROUTES, OWNER as _OWNER
 from ds01.api.image_routes import IMAGE_ROUTES
 from ds01.api.queue_routes import QUEUE_ROUTES
 from ds01.api.route import Parameter, Route
 
-_OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
-_PATH = Parameter("path", "string", "Absolute path inside the container; /workspace without it.")
 _FORCE = Parameter("force", "boolean", "Stop it first when it runs.")
 _WITH_BASE = Parameter("with_base", "boolean", "With the layers of its base.")
 _DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
@@ -74,62 +73,6 @@ ROUTES: tuple[Route, ...] = (
         errors=("not_found", "conflict"),
     ),
     Route(
-        "pause_container",
-        "POST",
-        "/v1/containers/{name}/pause",
-        "Freeze the programs of a running container; its GPUs stay its own.",
-        schema.PausedContainer,
-        parameters=(_OWNER,),
-        errors=("not_found", "conflict"),
-    ),
-    Route(
-        "unpause_container",
-        "POST",
-        "/v1/containers/{name}/unpause",
-        "Let the programs of a paused container go on.",
-        schema.PausedContainer,
-        parameters=(_OWNER,),
-        errors=("not_found", "conflict"),
-    ),
-    Route(
-        "list_ports",
-        "GET",
-        "/v1/containers/{name}/ports",
-        "TCP ports of a running container on which something listens, or that are published.",
-        schema.PortList,
-        parameters=(_OWNER,),
-        errors=("not_found", "conflict"),
-    ),
-    Route(
-        "find_path",
-        "GET",
-        "/v1/containers/{name}/path",
-        "What a path inside a container is: a link itself, not its target.",
-        schema.PathDocument,
-        parameters=(_PATH, _OWNER),
-        errors=("not_found",),
-    ),
-    Route(
-        "read_archive",
-        "GET",
-        "/v1/containers/{name}/archive",
-        "A file or folder of a container as a tar.",
-        None,
-        parameters=(_PATH, _OWNER),
-        answer_kind="bytes",
-        errors=("not_found",),
-    ),
-    Route(
-        "write_archive",
-        "POST",
-        "/v1/containers/{name}/archive",
-        "Unpack a tar below a folder of a container; what it holds belongs to the container's owner then.",
-        schema.WrittenArchive,
-        parameters=(_PATH, _OWNER),
-        takes_archive=True,
-        errors=("not_found", "forbidden"),
-    ),
-    Route(
         "plan_export",
         "GET",
         "/v1/containers/{name}/export",
@@ -157,16 +100,7 @@ ROUTES: tuple[Route, ...] = (
         takes_archive=True,
         errors=("forbidden", "quota_exceeded", "not_found", "conflict", "no_capacity"),
     ),
-    Route(
-        "rename_container",
-        "POST",
-        "/v1/containers/{name}/rename",
-        "Give a stopped container another name.",
-        schema.RenamedContainer,
-        body=schema.RenameBody,
-        parameters=(_OWNER,),
-        errors=("not_found", "conflict"),
-    ),
+    *CHANGE_ROUTES,
     Route(
         "remove_container",
         "DELETE",

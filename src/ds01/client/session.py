@@ -77,9 +77,10 @@ class Client(WaitingCalls, ImageCalls):
         """
         return self._stream(_of(name) + "/start", body, "the start")
 
-    def plan_move(self, name: str, *, uid: int | None = None) -> schema.MovedContainer:
-        """Return what moving a stopped container to other GPUs would be."""
-        body: schema.MoveContainerBody = {"dry_run": True}
+    def move_container(
+        self, name: str, body: schema.MoveContainerBody, *, uid: int | None = None
+    ) -> schema.MovedContainer:
+        """Start a stopped container on other GPUs, or with dry_run say what that would be."""
         answer: schema.MovedContainer = self._act("POST", _of(name) + "/move" + query_of(uid=uid), body)
         return answer
 

@@ -79,24 +79,21 @@ def build_server(
         is_personal=personal,
         leave=leave,
     )
-    sessions = SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=personal)
-    queue, explanations = services.queue, services.explanations
-    waiters = Waiters(queue, explanations, viewers)
     containers = ContainerHandlers(
         services.containers,
         services.creation,
         world.devices,
         identities,
-        waiting=WaitingHandlers(queue, explanations, viewers),
-        waiters=waiters,
+        waiting=WaitingHandlers(services.queue, services.explanations, viewers),
+        waiters=(waiters := Waiters(services.queue, services.explanations, viewers)),
         is_personal=personal,
     )
-    queueing, reservations = _queue_handlers(world, services, viewers, waiters)
-    foreign = ForeignHandlers(services.takeover, services.leftovers, services.containers, identities)
-    events = EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal)
-    changes = ChangeHandlers(services.pausing, services.renaming, services.listening)
     tables = (
-        *(containers, changes, queueing, reservations, foreign, sessions, machine, events),
+        *(containers, machine, *_queue_handlers(world, services, viewers, waiters)),
+        SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=personal),
+        ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
+        EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
+        ChangeHandlers(services.pausing, services.renaming, services.listening),
         ConfigHandlers(files.policy, is_personal=personal),
         FileHandlers(services.copying),
         ExportHandlers(services.exporting, services.importing, containers),

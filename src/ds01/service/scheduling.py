@@ -112,8 +112,7 @@ class Scheduling:
     ) -> Allocation:
         """Make the grant of a container active for a start; exclusivity is checked at every start.
 
-        A held grant, or one that its request has just got, is taken up. A released one is granted anew, the same
-        devices, if they are free and kept for nobody: a start jumps no promise.
+        A held grant is taken up. A released one is granted anew, the same devices, if they are kept for nobody.
 
         Args:
             row: The container.

@@ -188,10 +188,10 @@ async def test_a_daemon_that_ends_while_it_makes_a_container_puts_the_request_ba
     stage = await new_stage()
     await stage.enqueue()
     await stage.stop("first", caller=BOB_CALLER)
-    calls = stage.engine.calls["create_container"]
-    gate = stage.engine.hold("create_container")
+    calls = stage.engine.calls["put_files"]
+    gate = stage.engine.hold("put_files")
     serving = asyncio.create_task(stage.serve())
-    await until(lambda: stage.engine.calls["create_container"] > calls)
+    await until(lambda: stage.engine.calls["put_files"] > calls)
     await stage.services.starter.close()
     gate.set()
     await serving

@@ -225,8 +225,7 @@ async def test_the_list_makes_one_request_to_the_engine_and_one_to_the_store(sta
 
 
 async def test_our_short_lived_containers_are_not_listed(stage: Stage) -> None:
-    container = await stage.create(count=0)
-    stage.engine.containers[container].change(name="ds01-helper-0123456789abcdef._.0")
+    stage.engine.add_container(docker_made("ds01-helper-0123456789abcdef._.0"))
     assert await stage.services.containers.list_views() == []
 
 

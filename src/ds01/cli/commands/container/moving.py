@@ -47,7 +47,7 @@ def start_or_move(call: Call, name: str) -> StartedContainer | None:
             raise
         reason = taken.message
     call.screen.tell(reason)
-    if not _is_agreed(call, name, call.client.plan_move(name)):
+    if not _is_agreed(call, name, call.client.move_container(name, {"dry_run": True})):
         call.screen.note(f"{name} was left as it is.")
         return None
     moved = _move(call, name)
