@@ -212,9 +212,11 @@ def test_a_privileged_container_with_all_gpus_holds_them_all_and_gpus_says_so(si
     assert len(gpus) == GPUS.count("\nmig ") + 1
     assert all(gpu["holders"][0]["container"] == aime.tag("greedy") for gpu in gpus)
     assert "privileged, with every GPU" in gpus[0]["reason"]
-    refused = site.run("create", "mine", "--image", BASE, "--gpu-kind", "full", check=False)
+    refused = site.run("create", "mine", "--image", BASE, "--gpu-kind", "full", user="bob", check=False)
     assert refused.status == 5
     assert "greedy" in refused.stderr
+    # alice herself holds more than her quota by it, however it was attached
+    assert site.run("create", "mine", "--image", BASE, "--gpu-kind", "full", check=False).status == 4
 
 
 def test_an_adopted_container_is_managed_limited_and_its_gpu_is_booked(site: Site, aime: Aime) -> None:

@@ -56,7 +56,9 @@ async def test_a_programs_stream_carries_both_directions_and_its_end(bench: Benc
     prepared = await bench.engine.get_exec(exec_id)
     assert (prepared.is_running, prepared.exit_code, prepared.container_id) == (False, None, container)
     stream = await bench.engine.start_exec(exec_id, has_terminal=False)
-    assert (await bench.engine.get_exec(exec_id)).is_running
+    async with asyncio.timeout(SECONDS.total_seconds()):
+        while not (await bench.engine.get_exec(exec_id)).is_running:  # noqa: ASYNC110 - the engine tells a little later
+            await asyncio.sleep(0.01)
     assert await exchange_to_end(stream, b"hello\n") == b"\x01\0\0\0\0\0\0\x06hello\n"
     assert await bench.exit_code(exec_id) == 0
 
