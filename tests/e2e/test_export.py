@@ -44,7 +44,7 @@ def uid_of(site: Site, user: str) -> int:
 
 
 def temporary(site: Site) -> list[str]:
-    return [image for image in site.images() if image.startswith("ds01.invalid/export-") or "/import-" in image]
+    return [image for image in sorted(site.images()) if image.startswith("ds01.invalid/export-") or "/import-" in image]
 
 
 def test_what_alice_exports_is_bobs_after_the_import(site: Site, exported: Path) -> None:
@@ -71,11 +71,11 @@ def test_what_alice_exports_is_bobs_after_the_import(site: Site, exported: Path)
     assert (bob.home / "workspace" / "mine" / "file").stat().st_uid == bob.uid
     assert not [line for line in temporary(site) if not line.endswith(f"mine._.{bob.uid}")]
     site.run("remove", "mine", "--yes", "--force", user="bob")
-    assert not [image for image in site.images() if image.endswith(f"._.{bob.uid}")]
+    assert not [image for image in sorted(site.images()) if image.endswith(f"._.{bob.uid}")]
 
 
 def test_a_file_that_is_damaged_cut_off_or_none_makes_nothing(site: Site, exported: Path, shelf: Path) -> None:
-    before = (site.containers(), site.images())
+    before = (site.containers(), sorted(site.images()))
     whole = exported.read_bytes()
     middle = len(whole) // 2
     for content in (whole[:middle], whole[:-100], whole[:middle] + b"?" + whole[middle + 1 :], b"", os.urandom(5000)):
@@ -85,7 +85,7 @@ def test_a_file_that_is_damaged_cut_off_or_none_makes_nothing(site: Site, export
         assert outcome.status == 2, outcome
         assert "Traceback" not in outcome.stderr
         assert not (site.accounts["bob"].home / "workspace" / "mine").exists()
-    assert (site.containers(), site.images()) == before
+    assert (site.containers(), sorted(site.images())) == before
 
 
 def test_archives_of_docker_are_images_with_default_limits(site: Site, shelf: Path) -> None:
