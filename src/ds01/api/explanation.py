@@ -5,7 +5,6 @@ Pure. Clock times are of the reader's zone, which is an argument, because docume
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 
 from ds01.units import format_duration, format_size
@@ -184,11 +183,3 @@ def counterfactual_lines(counterfactual: CounterfactualDocument, clock: Clock) -
         message += ": now"
     lines = [f"  - {message}."]
     return lines + ([f"      {counterfactual['command']}"] if counterfactual["command"] else [])
-
-
-def summary_of(causes: Sequence[CauseDocument]) -> str:
-    """Return the causes as one phrase for a table: the first, and how many more there are."""
-    if not causes:
-        return ""
-    first = causes[0]["message"].removesuffix(".")
-    return first if len(causes) == 1 else f"{first}, and {len(causes) - 1} more"

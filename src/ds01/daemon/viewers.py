@@ -6,8 +6,9 @@ from ds01.daemon.documents import Names
 from ds01.daemon.identity import Identities
 from ds01.domain.access import Caller
 from ds01.domain.policy import Policy
+from ds01.domain.site import SHOW_USERS
 from ds01.domain.situation import Situation
-from ds01.domain.why_text import SHOW_USERS, Viewer
+from ds01.domain.why_text import Viewer
 from ds01.service.limits import LimitService
 
 

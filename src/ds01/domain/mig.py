@@ -188,23 +188,6 @@ def state_value(table: MigTable, state: int, *, is_filling: bool = False) -> flo
     return gradient_value(table, state)
 
 
-def best_place(table: MigTable, taken: int, profile: str, *, is_endless: bool = False) -> Place | None:
-    """Return where an instance of a profile is made on a card; None when there is no room.
-
-    Args:
-        table: The card's.
-        taken: Mask of what is taken on it.
-        profile: Name of the profile.
-        is_endless: The grant has no time limit: it is placed for a card on which nothing ends.
-    """
-    free = [place for place in table.places if place.profile.name == profile and not place.mask & taken]
-    return max(
-        free,
-        key=lambda place: (state_value(table, taken | place.mask, is_filling=is_endless), -place.start),
-        default=None,
-    )
-
-
 def gradient_value(table: MigTable, state: int) -> float:
     """Return the compute of all places that are still free, as a share of an empty card's, from 0 to 1.
 

@@ -38,6 +38,8 @@ class Holder:
 
 
 FOREIGN_STATE = "foreign"
+UNNAMED = "somebody"
+"""Who holds a device, before readers to whom the site does not show it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from ds01.domain.board import Board, Card, Hold, Position, holds_of
 from ds01.domain.gpu import Gpu, GpuKind
 from ds01.domain.ledger import Ledger, ledger_of
 from ds01.domain.limit import EffectiveLimits
-from ds01.domain.occupancy import FOREIGN_STATE
+from ds01.domain.occupancy import FOREIGN_STATE, UNNAMED
 from ds01.domain.option import Option, Options, Wish, grid_of, is_kind, most_at_once
 from ds01.domain.quota import (
     GroupHolding,
@@ -223,8 +223,10 @@ def no_capacity(situation: Situation, waiting: Waiting) -> NoCapacityError:
     options = possible_options(situation, waiting)
     holds = holds_of(board, situation.allocations, situation.foreign)
     devices = _devices(options)
-    busy = [said for option in devices if (said := _why_busy(board, option, holds)) is not None]
-    free = [option for option in devices if _why_busy(board, option, holds) is None]
+    reader = _reader(situation, waiting)
+    reasons = [_why_busy(board, option, holds, reader) for option in devices]
+    busy = [said for said in reasons if said is not None]
+    free = [option for option, said in zip(devices, reasons, strict=True) if said is None]
     addresses = [address_of(board.cards[option.card], option.position) for option in free]
     too_dear = _too_dear(situation, waiting, free)
     if too_dear is not None:
@@ -269,7 +271,14 @@ def _too_dear(situation: Situation, waiting: Waiting, free: Sequence[Option]) ->
     return first
 
 
-def _why_busy(board: Board, option: Option, holds: Iterable[Hold]) -> str | None:
+def _reader(situation: Situation, waiting: Waiting) -> int | None:
+    """Return who must not read the names of others' containers; None: everybody may."""
+    person = situation.people.get(waiting.uid)
+    may_read = situation.names_holders or (person is not None and person.is_admin)
+    return None if may_read else waiting.uid
+
+
+def _why_busy(board: Board, option: Option, holds: Iterable[Hold], reader: int | None) -> str | None:
     card = board.cards[option.card]
     address = address_of(card, option.position)
     if card.unusable:
@@ -279,18 +288,18 @@ def _why_busy(board: Board, option: Option, holds: Iterable[Hold]) -> str | None
         return None
     same = [hold for hold in holders if option.position.start is not None or _is_named(hold, option.position)]
     if same:
-        return f"{address} is held by {', '.join(_holder_text(hold) for hold in same)}"
+        return f"{address} is held by {', '.join(_holder_text(hold, reader) for hold in same)}"
     if option.position.kind is GpuKind.MIG:
         return f"{address}: the whole GPU {card.index} is held"
-    return f"{address}: its MIG instances are held by {', '.join(_holder_text(hold) for hold in holders)}"
+    return f"{address}: its MIG instances are held by {', '.join(_holder_text(hold, reader) for hold in holders)}"
 
 
 def _is_named(hold: Hold, position: Position) -> bool:
     return position.gpu_uuid in hold.owner.gpu_uuids
 
 
-def _holder_text(hold: Hold) -> str:
+def _holder_text(hold: Hold, reader: int | None) -> str:
     owner = hold.owner
-    if isinstance(owner, Allocation):
-        return f"{owner.container_name} ({owner.state})"
-    return f"{owner.name} ({FOREIGN_STATE})"
+    name = owner.container_name if isinstance(owner, Allocation) else owner.name
+    state = owner.state if isinstance(owner, Allocation) else FOREIGN_STATE
+    return f"{name if reader in {None, owner.uid} else UNNAMED} ({state})"

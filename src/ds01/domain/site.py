@@ -12,6 +12,10 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
+SHOW_USERS, SHOW_GROUPS = "users", "groups"
+"""Values of `access.show_holders`; the third is `none`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may reach what.
@@ -24,7 +28,7 @@ class Access:
 
     registries: tuple[str, ...] | None = None
     ports: tuple[int, int] = (20000, 29999)
-    show_holders: str = "users"
+    show_holders: str = SHOW_USERS
 
 
 @dataclass(frozen=True, slots=True)

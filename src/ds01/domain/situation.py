@@ -66,6 +66,7 @@ class Situation:
         groups: Rules of groups that have any, by name.
         rules: How those who wait are served.
         release_margin: A grant whose time limit ends gives its devices back so much later at the latest.
+        names_holders: Refusals may name the containers of others (the site's `access.show_holders`).
     """
 
     now: datetime
@@ -78,6 +79,7 @@ class Situation:
     groups: Mapping[str, GroupRules] = field(default_factory=dict)
     rules: Scheduling = field(default_factory=Scheduling)
     release_margin: timedelta = timedelta(minutes=2)
+    names_holders: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ No user's file or name goes into it, so it can be shared; what is a user's own i
 
 import re
 
-from ds01.domain.image import is_private_tag
-
 RECIPE_VERSION = 1
 """Raised whenever the script changes: images of another version are not used."""
 REPOSITORY = "ds01.invalid/with-tools"
@@ -36,11 +34,6 @@ def derived_reference(image_id: str) -> str:
     found = _DIGEST.fullmatch(image_id)
     digest = found[1] if found else re.sub(r"[^0-9a-z]", "", image_id.lower())
     return f"{REPOSITORY}:{digest[:32]}-v{RECIPE_VERSION}"
-
-
-def is_derived_reference(reference: str) -> bool:
-    """Tell whether a name is one of ours: such images are not listed as a user's."""
-    return reference.startswith(f"{REPOSITORY}:") and not is_private_tag(reference)
 
 
 def dockerfile_of(image_id: str, user: str, package_manager: str) -> str | None:

@@ -27,6 +27,7 @@ from ds01.domain.explanation import (
 )
 from ds01.domain.request import ANY_KIND, FULL_KIND, MIG_KIND, GpuRequest
 from ds01.domain.reservation import Reservation
+from ds01.domain.site import SHOW_GROUPS, SHOW_USERS
 from ds01.domain.waiting import Waiting
 from ds01.units import format_duration, format_number, format_size, format_size_exact
 
@@ -42,7 +43,6 @@ KINDS: dict[type, str] = {
     PromiseCause: "promise",
 }
 """Stable names of the causes, for programs."""
-SHOW_USERS, SHOW_GROUPS = "users", "groups"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ds01.domain.access import Caller, container_not_found
@@ -233,6 +233,7 @@ class ContainerService:
         observation, uuids = Observation(), frozenset[str]()
         if may_reach_devices(details.attachment):
             observation = (await self._observer.observe(granted)).for_start_of(details.id)
+            observation = replace(observation, reader=self._limits.reader(caller))
             uuids = attached_gpus(details.attachment, observation.inventory)
             needed = needed_gpus(details.attachment, observation.inventory)
             require_usable(details.name, needed, observation.inventory)

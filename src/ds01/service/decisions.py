@@ -9,7 +9,7 @@ from ds01.domain.allocation import Allocation, AllocationState
 from ds01.domain.board import Board
 from ds01.domain.gpu import GpuKind, Inventory, all_gpus, schedulable_gpus
 from ds01.domain.limit import EffectiveLimits
-from ds01.domain.occupancy import Holder, occupy
+from ds01.domain.occupancy import UNNAMED, Holder, occupy
 from ds01.domain.quota import quota_refusal, require_request_allowed, usage_of
 from ds01.domain.request import FULL_KIND
 from ds01.errors import ConflictError, NoCapacityError, QuotaExceededError
@@ -55,7 +55,7 @@ def require_free(name: str, gpu_uuids: Iterable[str], others: Iterable[Allocatio
     for uuid in gpu_uuids:
         holders = occupancy.holders.get(uuid, ())
         if holders or uuid in occupancy.blocked:
-            held = f"it is held by {_holder_text(holders[0])}" if holders else occupancy.blocked[uuid]
+            held = f"it is held by {_holder_text(holders[0], observation)}" if holders else occupancy.blocked[uuid]
             raise NoCapacityError(
                 f"The GPU {uuid} of {name} is in use: {held}.",
                 hint="`ds01 gpus` shows who holds what; start it when that one is stopped.",
@@ -81,7 +81,9 @@ def require_in_service(name: str, gpu_uuids: Iterable[str], board: Board) -> Non
             )
 
 
-def _holder_text(holder: Holder) -> str:
+def _holder_text(holder: Holder, observation: Observation) -> str:
+    if observation.reader not in {None, holder.uid}:
+        return UNNAMED
     return holder.container_name + (f" ({holder.note})" if holder.note else "")
 
 

@@ -10,6 +10,7 @@ from ds01.domain.limit import EffectiveLimits, MachineBounds, lower_to_machine
 from ds01.domain.name import EngineName
 from ds01.domain.origin import origin_of
 from ds01.domain.policy import Policy, cgroup_parent, is_admin, limits_of
+from ds01.domain.site import SHOW_USERS
 from ds01.domain.user import User
 from ds01.errors import BackendError, Ds01Error, NotFoundError
 from ds01.service.helper_container import HelperContainers
@@ -58,6 +59,11 @@ class LimitService:
     def policy(self) -> Policy:
         """The policy in force."""
         return self._policy()
+
+    def reader(self, caller: Caller) -> int | None:
+        """Return to whom refusals must not name the containers of others; None: the site shows them to this caller."""
+        is_shown = caller.is_admin or self.policy.site.access.show_holders == SHOW_USERS
+        return None if is_shown else caller.uid
 
     async def owner(self, uid: int) -> User:
         """Return an account, nameless if it is gone.

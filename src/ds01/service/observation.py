@@ -23,11 +23,13 @@ class Observation:
         inventory: Devices.
         containers: Every container on the engine.
         foreign: Those with devices that no grant of ours counts.
+        reader: To whom refusals must not name the containers of others; None: whoever reads them may know.
     """
 
     inventory: Inventory = field(default_factory=Inventory)
     containers: tuple[ContainerSummary, ...] = ()
     foreign: tuple[ForeignContainer, ...] = ()
+    reader: int | None = None
 
     def for_start_of(self, container_id: str) -> "Observation":
         """Return the machine as a container sees it that is about to start.

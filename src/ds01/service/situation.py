@@ -17,6 +17,7 @@ from ds01.domain.policy import Policy
 from ds01.domain.queue import QueueEntry, QueueState
 from ds01.domain.reservation import Reservation
 from ds01.domain.reservation_life import in_force, merged, policy_reservations
+from ds01.domain.site import SHOW_USERS
 from ds01.domain.situation import GroupRules, Person, Situation
 from ds01.domain.topology import near_cards
 from ds01.service.dynamic_instances import OnDemandCards
@@ -122,6 +123,7 @@ def situation_in(
         people=_people(transaction, uids, used, view),
         groups=used.groups(),
         rules=site.scheduling,
+        names_holders=site.access.show_holders == SHOW_USERS,
     )
     return situation, entries
 

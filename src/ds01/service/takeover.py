@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ds01.domain import label
@@ -97,6 +97,7 @@ class TakeoverService:
         async with self._presence.working_on(uid, name):
             details = await self._find(caller, uid, name)
             plan = await self._plan(details, uid)
+            plan = replace(plan, observation=replace(plan.observation, reader=self._limits.reader(caller)))
             row = await self._store.read(lambda transaction: _row_of(transaction, details))
             if row is not None and row.uid != uid:
                 raise ConflictError(f"{name} is managed already, as a container of uid {row.uid}.")

@@ -66,10 +66,6 @@ class ToolService:
                 reason = f"The image has no {_missing(inner)}, and it could not be added: {failure.message}"
                 return Equipped(image, inner, reason)
 
-    async def find_equipped(self, image: ImageDetails) -> ImageDetails | None:
-        """Return the derived image of a base if there is one. For a dry run: builds nothing."""
-        return await self._find(image)
-
     async def _find(self, image: ImageDetails) -> ImageDetails | None:
         found = await self._engine.find_image(derived_reference(image.id))
         return found if found is not None and found.labels.get(BASE_LABEL) == image.id else None

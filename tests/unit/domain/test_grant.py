@@ -97,6 +97,12 @@ def test_a_kind_can_be_words_of_the_model(kind: str) -> None:
     assert addresses(inventory, GpuRequest(kind=kind)) == ["1"]
 
 
+def test_a_model_restricts_the_card_and_not_what_is_taken_of_it() -> None:
+    inventory = machine(a30(0), a100(1, "1g.5gb"), a100(2))
+    assert addresses(inventory, GpuRequest(kind="a100")) == ["1:0"]
+    assert addresses(inventory, GpuRequest(kind="a100", memory_bytes=30 * GIB)) == ["2"]
+
+
 def test_a_kind_is_never_a_part_of_a_word() -> None:
     assert is_kind("a100", GpuKind.FULL, "full", "NVIDIA A100-PCIE-40GB")
     assert not is_kind("a10", GpuKind.FULL, "full", "NVIDIA A100-PCIE-40GB")

@@ -9,6 +9,7 @@ import pytest
 from ds01.domain.container import ContainerState
 from ds01.domain.gpu import Inventory
 from ds01.domain.policy import LimitLayer, UserOverride
+from ds01.domain.site import Access, Site
 from ds01.errors import BackendError, ConflictError, NoCapacityError, NotFoundError, QuotaExceededError
 from tests.fakes import DEFAULT_LIMITS, mig_gpu, whole_gpu
 from tests.unit.service.docker_made import docker_made
@@ -135,6 +136,26 @@ async def test_after_its_hold_it_waits_while_somebody_else_has_its_device() -> N
     assert "held by other" in failure.message
     assert stage.engine.containers[container].details.state == "exited"
     assert await stage.held() == {"GPU-0": "other"}
+
+
+@pytest.mark.parametrize("shown", ["groups", "none"])
+async def test_a_site_that_does_not_show_holders_does_not_name_them_in_refusals(shown: str) -> None:
+    stage = stage_with(timedelta(0))
+    stage.policy = replace(stage.policy, site=Site(access=Access(show_holders=shown)))
+    await stage.create(kind="full")
+    await stage.start()
+    await stage.stop()
+    await stage.create("secret", caller=BOB_CALLER, kind="full")
+    for refused in (stage.start(), stage.create("late", kind="full")):
+        failure = await run_to_failure(refused)
+        assert isinstance(failure, NoCapacityError)
+        assert "held by somebody" in failure.message
+        assert "secret" not in f"{failure.message} {failure.hint} {failure.details}"
+    # their owner and an administrator read the names
+    for caller in (BOB_CALLER, ADMIN_CALLER):
+        failure = await run_to_failure(stage.create("more", caller=caller, kind="full"))
+        assert isinstance(failure, NoCapacityError)
+        assert "held by secret" in failure.message
 
 
 async def test_a_new_grant_is_weighed_against_the_quota() -> None:
