@@ -7,29 +7,33 @@ from datetime import datetime, timedelta
 from ds01.api import schema
 from ds01.domain.limit import BUILT_IN_ORIGIN, LIMIT_NAMES, UNLIMITED_TEXT, EffectiveLimits
 from ds01.domain.policy import LimitLayer, Policy, PolicyGroup, PolicyWarning, UserOverride
-from ds01.domain.site import Site, Step
+from ds01.domain.site import ENFORCE, Site, Step
 from ds01.errors import Ds01Error
 from ds01.units import format_cpus, format_duration, format_size
 
-NOT_ENFORCED_SECTIONS = (
-    "access",
+NOT_ENFORCED_KEYS = (
+    "access.registries",
+    "access.ports",
     "notices",
     "report",
     "cache",
-    "catalogue",
-    "lifecycle",
+    "lifecycle.unmanaged",
+    "lifecycle.idle",
+    "lifecycle.steps",
+    "lifecycle.min_notice",
+    "lifecycle.on_idle",
+    "lifecycle.keep_max",
+    "lifecycle.high_demand",
+    "lifecycle.time_limit_steps",
+    "lifecycle.quiet_hours",
+    "lifecycle.exempt",
     "aggregate",
 )
-"""Sections that are read and kept, and that nothing obeys yet."""
-NOT_ENFORCED_LIMITS = (
-    "storage",
-    "time_limit",
-    "stop_on_last_exit",
-    "devices",
-    "idle_timeout",
-    "container_hold_after_stop",
-)
+"""Keys about the site that are read and kept, and that nothing obeys yet."""
+NOT_ENFORCED_LIMITS = ("storage", "devices", "idle_timeout", "container_hold_after_stop")
 """Limits that are read and kept, and that nothing obeys yet."""
+OBSERVED_LIMITS = ("time_limit",)
+"""Limits at whose end a container is stopped in `lifecycle.mode: enforce`, and an event is recorded in `observe`."""
 _SIZES = frozenset({"memory", "memory_swap", "shm_size", "storage", "network"})
 _RATIOS = frozenset({"gpu_utilization", "cpu", "threshold"})
 _ULIMIT_SIZES = frozenset({"core", "data", "fsize", "memlock", "msgqueue", "rss", "stack"})
@@ -45,7 +49,7 @@ def config_document(policy: Policy, problem: str | None) -> schema.ConfigDocumen
         message=problem or "",
         values=list(_values(policy)),
         warnings=[remark(warning) for warning in policy.warnings],
-        not_enforced=[*NOT_ENFORCED_SECTIONS, *NOT_ENFORCED_LIMITS],
+        not_enforced=[*NOT_ENFORCED_KEYS, *_not_enforced_limits(policy)],
     )
 
 
@@ -63,11 +67,15 @@ def error_remark(error: Ds01Error) -> schema.ConfigRemark:
     )
 
 
-def not_enforced(limits: EffectiveLimits, aggregate: LimitLayer, *, always: list[str]) -> list[str]:
-    """Return the names of what the policy promises here and nothing obeys yet."""
-    named = [name for name in NOT_ENFORCED_LIMITS if getattr(limits.values, name)]
+def not_enforced(policy: Policy, limits: EffectiveLimits, aggregate: LimitLayer, *, always: list[str]) -> list[str]:
+    """Return the names of what the policy promises here and nothing obeys yet, or only observes."""
+    named = [name for name in _not_enforced_limits(policy) if getattr(limits.values, name)]
     promised = ["aggregate"] if any(value is not None for value in aggregate.values.values()) else []
     return list(dict.fromkeys([*always, *named, *promised]))
+
+
+def _not_enforced_limits(policy: Policy) -> tuple[str, ...]:
+    return NOT_ENFORCED_LIMITS + (() if policy.site.lifecycle.mode == ENFORCE else OBSERVED_LIMITS)
 
 
 def _values(policy: Policy) -> Iterator[schema.ConfigValue]:

@@ -12,6 +12,8 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
+OBSERVE, ENFORCE = "observe", "enforce"
+"""Values of `lifecycle.mode`."""
 SHOW_USERS, SHOW_GROUPS = "users", "groups"
 """Values of `access.show_holders`; the third is `none`."""
 
@@ -235,7 +237,7 @@ class Lifecycle:
         exempt: Who is never stopped automatically.
     """
 
-    mode: str = "observe"
+    mode: str = OBSERVE
     unmanaged: str = "report"
     idle: IdleRule = field(default_factory=IdleRule)
     steps: tuple[Step, ...] = (Step("warn", 0.8), Step("final", 0.95), Step("stop", 1.0))

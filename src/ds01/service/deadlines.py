@@ -17,6 +17,7 @@ from ds01.domain.reservation_life import (
     policy_reservations,
     window_of,
 )
+from ds01.domain.site import ENFORCE
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.allocations import AllocationService
 from ds01.service.bell import Bell
@@ -101,7 +102,7 @@ class DeadlineService:
 
     @property
     def _is_enforcing(self) -> bool:
-        return self._limits.policy.site.lifecycle.mode == "enforce"
+        return self._limits.policy.site.lifecycle.mode == ENFORCE
 
     def _patience(self, grant: Allocation, queued: frozenset[str]) -> timedelta | None:
         """How long a grant may be unused: what came while its owner was away does not wait for long."""

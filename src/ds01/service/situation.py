@@ -17,7 +17,7 @@ from ds01.domain.policy import Policy
 from ds01.domain.queue import QueueEntry, QueueState
 from ds01.domain.reservation import Reservation
 from ds01.domain.reservation_life import in_force, merged, policy_reservations
-from ds01.domain.site import SHOW_USERS
+from ds01.domain.site import ENFORCE, SHOW_USERS
 from ds01.domain.situation import GroupRules, Person, Situation
 from ds01.domain.topology import near_cards
 from ds01.service.dynamic_instances import OnDemandCards
@@ -148,7 +148,7 @@ def _over_of_policy(transaction: StoreTransaction, reservations: Iterable[Reserv
 
 def _with_ends(grants: tuple[Allocation, ...], view: View) -> tuple[Allocation, ...]:
     """A grant that should have ended, and that the policy lets go on, ends nobody knows when."""
-    if view.policy.site.lifecycle.mode == "enforce":
+    if view.policy.site.lifecycle.mode == ENFORCE:
         return grants
     return tuple(
         replace(grant, ends_at=None) if grant.ends_at is not None and grant.ends_at <= view.now else grant

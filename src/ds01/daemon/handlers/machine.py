@@ -183,7 +183,9 @@ class MachineHandlers:
             usage=_usage_document(user.uid, held),
             cgroup_parent=parent,
             docker_args=docker_args(limits.values, parent),
-            not_enforced=not_enforced(limits, aggregate, always=NOT_ENFORCED_PERSONAL if self._is_personal else []),
+            not_enforced=not_enforced(
+                policy, limits, aggregate, always=NOT_ENFORCED_PERSONAL if self._is_personal else []
+            ),
             aggregate=documents.layer_values(aggregate, AGGREGATE_NAMES),
             group_quota=documents.layer_values(quota, QUOTA_NAMES),
             group_usage=await self._group_usage(limits.group, held),
