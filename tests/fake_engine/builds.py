@@ -24,6 +24,7 @@ class FakeBuilds(EngineParts):
     def __init__(self, *, checkpoint: Checkpoint = pass_every_checkpoint, clock: Clock | None = None) -> None:
         super().__init__(checkpoint=checkpoint, clock=clock)
         self.build_steps: dict[str, BuildStep] = {}
+        self.unpacked: list[bytes] = []
         self.built_specs: list[BuildSpec] = []
 
     async def build_image(
@@ -99,7 +100,8 @@ class FakeBuilds(EngineParts):
                 raise NotFoundError(f"The fake engine answered: Could not find the file {path}")
             if target != "/" and tree.files[target] is not None:
                 raise InvalidRequestError("The fake engine answered: extraction point is not a directory")
-            entries = _unpack(b"".join([piece async for piece in archive]))
+            self.unpacked.append(b"".join([piece async for piece in archive]))
+            entries = _unpack(self.unpacked[-1])
             for name, content in entries.items():
                 there = f"{target.rstrip('/')}/{name}"
                 if there in tree.files and (tree.files[there] is None) != (content is None):

@@ -46,6 +46,17 @@ async def test_what_is_copied_in_is_there_and_comes_out(stage: Stage) -> None:
         assert "folder/file" in {member.name for member in read}
 
 
+async def test_what_reaches_the_engine_is_the_owners_without_special_bits_or_capabilities(stage: Stage) -> None:
+    sent = archive("su", uid=0, gid=0, mode=0o6755, pax_headers={"uid": "0", "SCHILY.xattr.security.capability": "all"})
+    await stage.services.copying.write(ALICE_CALLER, 1001, "demo", "/workspace", sent)
+    with tarfile.open(fileobj=io.BytesIO(stage.engine.unpacked[-1]), mode="r:") as unpacked:
+        header = unpacked.next()
+    assert header is not None
+    assert (header.uid, header.mode) == (1001, 0o755)
+    assert header.gid == ALICE_CALLER.user.gid
+    assert not header.pax_headers
+
+
 @pytest.mark.parametrize(
     ("name", "facts"),
     [

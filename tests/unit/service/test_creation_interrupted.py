@@ -16,6 +16,7 @@ from tests.unit.service.stage import (
     only_own_errors,
     order,
     run_to_failure,
+    until,
 )
 
 
@@ -173,3 +174,27 @@ async def test_a_bug_in_the_progress_of_the_client_undoes_everything_too() -> No
     failure = await run_to_failure(stage.services.creation.create(ALICE_CALLER, order(), left))
     assert isinstance(failure, ConnectionResetError)
     assert await stage.picture() == before
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["the container itself", "the look into its image"])
+async def test_a_cancelled_creation_is_undone_when_the_engine_has_answered(is_known: bool) -> None:
+    """Broken off in the middle, an engine goes on: it would make the container after the undoing had looked for it."""
+    stage = Stage()
+    stage.add_image()
+    if is_known:  # what the image has inside is remembered, so nothing looks into it again
+        await stage.create("other", count=0)
+        await stage.remove("other")
+    before = await stage.picture()
+    asked = stage.engine.calls["create_container"]
+    gate = stage.engine.hold("create_container")
+    creation = asyncio.ensure_future(stage.create())
+    await until(lambda: stage.engine.calls["create_container"] > asked)
+    creation.cancel()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not creation.done(), "it was undone before the engine had answered"
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await creation
+    assert await stage.picture() == before
+    assert stage.engine.containers == {}
