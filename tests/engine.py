@@ -25,12 +25,19 @@ class DevEngine:
     """
 
     def __init__(
-        self, name: str, *, gpus_conf: Path | None = None, registry: bool = False, dockerd_args: Sequence[str] = ()
+        self,
+        name: str,
+        *,
+        gpus_conf: Path | None = None,
+        registry: bool = False,
+        dockerd_args: Sequence[str] = (),
+        newer: bool = False,
     ) -> None:
         self.name = name
         self._options = [
             *([] if gpus_conf is None else ["--gpus-conf", str(gpus_conf)]),
             *(["--registry"] if registry else []),
+            *(["--newer"] if newer else []),
             *(f"--dockerd-arg={word}" for word in dockerd_args),
         ]
         self._facts: dict[str, Any] = {}
@@ -100,6 +107,11 @@ class DevEngine:
     def gpus_conf(self) -> Path:
         """The file with the pretended GPUs."""
         return Path(self._facts["gpus_conf"])
+
+    @property
+    def cdi_folders(self) -> tuple[Path, ...]:
+        """Where a newer engine reads device specs: the site's folder, then the one for what is made at run time."""
+        return tuple(Path(folder) for folder in self._facts["cdi_folders"])
 
     @property
     def nvml_folder(self) -> Path:

@@ -17,7 +17,8 @@ from pathlib import Path
 from dev.enginekit.commands import DevError, run
 from dev.enginekit.engine import engine_tree
 from dev.enginekit.folders import dev_folder, locked
-from dev.enginekit.packages import tree_with, unpacked_tree, updated_options
+from dev.enginekit.packages import tree_with, unpacked_tree
+from dev.enginekit.sources import debian_sources, package_sources, suite
 
 BASE_TAGS = (
     "aimehub/pytorch-2.8.0-aime-cuda12.6.3",
@@ -114,15 +115,15 @@ class Docker:
 
 def base_recipe() -> Recipe:
     """Return the recipe of the image that stands in for the frameworks: python, pip, sudo, git, no GPU code."""
-    return _debian_recipe(BASE_TAGS, _suite(), _package_sources())
+    return _debian_recipe(BASE_TAGS, suite(), package_sources())
 
 
 def trixie_recipe() -> Recipe:
     """Return the recipe of the same image made of Debian 13, whose python, shadow and sudo are newer."""
-    return _debian_recipe((TRIXIE_TAG,), "trixie", _debian_sources("trixie"))
+    return _debian_recipe((TRIXIE_TAG,), "trixie", debian_sources("trixie"))
 
 
-def _debian_recipe(tags: tuple[str, ...], suite: str, sources: str) -> Recipe:
+def _debian_recipe(tags: tuple[str, ...], release: str, sources: str) -> Recipe:
 
     def build(archive: Path) -> None:
         environment = dict(os.environ, TMPDIR=str(archive.parent))
@@ -134,7 +135,7 @@ def _debian_recipe(tags: tuple[str, ...], suite: str, sources: str) -> Recipe:
             f"--include={_INCLUDED}",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
             '--aptopt=Acquire::Languages "none"',
-            suite,
+            release,
             archive,
             "-",
         ]
@@ -182,57 +183,8 @@ def busybox_recipe() -> Recipe:
         )
 
     return Recipe(
-        tags=(BUSYBOX_TAG,), ingredients=("busybox-static", _suite()), changes=(_PATH, 'CMD ["/bin/sh"]'), build=build
+        tags=(BUSYBOX_TAG,), ingredients=("busybox-static", suite()), changes=(_PATH, 'CMD ["/bin/sh"]'), build=build
     )
-
-
-def _package_sources() -> str:
-    """Return the machine's own Debian or Ubuntu package sources in apt's one-line format.
-
-    Source: apt-get(8), indextargets.
-    """
-    keyrings = {
-        "Debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
-        "Ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
-    }
-    mirrors = {"Debian": "http://deb.debian.org/debian", "Ubuntu": "http://archive.ubuntu.com/ubuntu"}
-    distribution, suite = _distribution(), _suite()
-    if distribution not in mirrors or shutil.which("apt-get") is None:
-        raise DevError("base images are built from Debian or Ubuntu packages, and this machine is neither")
-    wanted = _listed_sources([]) or _listed_sources(updated_options()) or [f"{mirrors[distribution]} {suite} main"]
-    signed = f"[signed-by={keyrings[distribution]}] " if Path(keyrings[distribution]).exists() else ""
-    return "".join(f"deb {signed}{line}\n" for line in wanted)
-
-
-def _debian_sources(suite: str) -> str:
-    """Return sources of another Debian release, at the mirrors that this Debian has for its own."""
-    if _distribution() != "Debian":
-        raise DevError(f"an image of Debian {suite} is built on Debian only: its signing keys are needed")
-    return "".join(f"{line.replace(f' {_suite()}', f' {suite}')}\n" for line in _package_sources().splitlines())
-
-
-def _listed_sources(options: list[str]) -> list[str]:
-    """Return address, suite and component of each package list that apt has of this release."""
-    suites = {_suite() + pocket for pocket in ("", "-updates", "-security")}
-    listing = run(
-        ["apt-get", *options, "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
-    )
-    return sorted({line for line in listing.splitlines() if line.split()[1] in suites})
-
-
-def _distribution() -> str:
-    return {"debian": "Debian", "ubuntu": "Ubuntu"}.get(_os_release("ID"), "")
-
-
-def _suite() -> str:
-    return _os_release("VERSION_CODENAME")
-
-
-def _os_release(key: str) -> str:
-    for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
-        if line.startswith(f"{key}="):
-            return line.partition("=")[2].strip('"')
-    return ""
 
 
 RECIPES: dict[str, tuple[Callable[[], Recipe], ...]] = {

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     begin.add_argument(
         "--dockerd-arg", action="append", default=[], metavar="ARG", help="passed to dockerd; repeatable"
     )
+    begin.add_argument("--newer", action="store_true", help="the engine of Debian 13, with CDI switched on")
     begin.add_argument("--json", action="store_true", help="print the engine as JSON")
     end = verbs.add_parser("stop", help="stop an engine with its containers")
     end.add_argument("name", nargs="?", default="dev")
@@ -59,6 +60,7 @@ def _start(arguments: argparse.Namespace) -> None:
         gpus_conf=None if conf is None else conf.absolute(),
         registry=arguments.registry,
         dockerd_args=tuple(arguments.dockerd_arg),
+        newer=arguments.newer,
     )
     state = start(arguments.name, options)
     if arguments.json:

@@ -23,6 +23,7 @@ from dev.enginekit.gpus import nvidia_smi, nvml_library, offer_gpus
 from dev.enginekit.machine import prepare_machine, remove_shim_sockets, restore_machine
 from dev.enginekit.mounts import unmount_below
 from dev.enginekit.network import Network, NetworkTools
+from dev.enginekit.newer import newer_tree
 from dev.enginekit.packages import Tree, tree_with
 from dev.enginekit.registry import ADDRESS, registry_command, registry_tree
 from dev.enginekit.state import EngineState, engine_answers, read_state, write_state
@@ -44,11 +45,19 @@ _START_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What a start may ask for."""
+    """What a start may ask for.
+
+    Attributes:
+        gpus_conf: File with the pretended GPUs; None: a copy of the default.
+        registry: With a registry that stands in for Docker Hub.
+        dockerd_args: Passed on to dockerd.
+        newer: The engine of Debian 13, with CDI switched on.
+    """
 
     gpus_conf: Path | None = None
     registry: bool = False
     dockerd_args: tuple[str, ...] = ()
+    newer: bool = False
 
 
 def start(name: str, options: EngineOptions) -> EngineState:
@@ -65,7 +74,7 @@ def start(name: str, options: EngineOptions) -> EngineState:
         if running is not None and running.answers():
             _require_same(running, options)
             return running
-        tree = engine_tree()
+        tree = newer_tree(engine_tree()) if options.newer else engine_tree()
         _remove_remains(folders, tree)
         try:
             return _bring_up(folders, tree, options)
@@ -152,7 +161,8 @@ def _require_same(running: EngineState, options: EngineOptions) -> None:
     other_gpus = options.gpus_conf is not None and str(options.gpus_conf) != running.gpus_conf
     other_registry = options.registry and running.registry is None
     other_args = bool(options.dockerd_args) and options.dockerd_args != running.dockerd_args
-    if other_gpus or other_registry or other_args:
+    other_engine = options.newer != bool(running.cdi_folders)
+    if other_gpus or other_registry or other_args or other_engine:
         raise DevError(
             f"the engine {running.name} runs with other options; stop it first: dev/engine stop {running.name}"
         )
@@ -174,7 +184,8 @@ def _bring_up(folders: EngineFolders, tree: Tree, options: EngineOptions) -> Eng
         args += ["--registry-mirror", f"http://{ADDRESS}"]
     containerd = launcher.launch("containerd", _containerd_command(folders, tree, inherited))
     launcher.wait("containerd", containerd, folders.containerd_socket.exists)
-    command = [*_dockerd_command(folders, tree, inherited, network), *args]
+    cdi_folders = _cdi_folders(folders) if options.newer else ()
+    command = [*_dockerd_command(folders, tree, inherited, network, cdi_folders), *args]
     environment = launcher.environment_with(folders.hook)
     dockerd = launcher.launch("dockerd", command, environment=environment)
     launcher.wait("dockerd", dockerd, lambda: engine_answers(folders.socket))
@@ -195,6 +206,7 @@ def _bring_up(folders: EngineFolders, tree: Tree, options: EngineOptions) -> Eng
         log=str(folders.log("dockerd")),
         registry=ADDRESS if options.registry else None,
         dockerd_args=options.dockerd_args,
+        cdi_folders=tuple(str(folder) for folder in cdi_folders),
     )
     write_state(folders, state)
     return state
@@ -282,16 +294,38 @@ def _containerd_command(folders: EngineFolders, tree: Tree, inherited: Mapping[s
     return [tree.command("containerd", inherited), "--config", settings]
 
 
+def _cdi_folders(folders: EngineFolders) -> tuple[Path, ...]:
+    """Make the engine's own places for device specs: the site's, as /etc/cdi, and one for what is made at run time."""
+    found = (folders.run / "etc-cdi", folders.run / "run-cdi")
+    for folder in found:
+        folder.mkdir(mode=0o755)
+    return found
+
+
+def _settings(version: str, folders: EngineFolders, cdi_folders: Sequence[Path]) -> dict[str, object]:
+    """What a configuration file alone can say."""
+    settings: dict[str, object] = {}
+    found = re.search(r"version (\d+)\.", version)
+    # Engines before 24 would write their identity to /etc/docker/key.json.
+    if found is not None and int(found[1]) < 24:
+        settings["deprecated-key-path"] = str(folders.home / "key.json")
+    if cdi_folders:
+        settings |= {"features": {"cdi": True}, "cdi-spec-dirs": [str(folder) for folder in cdi_folders]}
+    return settings
+
+
 def _dockerd_command(
-    folders: EngineFolders, tree: Tree, inherited: Mapping[str, str], network: Network
+    folders: EngineFolders,
+    tree: Tree,
+    inherited: Mapping[str, str],
+    network: Network,
+    cdi_folders: Sequence[Path],
 ) -> list[str | Path]:
     dockerd = tree.command("dockerd", inherited)
     # A file of our own, because dockerd reads the machine's /etc/docker/daemon.json otherwise.
     settings = folders.run / "daemon.json"
-    found = re.search(r"version (\d+)\.", run([dockerd, "--version"], env=tree.environment(inherited)))
-    # Engines before 24 would write their identity to /etc/docker/key.json.
-    has_key = found is not None and int(found[1]) < 24
-    write_whole(settings, json.dumps({"deprecated-key-path": str(folders.home / "key.json")} if has_key else {}))
+    version = run([dockerd, "--version"], env=tree.environment(inherited))
+    write_whole(settings, json.dumps(_settings(version, folders, cdi_folders)))
     return [
         dockerd,
         "--config-file",

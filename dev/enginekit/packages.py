@@ -24,37 +24,48 @@ _NEVER = frozenset({"libc6", "libc-bin"})
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Unpacked packages, or nothing at all when the machine has every program itself."""
+    """Unpacked packages, or nothing at all when the machine has every program itself.
+
+    Attributes:
+        root: Where they are; None: there are none.
+        newer: Programs of a newer release, found before those of the tree and of the machine; None: none.
+    """
 
     root: Path | None
+    newer: Path | None = None
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return `inherited` with the search paths that the unpacked programs need, for a child process only."""
         env = dict(inherited)
         path = env.get("PATH", "")
         env["PATH"] = f"{path}:{SYSTEM_PATH}" if path else SYSTEM_PATH
-        if self.root is None:
-            return env
-        folders = [self.root / part for part in ("links", "usr/sbin", "usr/bin", "sbin", "bin")]
+        if self.root is not None:
+            self._add_root(self.root, env)
+        if self.newer is not None:
+            env["PATH"] = _joined([self.newer / "usr/sbin", self.newer / "usr/bin"], env["PATH"])
+        return env
+
+    @staticmethod
+    def _add_root(root: Path, env: dict[str, str]) -> None:
+        folders = [root / part for part in ("links", "usr/sbin", "usr/bin", "sbin", "bin")]
         env["PATH"] = _joined(folders, env["PATH"])
         libraries = [
-            *self.root.glob("usr/lib/*-linux-gnu*"),
-            *self.root.glob("lib/*-linux-gnu*"),
-            self.root / "usr/lib",
+            *root.glob("usr/lib/*-linux-gnu*"),
+            *root.glob("lib/*-linux-gnu*"),
+            root / "usr/lib",
         ]
         env["LD_LIBRARY_PATH"] = _joined(libraries, env.get("LD_LIBRARY_PATH", ""))
-        plugins = list(self.root.glob("usr/lib/*-linux-gnu*/xtables"))
+        plugins = list(root.glob("usr/lib/*-linux-gnu*/xtables"))
         if plugins:
             env["XTABLES_LIBDIR"] = str(plugins[0])
         perl = [
-            *self.root.glob("usr/share/perl/5*"),
-            *self.root.glob("usr/lib/*-linux-gnu*/perl/5*"),
-            *self.root.glob("usr/lib/*-linux-gnu*/perl-base"),
-            self.root / "usr/share/perl5",
+            *root.glob("usr/share/perl/5*"),
+            *root.glob("usr/lib/*-linux-gnu*/perl/5*"),
+            *root.glob("usr/lib/*-linux-gnu*/perl-base"),
+            root / "usr/share/perl5",
         ]
         if any(folder.is_dir() for folder in perl):
             env["PERL5LIB"] = _joined(perl, env.get("PERL5LIB", ""))
-        return env
 
     def command(self, name: str, inherited: Mapping[str, str]) -> Path:
         """Return the program `name`.

@@ -30,6 +30,7 @@ class EngineState:
     log: str
     registry: str | None
     dockerd_args: tuple[str, ...]
+    cdi_folders: tuple[str, ...] = ()
 
     def answers(self) -> bool:
         """Tell whether dockerd is the process that was started and answers on its socket."""
@@ -52,7 +53,8 @@ def read_state(folders: EngineFolders) -> EngineState | None:
     """Return what was written about the engine, or None if nothing (or nothing of this version) was."""
     try:
         values = json.loads(folders.state_file.read_text(encoding="utf-8"))
-        return EngineState(**{**values, "dockerd_args": tuple(values["dockerd_args"])})
+        lists = {name: tuple(values[name]) for name in ("dockerd_args", "cdi_folders")}
+        return EngineState(**{**values, **lists})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
