@@ -78,6 +78,9 @@ class FakeContainers(EngineParts):
             if found.details.state.has_processes:
                 return
             pid = 10_000 + next(self.numbers)
+            for request in found.details.attachment.requests:
+                for name in request.device_ids if request.driver == "cdi" else ():
+                    self.inject_device(name, pid)
             found.change(
                 state=ContainerState.RUNNING,
                 started_at=self.ticker.moment(),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from ds01.domain.container import ContainerDetails, ContainerStats
-from ds01.errors import ConflictError, NotFoundError
+from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.ports import Checkpoint, Clock
 from tests.fake_engine.programs import FakeProcess, FileTree, Program, ProgramStream, default_programs
 from tests.fake_engine.state import CallControl, FakeContainer, FakeExec, FakeImage, Journal, Ticker
@@ -18,6 +18,12 @@ _NOT_FOUND_STATUS = 126
 def pass_every_checkpoint(step: str) -> None:
     """The checkpoint of tests that do not care."""
     assert step
+
+
+def refuse_every_device(name: str, pid: int) -> None:
+    """An engine without CDI, or without a spec."""
+    assert pid
+    raise BackendError(f"The fake engine answered: CDI device injection failed: unresolvable CDI devices {name}")
 
 
 def full_reference(reference: str) -> str:
@@ -39,6 +45,7 @@ class EngineParts(CallControl):
         images: Images by id.
         registry: What can be pulled, by full reference.
         stats: Readings by container id, where the usual one does not do.
+        inject_device: Resolves a CDI device for a process that is about to start; raises BackendError if it cannot.
         alter_created: What an engine makes of a request that it does not follow.
     """
 
@@ -53,6 +60,7 @@ class EngineParts(CallControl):
         self.registry: dict[str, FakeImage] = {}
         self.stats: dict[str, ContainerStats] = {}
         self.alter_created: Callable[[ContainerDetails], ContainerDetails] = lambda details: details
+        self.inject_device: Callable[[str, int], None] = refuse_every_device
         self.numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams: list[ProgramStream] = []

@@ -74,6 +74,8 @@ def details_of(spec: ContainerSpec, *, container_id: str, image: ImageDetails, n
     environment = {**image.environment, **spec.environment}
     shm_bytes = spec.limits.shm_size_bytes or DEFAULT_SHM_BYTES
     requests = (DeviceRequest("", 0, spec.gpu_uuids, ("gpu",)),) if spec.gpu_uuids else ()
+    if spec.cdi_device:
+        requests = (DeviceRequest("cdi", 0, (spec.cdi_device,)),)
     return ContainerDetails(
         id=container_id,
         name=str(spec.engine_name),

@@ -18,6 +18,7 @@ _PORTS = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 _STEP = re.compile(r"(warn|final|stop) at ([0-9]+(?:\.[0-9]+)?%)")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
+_FILE_MODE = re.compile(r"0?6[04][04]")
 _USER = re.compile(r"[^\s:@]([^:\r\n\t\0]*[^\s:])?|uid:[0-9]{1,10}")
 LEAST_PORT = 1024
 
@@ -207,6 +208,17 @@ SITE: Mapping[str, Section] = {
     "cache": Section(site.Cache, {"shared": values.FOLDER.or_null()}),
     "catalogue": Section(site.CatalogueSettings, {"aime_dir": values.FOLDER.or_null()}),
     "sharing": Section(site.Sharing, {"max_containers_per_gpu": COUNT}),
+    "late_binding": Section(
+        site.LateBinding,
+        {
+            "enabled": values.TRUTH,
+            "directory": values.FOLDER,
+            "file_mode": Kind(
+                _matching(_FILE_MODE, "a mode for these files", 'Write "0600", "0640" or "0644".'),
+                {"anyOf": [_text_schema(_FILE_MODE), {"type": "integer", "enum": [600, 604, 640, 644]}]},
+            ),
+        },
+    ),
     "lifecycle": LIFECYCLE,
 }
 MOMENT_SCHEMA = {"type": "string", "format": "date-time"}

@@ -1,5 +1,6 @@
 """The daemon's secret for seals. It lives beside the database: a lost database is rebuilt from sealed labels."""
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -31,6 +32,11 @@ def read_or_make_key(folder: Path) -> bytes:
             hint="Restore it from a backup, or move it away to get a new one: old seals are then worth nothing.",
         )
     return key
+
+
+def cdi_tag(key: bytes) -> str:
+    """Return what tells this daemon's CDI files from another's; it says nothing about the secret."""
+    return hashlib.sha256(b"cdi" + key).hexdigest()[:8]
 
 
 def _make(path: Path) -> None:

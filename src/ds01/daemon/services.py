@@ -24,6 +24,7 @@ from ds01.service.helper_container import HelperContainers
 from ds01.service.images import ImageService
 from ds01.service.importing import ImportService
 from ds01.service.last_exit import LastExit
+from ds01.service.late_binding import LateBinding
 from ds01.service.leftovers import LeftoverService
 from ds01.service.limits import LimitService
 from ds01.service.listening import ListeningService
@@ -33,10 +34,12 @@ from ds01.service.observation import Observer
 from ds01.service.own_images import OwnImageService
 from ds01.service.pausing import PauseService
 from ds01.service.people import People
-from ds01.service.ports import World
+from ds01.service.ports import HostCdi, World
 from ds01.service.presence import Presence
+from ds01.service.provision import Provision
 from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
+from ds01.service.regranting import Regranting
 from ds01.service.renaming import RenameService
 from ds01.service.reservations import ReservationService
 from ds01.service.scheduling import Scheduling
@@ -63,6 +66,7 @@ class Services:
         timezone: str = "",
         boot: str = "",
         tiers: Callable[[], PackageTiers] = read_shipped_package_tiers,
+        cdi: HostCdi | None = None,
     ) -> None:
         """Wire the use cases to a world.
 
@@ -75,6 +79,7 @@ class Services:
             timezone: The machine's, for `TZ` inside containers; empty: unknown.
             boot: The kernel's name of the present boot; empty: unknown.
             tiers: Returns the table of packages that images are offered.
+            cdi: The host's CDI; None: no container is bound late.
         """
         self._world = world
         self._policy = policy
@@ -84,7 +89,8 @@ class Services:
         self._timezone = timezone
         self._boot = boot
         self.tiers = tiers
-        self._observer = Observer(world.engine, world.devices)
+        self._cdi = cdi
+        self._observer = Observer(world.engine, world.devices, find_bound=self._find_bound)
         self._helpers = HelperContainers(world.engine, world.clock)
         self._presence = Presence()
         self.bell = Bell()
@@ -93,6 +99,25 @@ class Services:
     def limits(self) -> LimitService:
         """What applies to whom."""
         return LimitService(self._helpers, self._policy, self._world.accounts)
+
+    @cached_property
+    def late_binding(self) -> LateBinding:
+        """GPUs that containers get at each start."""
+        return LateBinding(
+            self._world,
+            self._cdi,
+            limits=self.limits,
+            settings=lambda: self._policy().site.late_binding,
+            find_attachment=self._observer.find_attachment,
+        )
+
+    @cached_property
+    def provision(self) -> Provision:
+        """How granted devices come into containers."""
+        return Provision(self.instances, self.late_binding)
+
+    async def _find_bound(self, engine_id: str, name: str) -> frozenset[str] | None:
+        return await self.late_binding.find_gpus(engine_id, name)
 
     @cached_property
     def upkeep(self) -> UpkeepService:
@@ -141,8 +166,11 @@ class Services:
             scheduling=self.scheduling,
             presence=self._presence,
             adoption=AdoptionRules(self._only_uid, self._seal_key if self._only_uid is None else None),
+            late_binding=self.late_binding,
         )
-        reconciler.keep(self.mig.recover, self.instances.reconcile, self.temporary_images.clear)
+        reconciler.keep(
+            self.mig.recover, self.instances.reconcile, self.temporary_images.clear, self.late_binding.reconcile
+        )
         return reconciler
 
     @cached_property
@@ -171,6 +199,8 @@ class Services:
             scheduling=self.scheduling,
             presence=self._presence,
             reconciler=self.reconciler,
+            late_binding=self.late_binding,
+            regranting=Regranting(self.scheduling, self.allocations, self.instances, self._world.clock),
         )
 
     @cached_property
@@ -184,7 +214,7 @@ class Services:
             images=self.images,
             presence=self._presence,
             reconciler=self.reconciler,
-            instances=self.instances,
+            provision=self.provision,
             marks=Marks(self._seal_key, self._timezone),
         )
 
@@ -216,6 +246,7 @@ class Services:
             observer=self._observer,
             limits=self.limits,
             presence=self._presence,
+            late_binding=self.late_binding,
             only_uid=self._only_uid,
         )
 
@@ -299,7 +330,7 @@ class Services:
             allocations=self.allocations,
             scheduling=self.scheduling,
             limits=self.limits,
-            instances=self.instances,
+            provision=self.provision,
             reconciler=self.reconciler,
             presence=self._presence,
             seal_key=self._seal_key,

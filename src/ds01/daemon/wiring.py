@@ -9,11 +9,13 @@ from pathlib import Path
 
 from ds01.adapters.docker.engine import DockerEngine
 from ds01.adapters.linux.accounts import LinuxAccounts
+from ds01.adapters.linux.cdi_files import LinuxCdi
 from ds01.adapters.linux.cgroup import LinuxCgroups
 from ds01.adapters.linux.directories import LinuxDirectories
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
+from ds01.config.cdi_file import parse_cdi_spec
 from ds01.config.package_tiers import read_package_tiers
 from ds01.daemon.boot import read_boot
 from ds01.daemon.catalogue_files import CatalogueFiles
@@ -26,7 +28,7 @@ from ds01.daemon.export import EventExport
 from ds01.daemon.feed import AnnouncingStore, EventFeed
 from ds01.daemon.front import Trail, build_server
 from ds01.daemon.identity import Identities
-from ds01.daemon.key import read_or_make_key
+from ds01.daemon.key import cdi_tag, read_or_make_key
 from ds01.daemon.loops import EventLoop, ReconcileLoop, WatchLoop
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.scheduler_loop import SchedulerLoop
@@ -136,7 +138,8 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     feed, store = EventFeed(), world.store
     world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
-    services = _services(world, policy, catalogue, key, only_uid, partial(read_package_tiers, location.config))
+    cdi = None if personal else LinuxCdi(parse_cdi_spec, tag=cdi_tag(key), checkpoint=checkpoint)
+    services = _services(world, policy, catalogue, key, only_uid, partial(read_package_tiers, location.config), cdi)
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
     relay = StreamRelay()
@@ -179,6 +182,7 @@ def _services(
     key: bytes,
     only_uid: int | None,
     tiers: Callable[[], PackageTiers],
+    cdi: LinuxCdi | None,
 ) -> Services:
     return Services(
         world,
@@ -189,6 +193,7 @@ def _services(
         timezone=read_timezone(),
         boot=read_boot(),
         tiers=tiers,
+        cdi=cdi,
     )
 
 

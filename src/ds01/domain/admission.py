@@ -236,7 +236,7 @@ class Admission:
         self.granted.add(waiting.id)
         self.ledger.forget(waiting)
         self.ledger.add(waiting.uid, waiting.group, len(chosen), grant.equivalents, end=self.end_of(grant))
-        if not waiting.gpu_uuids:
+        if not waiting.is_restart:
             self.ledger.add_container(waiting.uid)
         if self.shared is not None:
             self.shared.add(chosen, waiting.priority)

@@ -23,7 +23,8 @@ _TYPE_INDEX = re.compile(r"gpu(?P<gpu>[0-9]+)|mig(?P<mig>[0-9]+:[0-9]+)")
 _OLD_MIG_NAME = re.compile(r"MIG-(?P<card>GPU-[^/]+)/(?P<gi>[0-9]{1,5})/(?P<ci>[0-9]{1,5})")
 _DEVICE_NODE = re.compile(r"/dev/(?:nvidia|char/195:)(?P<minor>[0-9]+)")
 _NO_DEVICE = frozenset({"", "none", "void"})
-_MANAGED_CDI_KIND = "ds01.io/allocation="
+MANAGED_CDI_KIND = "ds01.io/allocation="
+"""What our own CDI names begin with: they stand for whatever their container is granted."""
 _ALL_NODES = frozenset({"/", "/dev", "/dev/char"})
 _CONTROL_MINORS = frozenset({254, 255})
 """Minors of major 195 that are no card: modeset and control. Source: NVIDIA's driver, nv-chardev-numbers.h."""
@@ -65,6 +66,7 @@ class AttachmentFacts:
         visible_devices: Value of `NVIDIA_VISIBLE_DEVICES` in its environment; None if unset.
         device_paths: Host paths of raw device nodes.
         is_privileged: It sees every device node.
+        bound: Devices that its CDI name of ours stands for, as the store says; None: it has none, or nobody knows.
     """
 
     requests: tuple[DeviceRequest, ...] = ()
@@ -72,6 +74,13 @@ class AttachmentFacts:
     visible_devices: str | None = None
     device_paths: tuple[str, ...] = ()
     is_privileged: bool = False
+    bound: frozenset[str] | None = None
+
+    @property
+    def managed_device(self) -> str | None:
+        """Its CDI device of ours, whose GPUs change from start to start; None: its devices are fixed."""
+        names = (name.strip() for request in self.requests if request.driver == "cdi" for name in request.device_ids)
+        return next((name for name in names if name.startswith(MANAGED_CDI_KIND)), None)
 
 
 def attached_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str]:
@@ -82,11 +91,11 @@ def attached_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str
     """
     held: set[str] = set()
     for request in facts.requests:
-        held |= _requested(request, facts.visible_devices, inventory)
+        held |= _requested(request, facts, inventory)
     # docker writes a request's devices into the same variable, behind what was there
     is_overridden = any(_is_nvidia(request) for request in facts.requests)
     if facts.visible_devices is not None and not is_overridden and facts.runtime not in _PLAIN_RUNTIMES:
-        held |= _listed(facts.visible_devices.split(","), inventory)
+        held |= _listed(facts.visible_devices.split(","), facts, inventory)
     for path in facts.device_paths:
         held |= _device_node(path, inventory)
     return frozenset(held)
@@ -111,27 +120,28 @@ def _is_nvidia(request: DeviceRequest) -> bool:
     return request.driver == "" and (not capabilities or bool(capabilities & _NVIDIA_CAPABILITIES))
 
 
-def _requested(request: DeviceRequest, visible_devices: str | None, inventory: Inventory) -> set[str]:
+def _requested(request: DeviceRequest, facts: AttachmentFacts, inventory: Inventory) -> set[str]:
     if request.driver == "cdi":
-        return _listed(list(request.device_ids), inventory)
+        return _listed(list(request.device_ids), facts, inventory)
     if request.driver in _OTHER_DRIVERS:
         return set()
     if not _is_nvidia(request):
         return _everything(inventory)
     if request.device_ids:
-        return _listed(list(request.device_ids), inventory)
+        return _listed(list(request.device_ids), facts, inventory)
     if request.count == 0:
         # docker leaves the variable as it is, and NVIDIA's hook reads it
-        return _everything(inventory) if visible_devices is None else _listed(visible_devices.split(","), inventory)
+        variable = facts.visible_devices
+        return _everything(inventory) if variable is None else _listed(variable.split(","), facts, inventory)
     if not 0 < request.count < len(inventory.devices):
         return _everything(inventory)
     # docker hands out the indices 0 to count-1, whoever else has them
-    return _listed([str(index) for index in range(request.count)], inventory)
+    return _listed([str(index) for index in range(request.count)], facts, inventory)
 
 
-def _cdi_devices(name: str, inventory: Inventory) -> set[str]:
-    if name.startswith(_MANAGED_CDI_KIND):
-        return set()  # late binding: the allocation says which device, not the name
+def _cdi_devices(name: str, facts: AttachmentFacts, inventory: Inventory) -> set[str]:
+    if name.startswith(MANAGED_CDI_KIND):
+        return _everything(inventory) if facts.bound is None else set(facts.bound)
     match = _CDI_NAME.fullmatch(name)
     if match is None:
         return _everything(inventory)
@@ -141,17 +151,17 @@ def _cdi_devices(name: str, inventory: Inventory) -> set[str]:
     if kind != "gpu":
         return _everything(inventory)
     numbered = _TYPE_INDEX.fullmatch(device)
-    return _listed([numbered["gpu"] or numbered["mig"] if numbered else device], inventory)
+    return _listed([numbered["gpu"] or numbered["mig"] if numbered else device], facts, inventory)
 
 
-def _listed(names: list[str], inventory: Inventory) -> set[str]:
+def _listed(names: list[str], facts: AttachmentFacts, inventory: Inventory) -> set[str]:
     held: set[str] = set()
     for name in (raw.strip() for raw in names):
         if name.lower() in _NO_DEVICE:
             continue
         if name.lower() == "all":
             return _everything(inventory)
-        held |= _cdi_devices(name, inventory) if "=" in name else _named(name, inventory)
+        held |= _cdi_devices(name, facts, inventory) if "=" in name else _named(name, inventory)
     return held
 
 

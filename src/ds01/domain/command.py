@@ -22,7 +22,9 @@ def docker_create_command(spec: ContainerSpec) -> str:
         words += ["--hostname", spec.hostname]
     words += ["--workdir", spec.working_dir]
     words += _limit_flags(spec)
-    if spec.gpu_uuids:
+    if spec.cdi_device:
+        words += ["--device", spec.cdi_device]
+    elif spec.gpu_uuids:
         words += ["--gpus", '"device=' + ",".join(spec.gpu_uuids) + '"']
     for mount in spec.mounts:
         words += ["--mount", _mount(mount)]

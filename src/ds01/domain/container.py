@@ -98,6 +98,7 @@ class ContainerSpec:
         labels: Labels, none with a comma.
         mounts: Directories of the host.
         gpu_uuids: Devices; empty means none visible.
+        cdi_device: Name that stands for the devices, so that each start may bring others; empty: they are fixed.
         limits: Limits.
         network: Engine network mode; empty: the default bridge.
         ports: Published ports.
@@ -119,6 +120,7 @@ class ContainerSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     gpu_uuids: tuple[str, ...] = ()
+    cdi_device: str = ""
     limits: ResourceLimits = field(default_factory=ResourceLimits)
     network: str = ""
     ports: tuple[PublishedPort, ...] = ()
@@ -126,6 +128,11 @@ class ContainerSpec:
     uses_init: bool = False
     working_dir: str = "/workspace"
     stop_signal: str = ""
+
+    @property
+    def device_ids(self) -> tuple[str, ...]:
+        """What the engine is told to attach."""
+        return (self.cdi_device,) if self.cdi_device else self.gpu_uuids
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +302,8 @@ def differences(spec: ContainerSpec, observed: ContainerDetails) -> list[str]:
     have = sorted(uuid for request in observed.attachment.requests for uuid in request.device_ids)
     # a request by number holds devices without naming them
     have += [f"{request.count} by number" for request in observed.attachment.requests if request.count]
-    if have != sorted(spec.gpu_uuids):
-        found.append(f"GPUs: asked for {', '.join(spec.gpu_uuids) or 'none'}, got {', '.join(have) or 'none'}")
+    if have != sorted(spec.device_ids):
+        found.append(f"GPUs: asked for {', '.join(spec.device_ids) or 'none'}, got {', '.join(have) or 'none'}")
     if observed.user != f"{spec.uid}:{spec.gid}":
         found.append(f"user: asked for {spec.uid}:{spec.gid}, got {observed.user or 'root'}")
     for mount in spec.mounts:

@@ -28,7 +28,7 @@ def list_counterfactuals(trial: Trial, estimate: Estimate | None) -> tuple[Count
         estimate: When it starts, if it waits.
     """
     found: list[Counterfactual] = []
-    if not trial.waiting.gpu_uuids:
+    if not trial.waiting.is_restart:
         found += [*_in_reservation(trial), *_shared(trial), *_shorter(trial)]
         found += [*_fewer(trial), *_other_kinds(trial), *_less_memory(trial)]
         if not found:

@@ -20,6 +20,7 @@ class EngineInfo:
         cgroup_version: 1 or 2.
         storage_driver: Such as overlay2.
         runtimes: Names of OCI runtimes.
+        cdi_folders: Folders where it reads device specs, the later ones win; empty: it has no CDI, or has it off.
     """
 
     id: str
@@ -32,6 +33,7 @@ class EngineInfo:
     cgroup_version: int
     storage_driver: str
     runtimes: tuple[str, ...] = ()
+    cdi_folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

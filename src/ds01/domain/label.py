@@ -58,7 +58,7 @@ LABELS: Mapping[str, str] = {
     MANAGED: "`true`: made by DS01.",
     UID: "Number of the owner.",
     ALLOCATION: "Id of the allocation.",
-    GPU_UUIDS: "Devices as of creation, joined by `;`.",
+    GPU_UUIDS: "Devices as of creation, joined by `;`; empty where they are bound at each start.",
     REQUEST: "The request for GPUs in our words.",
     SEAL: "HMAC-SHA-256 over uid, allocation and request with the daemon's key.",
     NONCE: "Random text by which an unfinished creation is found again.",

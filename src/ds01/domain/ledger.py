@@ -153,9 +153,9 @@ class Ledger:
         return rules is None or _has_room(members, rules.max_gpus, rules.max_gpu_equivalents, count)
 
     def _may_have_container(self, waiting: Waiting, values: Limits) -> bool:
-        """A container whose devices are fixed exists already."""
+        """A container that is started again exists already."""
         highest = values.max_containers
-        return highest is None or bool(waiting.gpu_uuids) or self.usage(waiting.uid).containers < highest
+        return highest is None or waiting.is_restart or self.usage(waiting.uid).containers < highest
 
 
 def _has_room(held: Account, max_gpus: int | None, max_equivalents: float | None, count: int) -> bool:

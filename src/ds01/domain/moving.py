@@ -9,6 +9,7 @@ from ds01.domain.container import ContainerDetails, ContainerSpec
 from ds01.domain.name import EngineName
 
 VISIBLE_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+NO_DEVICES = "void"
 COPIED_BYTES_PER_S = 100 * 1024**2
 """What a disk of a server does at least when an engine copies a writable layer."""
 ALWAYS = timedelta(seconds=2)
@@ -25,6 +26,7 @@ class Successor:
         allocation_id: Its grant.
         seal: Seal of the grant.
         created_at: Now.
+        cdi_device: Name that stands for its devices; empty: they are fixed.
     """
 
     engine_name: EngineName
@@ -33,6 +35,12 @@ class Successor:
     allocation_id: str
     seal: str
     created_at: datetime
+    cdi_device: str = ""
+
+    @property
+    def fixed_gpus(self) -> tuple[str, ...]:
+        """Devices that it has for good."""
+        return () if self.cdi_device else self.gpu_uuids
 
 
 def successor_spec(old: ContainerDetails, new: Successor) -> ContainerSpec:
@@ -52,10 +60,11 @@ def successor_spec(old: ContainerDetails, new: Successor) -> ContainerSpec:
         hostname=fixed.hostname,
         entrypoint=old.entrypoint,
         command=old.command,
-        environment={**old.environment, VISIBLE_DEVICES: ",".join(new.gpu_uuids)},
+        environment={**old.environment, VISIBLE_DEVICES: ",".join(new.fixed_gpus) or NO_DEVICES},
         labels=_labels(old.labels, new),
         mounts=old.mounts,
         gpu_uuids=new.gpu_uuids,
+        cdi_device=new.cdi_device,
         limits=old.limits,
         network=fixed.network,
         ports=fixed.ports,
@@ -70,7 +79,7 @@ def _labels(old: Mapping[str, str], new: Successor) -> dict[str, str]:
     return {
         **old,
         label.ALLOCATION: new.allocation_id,
-        label.GPU_UUIDS: ";".join(new.gpu_uuids),
+        label.GPU_UUIDS: ";".join(new.fixed_gpus),
         label.SEAL: new.seal,
         label.CREATED: new.created_at.isoformat(timespec="seconds"),
     }

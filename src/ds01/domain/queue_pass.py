@@ -89,7 +89,7 @@ class QueuePass(Admission):
         options, count = self.options(waiting), waiting.request.count
         if options is None or not count:
             return None
-        key = (waiting.uid, waiting.group, count, bool(waiting.gpu_uuids))
+        key = (waiting.uid, waiting.group, count, waiting.is_restart)
         if key not in has_room:
             has_room[key] = self.ledger.has_room_now(waiting)
         if not has_room[key]:

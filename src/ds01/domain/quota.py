@@ -179,7 +179,7 @@ def count_containers(uid: int, owners: Iterable[int], waiting: Iterable[Waiting]
         waiting: Requests that wait; one for a container that exists already is counted there.
     """
     made = sum(1 for owner in owners if owner == uid)
-    return made + sum(1 for entry in waiting if entry.uid == uid and not entry.gpu_uuids)
+    return made + sum(1 for entry in waiting if entry.uid == uid and not entry.is_restart)
 
 
 def find_container_excess(limits: EffectiveLimits, containers: int) -> QuotaExcess | None:

@@ -58,7 +58,7 @@ def require_within_quota(situation: Situation, waiting: Waiting, ledger: Ledger 
     limits, ledger = limits_of(situation, waiting), ledger or _ledger(situation)
     usage = ledger.usage(waiting.uid)
     others = sum(1 for other in situation.waiting if other.uid == waiting.uid and other.id != waiting.id)
-    if not waiting.gpu_uuids:
+    if not waiting.is_restart:
         require_container_quota(limits, Usage(usage.gpus, usage.gpu_equivalents, usage.containers + others))
     if not waiting.request.count:
         return

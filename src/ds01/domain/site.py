@@ -129,6 +129,21 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True)
+class LateBinding:
+    """Whether containers get their GPUs at each start instead of for good (server mode, an engine with CDI).
+
+    Attributes:
+        enabled: New containers are made so.
+        directory: Folder where the daemon writes what each container is given; the engine must read it.
+        file_mode: Mode of the files in it.
+    """
+
+    enabled: bool = False
+    directory: str = "/var/run/cdi"
+    file_mode: str = "0644"
+
+
+@dataclass(frozen=True, slots=True)
 class IdleRule:
     """When a container counts as idle: every signal below its threshold, `window` samples in a row.
 
@@ -283,6 +298,7 @@ class Site:
         cache: Caches that containers share.
         catalogue: Where framework images are listed.
         sharing: Whether containers share a device.
+        late_binding: Whether containers get their GPUs at each start.
         lifecycle: What happens to containers by itself.
         origins: Dotted key to `file:line`; what is not there is built-in.
     """
@@ -294,5 +310,6 @@ class Site:
     cache: Cache = field(default_factory=Cache)
     catalogue: CatalogueSettings = field(default_factory=CatalogueSettings)
     sharing: Sharing = field(default_factory=Sharing)
+    late_binding: LateBinding = field(default_factory=LateBinding)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     origins: Mapping[str, str] = field(default_factory=dict)

@@ -26,6 +26,7 @@ class Waiting:
         is_exclusive: It shares no device, also where the site shares devices.
         promised_at: Latest start that it was promised; None: nothing is promised.
         moved_to: Place that an administrator gave it, lower first; None: by the order of the rules.
+        has_container: Its container exists already.
     """
 
     id: str
@@ -43,3 +44,9 @@ class Waiting:
     is_exclusive: bool = False
     promised_at: datetime | None = None
     moved_to: int | None = None
+    has_container: bool = False
+
+    @property
+    def is_restart(self) -> bool:
+        """A container that exists is to be started: it does not count as one more."""
+        return self.has_container or bool(self.gpu_uuids)

@@ -168,7 +168,7 @@ def _quota(trial: Trial) -> tuple[Cause, ...]:
 def _too_many_containers(trial: Trial) -> list[QuotaExcess]:
     """A newcomer counts beside those that wait; one that waits was counted when it came."""
     waiting, person = trial.waiting, trial.situation.people.get(trial.waiting.uid)
-    if waiting.gpu_uuids or person is None:
+    if waiting.is_restart or person is None:
         return []
     others = () if trial.is_queued else trial.situation.waiting
     excess = find_container_excess(_limits_of(trial), person.containers + count_containers(waiting.uid, (), others))

@@ -18,6 +18,7 @@ from ds01.domain.occupancy import occupy
 from ds01.domain.request import GpuRequest
 from ds01.domain.seal import is_sealed
 from ds01.service.images import drop_private_tag
+from ds01.service.late_binding import LateBinding
 from ds01.service.limits import LimitService
 from ds01.service.ports import ContainerRow, StoreTransaction, World
 
@@ -42,7 +43,8 @@ class AdoptionRules:
 class Adopter:
     """Takes containers in."""
 
-    def __init__(self, world: World, limits: LimitService, rules: AdoptionRules) -> None:
+    def __init__(self, world: World, limits: LimitService, rules: AdoptionRules, *, late_binding: LateBinding) -> None:
+        self._late = late_binding
         self._engine = world.engine
         self._devices = world.devices
         self._store = world.store
@@ -78,15 +80,17 @@ class Adopter:
             BackendError: Engine, devices or store do not answer.
         """
         details = await self._engine.find_container(engine_id)
-        if details is None or details.parsed_name is None or not self.may_adopt(details, ()):
+        owner = details.parsed_name if details is not None else None
+        if details is None or owner is None or not self.may_adopt(details, ()):
             return
         claimed = details.labels.get(label.ALLOCATION, "")
         grant = await self._store.read(lambda transaction: transaction.find_allocation(claimed))
         if grant is not None and _is_remnant(details, grant):
             await self._remove_remnant(details, grant)
             return
+        details = await self._late.resolve(details)
         inventory = await self._devices.read_inventory()
-        hold = await self._limits.hold_of(details.parsed_name.uid)
+        hold = await self._limits.hold_of(owner.uid)
         now = self._clock.now()
 
         def decide(transaction: StoreTransaction) -> None:

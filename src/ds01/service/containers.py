@@ -8,27 +8,30 @@ from datetime import timedelta
 
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import AttachmentFacts, attached_gpus, needed_gpus
+from ds01.domain.attachment import attached_gpus, needed_gpus
 from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
 from ds01.domain.event import Event
-from ds01.domain.gpu import Gpu, Inventory, all_gpus
+from ds01.domain.gpu import Gpu
 from ds01.domain.image import is_private_tag
 from ds01.domain.name import EngineName, parse_container_name
 from ds01.domain.origin import Ownership, private_image_of, shown_name
 from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
+from ds01.service.attached_devices import devices_in, may_reach_devices
 from ds01.service.completion import complete
 from ds01.service.decisions import require_free, require_usable
 from ds01.service.first_start import FirstStartCheck
 from ds01.service.foreign import SHORTEST_ID, Ownerships, find_by_bare_name
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
+from ds01.service.late_binding import LateBinding
 from ds01.service.limits import LimitService
 from ds01.service.move_repair import list_moves
 from ds01.service.observation import Observation, Observer, granted_rows
 from ds01.service.ports import ContainerRow, StoreTransaction, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
+from ds01.service.regranting import Regranting
 from ds01.service.scheduling import Scheduling
 from ds01.service.stopping import Stopper
 
@@ -95,6 +98,8 @@ class ContainerService:
         scheduling: Scheduling,
         presence: Presence,
         reconciler: Reconciler,
+        late_binding: LateBinding,
+        regranting: Regranting,
     ) -> None:
         self._engine = world.engine
         self._devices = world.devices
@@ -106,6 +111,8 @@ class ContainerService:
         self._scheduling = scheduling
         self._presence = presence
         self._reconciler = reconciler
+        self._late = late_binding
+        self._regranting = regranting
         self._stopper = Stopper(world.engine, world.clock)
         self._first_start = FirstStartCheck(world.engine, world.store)
         self._ownerships = Ownerships(world.accounts)
@@ -141,6 +148,13 @@ class ContainerService:
         """
         if not _is_typed_name(name):
             raise container_not_found(name)
+        return await self.resolve(await self._find_details(uid, name))
+
+    async def resolve(self, details: ContainerDetails) -> ContainerDetails:
+        """Return a container with the GPUs that it was given at its start, if it is bound late."""
+        return await self._late.resolve(details)
+
+    async def _find_details(self, uid: int, name: str) -> ContainerDetails:
         engine_name = EngineName(name, uid)
         moved = await self._find_moved(engine_name)
         details = moved or await self._engine.find_container(str(engine_name))
@@ -210,8 +224,8 @@ class ContainerService:
                 raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
             row = await self.find_row(details)
             try:
-                await self._require_startable(caller, details, row)
-                started = await self._start_on_engine(details, name)
+                allocation = await self._require_startable(caller, details, row)
+                started = await self._start_on_engine(details, name, allocation)
                 warnings = await self._first_start.check(started)
             except (Ds01Error, asyncio.CancelledError):
                 await complete(self._settle_failed_start(caller, details, row))
@@ -225,8 +239,11 @@ class ContainerService:
         shown = ", ".join(gpu if isinstance(gpu, str) else gpu.address for gpu in devices)
         return (f"already_allocated: {name} runs and has GPU {shown}.",) if devices else ()
 
-    async def _require_startable(self, caller: Caller, details: ContainerDetails, row: ContainerRow | None) -> None:
-        """Exclusivity is checked at every start, also of a container that DS01 did not make."""
+    async def _require_startable(
+        self, caller: Caller, details: ContainerDetails, row: ContainerRow | None
+    ) -> Allocation | None:
+        """Exclusivity is checked at every start, also of a container that DS01 did not make: that one has no grant."""
+        is_late = row is not None and details.attachment.managed_device is not None
         granted, allocations = await self._store.read(
             lambda transaction: (granted_rows(transaction), transaction.list_allocations())
         )
@@ -236,15 +253,24 @@ class ContainerService:
             observation = replace(observation, reader=self._limits.reader(caller))
             uuids = attached_gpus(details.attachment, observation.inventory)
             needed = needed_gpus(details.attachment, observation.inventory)
-            require_usable(details.name, needed, observation.inventory)
+            if not is_late:
+                require_usable(details.name, needed, observation.inventory)
         if row is None:
             require_free(details.name, uuids, allocations, observation)
-            return
+            return None
         limits = await self._limits.owner_limits(row.uid)
-        await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=caller.uid))
+        if is_late:
+            return await self._regranting.provide(row, limits, observation, actor_uid=caller.uid)
+        return await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=caller.uid))
 
-    async def _start_on_engine(self, details: ContainerDetails, name: str) -> ContainerDetails:
-        await self._engine.start_container(details.id)
+    async def _start_on_engine(
+        self, details: ContainerDetails, name: str, allocation: Allocation | None
+    ) -> ContainerDetails:
+        device = details.attachment.managed_device
+        if device is not None and allocation is not None:
+            await complete(self._late.start(details.id, device, allocation))
+        else:
+            await self._engine.start_container(details.id)
         started = await self._engine.get_container(details.id)
         if started.state is not ContainerState.RUNNING:
             raise BackendError(
@@ -360,12 +386,6 @@ def _shown(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]
     ]
 
 
-def may_reach_devices(facts: AttachmentFacts) -> bool:
-    """Something is attached that could be a GPU."""
-    is_listed = facts.visible_devices not in {None, "", "void", "none"}
-    return bool(facts.requests or facts.device_paths or is_listed)
-
-
 def _is_typed_name(name: str) -> bool:
     """Old tools allowed other names: such containers are found too, as long as the name is one path segment."""
     try:
@@ -373,18 +393,3 @@ def _is_typed_name(name: str) -> bool:
     except Ds01Error:
         return bool(name) and "/" not in name and name.isprintable() and len(name) <= 200 and name not in {".", ".."}
     return True
-
-
-def devices_in(details: ContainerDetails, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
-    """Return the devices of a container in display order.
-
-    Args:
-        details: The container.
-        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone.
-    """
-    if inventory is None:
-        return tuple(uuid for request in details.attachment.requests for uuid in request.device_ids)
-    uuids = attached_gpus(details.attachment, inventory)
-    known = [gpu for gpu in all_gpus(inventory) if gpu.uuid in uuids]
-    missing = sorted(uuids - {gpu.uuid for gpu in known})
-    return (*known, *missing)

@@ -24,20 +24,21 @@ from ds01.errors import BackendError, ConflictError, QuotaExceededError
 from ds01.service.allocations import AllocationService, Claim, ClaimOrder
 from ds01.service.completion import complete
 from ds01.service.decisions import name_taken
-from ds01.service.dynamic_instances import DynamicInstances
 from ds01.service.granting import Granted
 from ds01.service.images import USUAL_INSIDE, ImageChoice, ImageService, InnerFiles, drop_private_tag
-from ds01.service.inner import Blueprint, build_spec, file_entries
+from ds01.service.inner import Blueprint, build_spec, file_entries, warnings_of
+from ds01.service.late_binding import Attachment
 from ds01.service.limits import LimitService, cgroup_parent_of
 from ds01.service.mounts import MountService, OpenedMounts
 from ds01.service.observation import KnownRows, Observation, granted_rows
 from ds01.service.order import CreateOrder, require_valid_order
 from ds01.service.ports import EngineInfo, ImageDetails, Notify, World
 from ds01.service.presence import Presence
+from ds01.service.provision import Provision
 from ds01.service.reconcile import Reconciler
 from ds01.service.scheduling import Scheduling
 from ds01.service.terms import time_limit_of
-from ds01.service.tools import Equipped, ToolService
+from ds01.service.tools import ToolService
 from ds01.service.undo import Undo
 
 
@@ -124,7 +125,7 @@ class CreationService:
         images: ImageService,
         presence: Presence,
         reconciler: Reconciler,
-        instances: DynamicInstances,
+        provision: Provision,
         marks: Marks,
     ) -> None:
         self._engine = world.engine
@@ -139,7 +140,8 @@ class CreationService:
         self._mounts = MountService(world.directories)
         self._presence = presence
         self._reconciler = reconciler
-        self._instances = instances
+        self._instances = provision.instances
+        self._late = provision.late_binding
         self._marks = marks
 
     async def create(self, caller: Caller, order: CreateOrder, notify: Notify) -> Creation:
@@ -281,6 +283,7 @@ class CreationService:
         equipped = await self._tools.equip(image, await self._images.look_inside(image), work.notify)
         image, inner = equipped.image, equipped.inner
         account = self._account(caller, plan, inner)
+        attachment = await self._attach(claim, work.undo)
         spec = self._spec(
             caller,
             replace(plan, limits=await self._with_ulimits(caller, plan, image, inner)),
@@ -290,6 +293,7 @@ class CreationService:
             mounts=mounts,
             gpu_uuids=claim.allocation.gpu_uuids,
             claim=claim,
+            cdi_device=attachment.cdi_device,
         )
         container = await self._create_on_engine(image.id, spec, work.undo)
         await self._engine.put_files(container, file_entries(account))
@@ -298,7 +302,7 @@ class CreationService:
             self._allocations.activate(claim, container, image=plan.choice.reference, actor_uid=caller.uid)
         )
         reasons = (plan.choice.reason, claim.placement.reason)
-        warnings = _warnings(equipped, account, mounts)
+        warnings = (*warnings_of(equipped, account, mounts), *filter(None, [attachment.warning]))
         return Creation(details, allocation, docker_create_command(spec), reasons, warnings)
 
     async def _with_instances(self, claim: Claim, undo: Undo) -> Claim:
@@ -307,6 +311,15 @@ class CreationService:
             return claim
         undo.add("destroy its MIG instances", lambda: self._instances.unmake(claim.allocation))
         return replace(claim, allocation=await complete(self._instances.make(claim.allocation)))
+
+    async def _attach(self, claim: Claim, undo: Undo) -> Attachment:
+        """Where GPUs are bound late it is tried now: whoever creates a container hears of it if it cannot be done."""
+        attachment = await self._late.choose(claim.allocation)
+        name = attachment.cdi_device
+        if name:
+            undo.add("remove its CDI spec", lambda: self._late.unbind(name))
+            await complete(self._late.bind(name, claim.allocation))
+        return attachment
 
     async def _with_ulimits(
         self, caller: Caller, plan: Prepared, image: ImageDetails, inner: InnerFiles
@@ -329,6 +342,7 @@ class CreationService:
         mounts: OpenedMounts,
         gpu_uuids: tuple[str, ...],
         claim: Claim | None = None,
+        cdi_device: str = "",
     ) -> ContainerSpec:
         request = format_request(plan.order.request)
         allocation_id = claim.allocation.id if claim else ""
@@ -351,6 +365,7 @@ class CreationService:
                 seal=seal(self._marks.seal_key, caller.uid, allocation_id, request) if claim else "",
                 created_at=self._clock.now(),
                 timezone=self._marks.timezone,
+                cdi_device=cdi_device,
             )
         )
 
@@ -380,17 +395,3 @@ class CreationService:
                 details={"differences": found},
             )
         return details
-
-
-def _warnings(equipped: Equipped, account: InnerAccount, mounts: OpenedMounts) -> tuple[str, ...]:
-    inner = equipped.inner
-    found = [equipped.warning] if equipped.warning else []
-    if not inner.has_shell:
-        found.append(
-            "The image has no shell: the engine's init is its first process, and AIME's auto-stop will not work."
-        )
-    if not account.has_sudo and inner.has_sudo:
-        found.append("There is no sudo in this container: the site does not allow it.")
-    if not mounts.is_workspace_writable:
-        found.append("You cannot write to the workspace directory.")
-    return tuple(found)

@@ -20,7 +20,8 @@ from ds01.errors import Ds01Error, NotFoundError
 from ds01.service.allocations import ClaimOrder
 from ds01.service.limits import LimitService
 from ds01.service.order import CreateOrder
-from ds01.service.ports import Clock
+from ds01.service.ports import Clock, ContainerRow
+from ds01.service.regranting import newcomer_of
 from ds01.service.scheduling import Scheduling, choose_reservation, restart_of
 
 
@@ -97,14 +98,20 @@ class ExplanationService:
         )
         return await self._of_asked(claim.waiting(self._clock.now()), order, order.reservation)
 
-    async def of_start(self, uid: int, released: Allocation) -> Explained | None:
+    async def of_start(self, row: ContainerRow, released: Allocation, *, is_late: bool) -> Explained | None:
         """Return what would come of starting a container again whose grant is released; None: that cannot be said.
+
+        Args:
+            row: The container.
+            released: The grant that it had.
+            is_late: Its GPUs are chosen at each start.
 
         Raises:
             BackendError: Engine or devices are unknown.
         """
-        limits = await self._limits.owner_limits(uid)
-        return await self._of_asked(restart_of(released, limits, self._clock.now()), None, None)
+        limits, now = await self._limits.owner_limits(row.uid), self._clock.now()
+        waiting = newcomer_of(row, released, limits, now) if is_late else restart_of(released, limits, now)
+        return await self._of_asked(waiting, None, None)
 
     async def _of_asked(self, waiting: Waiting, order: CreateOrder | None, reservation: str | None) -> Explained | None:
         situation, _ = await self._scheduling.read_situation([waiting.uid])

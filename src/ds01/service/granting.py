@@ -85,6 +85,13 @@ def record_claim(
     """Write a claim with the row of the container that is made for it."""
     transaction.save_allocation(allocation)
     transaction.insert_container(row)
+    record_claimed(transaction, allocation, reason, actor_uid=actor_uid)
+
+
+def record_claimed(
+    transaction: StoreTransaction, allocation: Allocation, reason: str, *, actor_uid: int | None
+) -> None:
+    """Write the event of a claim."""
     details = {**facts_of(allocation), "equivalents": allocation.gpu_equivalents, "reason": reason}
     transaction.append_event(event_of("allocation.claimed", allocation, allocation.claimed_at, details, actor_uid))
 
@@ -189,7 +196,7 @@ def _put_back(
 
 def with_its_place(situation: Situation, newcomer: Waiting) -> tuple[Situation, Waiting]:
     """Let a start have the place of the request that waits for the same container: it is not in its own way."""
-    own = [other for other in situation.waiting if other.gpu_uuids and _is_for_same(other, newcomer)]
+    own = [other for other in situation.waiting if other.is_restart and _is_for_same(other, newcomer)]
     if not own:
         return situation, newcomer
     others = tuple(other for other in situation.waiting if other not in own)

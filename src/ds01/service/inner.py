@@ -8,6 +8,7 @@ from ds01.domain.account import SHELL_SETUP, InnerAccount
 from ds01.domain.container import ContainerSpec, ResourceLimits
 from ds01.domain.label import LabelFacts, build_labels, cleaned_inherited
 from ds01.domain.limit import EffectiveLimits
+from ds01.domain.moving import NO_DEVICES, VISIBLE_DEVICES
 from ds01.domain.name import EngineName
 from ds01.domain.pid1 import ENTRYPOINT
 from ds01.domain.request import format_request
@@ -16,10 +17,10 @@ from ds01.service.images import ImageChoice
 from ds01.service.mounts import OpenedMounts
 from ds01.service.order import CreateOrder
 from ds01.service.ports import FileEntry, ImageDetails
+from ds01.service.tools import Equipped
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CACHE = "/workspace/.cache"
-NO_DEVICES = "void"
 MAX_HOSTNAME = 63
 
 
@@ -40,6 +41,7 @@ class Blueprint:
         cgroup_parent: Cgroup of the owner.
         mounts: Directories.
         gpu_uuids: Devices granted.
+        cdi_device: Name that stands for them; empty: they are fixed.
         allocation_id: Grant.
         nonce: Nonce of the row.
         seal: Seal.
@@ -64,6 +66,7 @@ class Blueprint:
     seal: str
     created_at: datetime
     timezone: str = ""
+    cdi_device: str = ""
 
 
 def build_spec(blueprint: Blueprint) -> ContainerSpec:
@@ -82,6 +85,7 @@ def build_spec(blueprint: Blueprint) -> ContainerSpec:
         labels=_labels(blueprint),
         mounts=blueprint.mounts.mounts,
         gpu_uuids=blueprint.gpu_uuids,
+        cdi_device=blueprint.cdi_device,
         limits=resource_limits(blueprint.limits, blueprint.cgroup_parent),
         network="host" if blueprint.limits.values.network == "host" else "",
         ports=blueprint.order.ports,
@@ -125,7 +129,8 @@ def _environment(blueprint: Blueprint) -> dict[str, str]:
         **blueprint.order.environment,
     }
     # without a device request the image's own "all" would decide; with one, the engine sets it
-    found["NVIDIA_VISIBLE_DEVICES"] = ",".join(blueprint.gpu_uuids) or NO_DEVICES
+    fixed = () if blueprint.cdi_device else blueprint.gpu_uuids
+    found[VISIBLE_DEVICES] = ",".join(fixed) or NO_DEVICES
     return found
 
 
@@ -149,7 +154,7 @@ def _labels(blueprint: Blueprint) -> dict[str, str]:
         framework=blueprint.choice.framework_label,
         gpus_text=str(blueprint.order.request.count),
         allocation_id=blueprint.allocation_id,
-        gpu_uuids=blueprint.gpu_uuids,
+        gpu_uuids=() if blueprint.cdi_device else blueprint.gpu_uuids,
         request=format_request(blueprint.order.request),
         seal=blueprint.seal,
         nonce=blueprint.nonce,
@@ -173,3 +178,18 @@ def file_entries(account: InnerAccount) -> list[FileEntry]:
         )
         for item in account.files
     ]
+
+
+def warnings_of(equipped: Equipped, account: InnerAccount, mounts: OpenedMounts) -> tuple[str, ...]:
+    """Return what a user should know about the inside of a new container."""
+    inner = equipped.inner
+    found = [equipped.warning] if equipped.warning else []
+    if not inner.has_shell:
+        found.append(
+            "The image has no shell: the engine's init is its first process, and AIME's auto-stop will not work."
+        )
+    if not account.has_sudo and inner.has_sudo:
+        found.append("There is no sudo in this container: the site does not allow it.")
+    if not mounts.is_workspace_writable:
+        found.append("You cannot write to the workspace directory.")
+    return tuple(found)

@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ds01.domain.access import Caller, container_not_found
+from ds01.domain.access import Caller
 from ds01.domain.allocation import Allocation
 from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, differences
 from ds01.domain.event import Event
@@ -20,26 +20,25 @@ from ds01.domain.label import REQUEST
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.moving import Successor, can_be_remade, expected_length, successor_spec
 from ds01.domain.name import EngineName
-from ds01.domain.schedule import plan_grant
+from ds01.domain.queue import QueueState
 from ds01.domain.seal import seal
-from ds01.domain.situation import Grant, Situation
-from ds01.domain.waiting import Waiting
-from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError
+from ds01.domain.situation import Grant
+from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService, activated, present_grant
 from ds01.service.completion import complete
 from ds01.service.containers import ContainerService
-from ds01.service.dynamic_instances import DynamicInstances
 from ds01.service.first_start import FirstStartCheck
-from ds01.service.granting import allocation_of, event_of, facts_of
+from ds01.service.granting import event_of, facts_of, record_claimed
 from ds01.service.limits import LimitService
 from ds01.service.move_repair import Move, MoveRepair, helper_name, note_move
 from ds01.service.observation import Observation, granted_rows
-from ds01.service.order import CreateOrder
 from ds01.service.ports import ContainerRow, Notify, StoreTransaction, World
 from ds01.service.presence import Presence
+from ds01.service.provision import Provision
 from ds01.service.reconcile import Reconciler
-from ds01.service.scheduling import Scheduling, choose_reservation, require_name_not_waiting
-from ds01.service.situation import View, situation_in
+from ds01.service.regranting import Judged, judge_anew
+from ds01.service.scheduling import Scheduling, require_name_not_waiting
+from ds01.service.situation import View
 from ds01.service.undo import Undo
 from ds01.units import format_size
 
@@ -90,7 +89,7 @@ class MoveService:
         allocations: AllocationService,
         scheduling: Scheduling,
         limits: LimitService,
-        instances: DynamicInstances,
+        provision: Provision,
         reconciler: Reconciler,
         presence: Presence,
         seal_key: bytes,
@@ -102,9 +101,10 @@ class MoveService:
         self._allocations = allocations
         self._scheduling = scheduling
         self._limits = limits
-        self._instances = instances
+        self._instances = provision.instances
         self._reconciler = reconciler
         self._presence = presence
+        self._late = provision.late_binding
         self._seal_key = seal_key
         self._repair = MoveRepair(world, allocations)
         self._first_start = FirstStartCheck(world.engine, world.store)
@@ -118,7 +118,7 @@ class MoveService:
         job = await self._look(caller, uid, name)
 
         def decide(transaction: StoreTransaction, view: View) -> Grant:
-            return _decide_grant(transaction, view, job)[0]
+            return _judge(transaction, view, job).grant
 
         grant = await self._scheduling.decide(decide, job.observation, (job.row.uid,), is_writing=False)
         uuids = tuple(taken.position.gpu_uuid for taken in grant.positions if taken.position.gpu_uuid is not None)
@@ -150,6 +150,10 @@ class MoveService:
             raise ConflictError(
                 f"{name} was not made by DS01: what it was made with is not known well enough to make it again.",
                 hint="Create a new container with the same workspace: `ds01 create`.",
+            )
+        if details.attachment.managed_device is not None and await self._late.is_possible():
+            raise ConflictError(
+                f"{name} need not be moved: its GPUs are chosen at each start.", hint=f"`ds01 start {name}`"
             )
         if not allocation.request.count:
             raise ConflictError(f"{name} has no GPU: nothing keeps it from starting.", hint=f"`ds01 start {name}`")
@@ -191,31 +195,35 @@ class MoveService:
         """Grant other devices, and write down what the move is about, in one transaction."""
 
         def decide(transaction: StoreTransaction, view: View) -> tuple[Allocation, str]:
-            grant, situation, present, current = _decide_grant(transaction, view, job)
-            self._allocations.release_in(transaction, current.id, view.now, "moved", actor_uid=job.caller.uid)
-            allocation = allocation_of(grant, situation)
+            judged = _judge(transaction, view, job)
+            actor, reason = job.caller.uid, judged.grant.reason
+            self._allocations.release_in(transaction, judged.current.id, view.now, "moved", actor_uid=actor)
+            allocation = judged.allocation()
             transaction.save_allocation(allocation)
-            transaction.save_container(replace(present, allocation_id=allocation.id))
+            transaction.save_container(replace(judged.row, allocation_id=allocation.id))
             note_move(transaction, move)
-            details = {**facts_of(allocation), "equivalents": allocation.gpu_equivalents, "reason": grant.reason}
-            claimed = event_of("allocation.claimed", allocation, view.now, details, job.caller.uid)
-            transaction.append_event(claimed)
-            return allocation, grant.reason
+            record_claimed(transaction, allocation, reason, actor_uid=actor)
+            return allocation, reason
 
         return await self._scheduling.decide(decide, job.observation, (job.row.uid,))
 
     async def _start_successor(
         self, job: _Job, move: Move, allocation: Allocation
     ) -> tuple[ContainerDetails, list[str]]:
-        spec = self._spec(job, move, allocation)
+        attachment = await self._late.choose(allocation)
+        spec = self._spec(job, move, allocation, attachment.cdi_device)
         # broken off in the middle, the engine would make it after it was looked for to be removed
         container = await complete(self._engine.create_container(spec))
         found = differences(spec, await self._engine.get_container(container))
         if found:
             raise BackendError(f"The engine did not make {job.row.name} again as it was: {'; '.join(found)}.")
-        await self._engine.start_container(container)
+        if spec.cdi_device:
+            await complete(self._late.start(container, spec.cdi_device, allocation))
+        else:
+            await self._engine.start_container(container)
         started = await self._engine.get_container(container)
         warnings = await self._first_start.check(started)
+        warnings += [attachment.warning] if attachment.warning else []
         started = await self._engine.get_container(container)
         if started.state is not ContainerState.RUNNING:
             raise BackendError(
@@ -228,7 +236,7 @@ class MoveService:
             raise ConflictError(f"{job.row.name} was started past DS01 while it was moved.", hint="`ds01 list`")
         return started, warnings
 
-    def _spec(self, job: _Job, move: Move, allocation: Allocation) -> ContainerSpec:
+    def _spec(self, job: _Job, move: Move, allocation: Allocation, cdi_device: str) -> ContainerSpec:
         request = job.details.labels.get(REQUEST, "")
         name, _, uid = move.new_name.rpartition("._.")
         return successor_spec(
@@ -240,6 +248,7 @@ class MoveService:
                 allocation_id=allocation.id,
                 seal=seal(self._seal_key, job.row.uid, allocation.id, request),
                 created_at=self._clock.now(),
+                cdi_device=cdi_device,
             ),
         )
 
@@ -270,49 +279,16 @@ class MoveService:
             return started, (f"It runs; its old container is removed later, because now: {failure.message}",)
 
 
-def _decide_grant(
-    transaction: StoreTransaction, view: View, job: _Job
-) -> tuple[Grant, Situation, ContainerRow, Allocation]:
-    """Judge the request of a container anew, as the scheduler judges a newcomer; it stands not in its own way."""
-    present, current = present_grant(transaction, job.row)
-    if present is None or current is None or present.engine_id != job.details.id:
-        raise container_not_found(job.row.name)
-    situation, entries = situation_in(transaction, view)
-    require_name_not_waiting(entries.values(), present.uid, present.name)
-    person = situation.people[present.uid]
-    situation = replace(
-        situation,
-        allocations=tuple(other for other in situation.allocations if other.id != current.id),
-        people={**situation.people, present.uid: replace(person, containers=max(person.containers - 1, 0))},
-    )
-    newcomer = _newcomer(present, current, job.limits, view.now)
-    newcomer = replace(newcomer, reservation=choose_reservation(situation, newcomer, None))
-    return plan_grant(situation, newcomer), situation, present, current
-
-
-def _newcomer(row: ContainerRow, current: Allocation, limits: EffectiveLimits, now: datetime) -> Waiting:
-    lengths = [length for length in (current.time_limit, limits.values.time_limit) if length is not None]
-    return Waiting(
-        id=secrets.token_hex(8),
-        uid=row.uid,
-        group=limits.group,
-        container_name=row.name,
-        request=current.request,
-        priority=limits.values.priority,
-        time_limit=min(lengths, default=None),
-        queued_at=now,
-        is_exclusive=_is_exclusive(row),
-    )
-
-
-def _is_exclusive(row: ContainerRow) -> bool:
-    try:
-        return CreateOrder.from_text(row.spec).is_exclusive
-    except InvalidRequestError:
-        return False  # its row was lost once, and its order with it
+def _judge(transaction: StoreTransaction, view: View, job: _Job) -> Judged:
+    """Judge the request of a container anew; one that waits for its own devices is left to its request."""
+    waiting = [entry for entry in transaction.list_waiting() if entry.state is QueueState.WAITING]
+    require_name_not_waiting(waiting, job.row.uid, job.row.name)
+    return judge_anew(transaction, view, replace(job.row, engine_id=job.details.id), job.limits)
 
 
 def _moved_event(active: Allocation, job: _Job, now: datetime) -> Event:
-    before = [uuid for request in job.details.attachment.requests for uuid in request.device_ids]
+    attached = job.details.attachment
+    fixed = [uuid for request in attached.requests for uuid in request.device_ids]
+    before = fixed if attached.bound is None else sorted(attached.bound)
     facts = {"gpus": list(active.gpu_uuids), "old_gpus": before, "size_bytes": job.size_bytes}
     return event_of("container.moved", active, now, facts, job.caller.uid)

@@ -1,6 +1,7 @@
 """What there is now: devices, containers, and which devices are held by containers without a grant of ours."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from ds01.domain import label
@@ -13,6 +14,9 @@ from ds01.service.helper_container import is_helper_name
 from ds01.service.ports import ContainerRow, Devices, Engine, StoreTransaction
 
 CACHE_SIZE = 4096
+
+FindBound = Callable[[str, str], Awaitable[frozenset[str] | None]]
+"""Engine id and CDI device of ours to the GPUs that the device stands for; None: nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,17 @@ class KnownRows:
 class Observer:
     """Looks at engine and devices. What an engine never changes about a container is asked once."""
 
-    def __init__(self, engine: Engine, devices: Devices) -> None:
+    def __init__(self, engine: Engine, devices: Devices, *, find_bound: FindBound | None = None) -> None:
+        """Prepare; nothing is asked.
+
+        Args:
+            engine: Containers.
+            devices: GPUs.
+            find_bound: Returns what a name of ours stands for; None: nobody can say, so it may be anything.
+        """
         self._engine = engine
         self._devices = devices
+        self._find_bound = find_bound
         self._attachments: dict[str, AttachmentFacts] = {}
 
     async def observe(self, known: KnownRows) -> Observation:
@@ -107,7 +119,7 @@ class Observer:
             is_idle = container.id in known.idle and not container.state.has_processes
             if is_counted or is_idle or not _may_hold(container):
                 continue
-            facts = await self._facts(container.id)
+            facts = await self._resolved(container.id)
             uuids = attached_gpus(facts, inventory) if facts else frozenset()
             if facts and uuids:
                 parsed = container.parsed_name
@@ -117,7 +129,18 @@ class Observer:
                 found.append(ForeignContainer(container.name, uid, uuids, container.created_at, note, weight))
         return tuple(found)
 
-    async def _facts(self, container_id: str) -> AttachmentFacts | None:
+    async def _resolved(self, container_id: str) -> AttachmentFacts | None:
+        facts = await self.find_attachment(container_id)
+        if facts is None or facts.managed_device is None or self._find_bound is None:
+            return facts
+        return replace(facts, bound=await self._find_bound(container_id, facts.managed_device))
+
+    async def find_attachment(self, container_id: str) -> AttachmentFacts | None:
+        """Return what is attached to a container, or None if it is gone; asked once, because it never changes.
+
+        Raises:
+            BackendError: The engine does not answer.
+        """
         known = self._attachments.get(container_id)
         if known is not None:
             return known

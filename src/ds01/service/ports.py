@@ -26,6 +26,7 @@ from ds01.domain.gpu_event import DeviceEvent
 from ds01.domain.queue import QueueEntry
 from ds01.domain.reservation import Reservation
 from ds01.domain.user import User
+from ds01.service.cdi_port import HostCdi as HostCdi
 from ds01.service.engine_port import Engine as Engine, RawStream as RawStream
 
 Result = TypeVar("Result")

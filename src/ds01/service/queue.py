@@ -24,6 +24,7 @@ from ds01.service.outlook import Outlook, Outlooks
 from ds01.service.ports import Notify, StoreTransaction, World
 from ds01.service.progress import Story
 from ds01.service.queue_entries import Move, find_entry
+from ds01.service.regranting import newcomer_of
 from ds01.service.scheduling import Check, Round, Scheduling, choose_reservation, restart_of
 from ds01.service.situation import View
 from ds01.service.starting import Starter
@@ -140,6 +141,8 @@ class QueueService:
     ) -> QueueEntry:
         """Put the start of a container that exists into the queue: it waits for the very devices it was made with.
 
+        One that is bound late waits for whatever its request allows.
+
         Raises:
             NotFoundError: The user has no such container.
             ConflictError: It runs, it was not made by DS01, it needs no GPU that it has not, or it waits already.
@@ -158,9 +161,12 @@ class QueueService:
         limits = await self._limits.owner_limits(uid)
         granted = await self._store.read(granted_rows)
         observation = (await self._observer.observe(granted)).for_start_of(details.id)
-        require_usable(name, allocation.gpu_uuids, observation.inventory)
         now = self._clock.now()
-        waiting = restart_of(allocation, limits, now)
+        if details.attachment.managed_device is None:
+            require_usable(name, allocation.gpu_uuids, observation.inventory)
+            waiting = restart_of(allocation, limits, now)
+        else:
+            waiting = newcomer_of(row, allocation, limits, now)
         if gives_up_after is not None:
             waiting = replace(waiting, gives_up_at=now + gives_up_after)
         entry = QueueEntry(waiting, Purpose.START, "", QueueState.WAITING, now)

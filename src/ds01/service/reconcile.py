@@ -17,6 +17,7 @@ from ds01.service.allocations import AllocationService, Claim
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
+from ds01.service.late_binding import LateBinding
 from ds01.service.limits import LimitService
 from ds01.service.loss import LossWatch
 from ds01.service.move_repair import MoveRepair, list_moves
@@ -49,6 +50,7 @@ class Reconciler:
         scheduling: Scheduling,
         presence: Presence,
         adoption: AdoptionRules,
+        late_binding: LateBinding,
     ) -> None:
         self._engine = world.engine
         self._store = world.store
@@ -58,7 +60,7 @@ class Reconciler:
         self._allocations = allocations
         self._scheduling = scheduling
         self._presence = presence
-        self._adopter = Adopter(world, limits, adoption)
+        self._adopter = Adopter(world, limits, adoption, late_binding=late_binding)
         self._losses = LossWatch(world)
         self._moves = MoveRepair(world, allocations)
         self._lost: Mapping[str, tuple[str, ...]] | None = None

@@ -12,7 +12,7 @@ from ds01.domain.limit import EffectiveLimits
 from ds01.domain.placement import Placement
 from ds01.domain.policy import Policy
 from ds01.domain.queue import KEPT_AFTER_END, QueueEntry, QueueState, end_entry, name_waits
-from ds01.domain.quota import Usage, require_container_quota
+from ds01.domain.quota import Usage, count_containers, require_container_quota
 from ds01.domain.request import format_request
 from ds01.domain.reservation import ReservationState
 from ds01.domain.reservation_life import fits_inside, reservation_not_found
@@ -313,6 +313,7 @@ def restart_of(released: Allocation, limits: EffectiveLimits, now: datetime) -> 
         time_limit=released.time_limit,
         queued_at=now,
         gpu_uuids=released.gpu_uuids,
+        has_container=True,
     )
 
 
@@ -364,11 +365,9 @@ def require_may_wait(situation: Situation, waiting: Waiting) -> None:
         QuotaExceededError: The quota never allows it, or there are too many containers.
     """
     require_possible(situation, waiting)
-    if not waiting.gpu_uuids:
+    if not waiting.is_restart:
         person = situation.people[waiting.uid]
-        containers = person.containers + sum(
-            1 for other in situation.waiting if other.uid == waiting.uid and not other.gpu_uuids
-        )
+        containers = person.containers + count_containers(waiting.uid, (), situation.waiting)
         require_container_quota(person.limits, Usage(containers=containers))
 
 

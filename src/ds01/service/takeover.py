@@ -17,12 +17,13 @@ from ds01.domain.name import EngineName
 from ds01.domain.origin import Origin, origin_of, private_image_of, shown_name
 from ds01.domain.request import GpuRequest
 from ds01.errors import ConflictError, Ds01Error, ForbiddenError
+from ds01.service.attached_devices import may_reach_devices
 from ds01.service.completion import complete
-from ds01.service.containers import may_reach_devices
 from ds01.service.decisions import name_taken, require_free
 from ds01.service.foreign import Ownerships, find_by_bare_name
 from ds01.service.helper_container import is_helper_name
 from ds01.service.inner import resource_limits
+from ds01.service.late_binding import LateBinding
 from ds01.service.limits import LimitService
 from ds01.service.observation import Observation, Observer, granted_rows
 from ds01.service.ports import ContainerRow, StoreTransaction, World
@@ -67,7 +68,14 @@ class TakeoverService:
     """Adopts."""
 
     def __init__(
-        self, world: World, *, observer: Observer, limits: LimitService, presence: Presence, only_uid: int | None
+        self,
+        world: World,
+        *,
+        observer: Observer,
+        limits: LimitService,
+        presence: Presence,
+        late_binding: LateBinding,
+        only_uid: int | None,
     ) -> None:
         self._engine = world.engine
         self._store = world.store
@@ -77,6 +85,7 @@ class TakeoverService:
         self._observer = observer
         self._limits = limits
         self._presence = presence
+        self._late = late_binding
         self._only_uid = only_uid
 
     async def adopt(self, caller: Caller, uid: int, name: str, *, dry_run: bool) -> Takeover:
@@ -95,7 +104,7 @@ class TakeoverService:
             ConflictError: It is another user's, the name is taken, or the engine cannot set the limits.
         """
         async with self._presence.working_on(uid, name):
-            details = await self._find(caller, uid, name)
+            details = await self._late.resolve(await self._find(caller, uid, name))
             plan = await self._plan(details, uid)
             plan = replace(plan, observation=replace(plan.observation, reader=self._limits.reader(caller)))
             row = await self._store.read(lambda transaction: _row_of(transaction, details))

@@ -12,7 +12,8 @@ from ds01.domain.queue import QueueState
 from ds01.domain.upkeep import Condition
 from ds01.domain.waiting import Waiting
 from ds01.errors import BackendError, ConflictError, NotFoundError
-from ds01.service.containers import ContainerService, devices_in
+from ds01.service.attached_devices import devices_in
+from ds01.service.containers import ContainerService
 from ds01.service.mig_change import changing_cards
 from ds01.service.observation import Observer, granted_rows
 from ds01.service.ports import World
@@ -184,7 +185,7 @@ class UsageService:
         async def read_one(container_id: str) -> ContainerReading | None:
             async with gate:
                 try:
-                    details = await self._engine.get_container(container_id)
+                    details = await self._containers.resolve(await self._engine.get_container(container_id))
                     stats = await self._engine.get_stats(container_id)
                 except (ConflictError, NotFoundError):
                     return None

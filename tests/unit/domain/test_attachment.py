@@ -123,13 +123,31 @@ def test_an_empty_request_lets_the_images_variable_decide() -> None:
         ("nvidia.com/imex-channel=0", set()),
         ("nvidia.com/gds=all", set()),
         ("amd.com/gpu=0", set()),
-        ("ds01.io/allocation=0011223344556677", set()),
+        ("ds01.io/allocation=0011223344556677", EVERY),
     ],
 )
 def test_cdi_names_are_understood(name: str, wanted: set[str]) -> None:
     assert held(by_ids(name, driver="cdi", capabilities=())) == wanted
     if "=" in name:
         assert held(AttachmentFacts(runtime="nvidia", visible_devices=name)) == wanted
+
+
+def test_a_name_of_ours_holds_what_the_store_says_and_everything_where_it_says_nothing() -> None:
+    facts = by_ids("ds01.io/allocation=0011223344556677", driver="cdi", capabilities=())
+    assert facts.managed_device == "ds01.io/allocation=0011223344556677"
+    bound = dataclasses.replace(facts, bound=frozenset({ADDRESSES["1:0"]}))
+    assert held(bound) == {"1:0"}
+    assert held(dataclasses.replace(facts, bound=frozenset())) == set()
+    assert held(facts) == EVERY
+
+
+@pytest.mark.parametrize(
+    "request_", [DeviceRequest("cdi", 0, ("nvidia.com/gpu=0",)), DeviceRequest("", 0, ("0",), GPU)]
+)
+def test_what_others_name_is_not_changed_by_what_the_store_says(request_: DeviceRequest) -> None:
+    facts = AttachmentFacts((request_,), bound=frozenset({ADDRESSES["2"]}))
+    assert facts.managed_device is None
+    assert held(facts) == {"0"}
 
 
 @pytest.mark.parametrize("runtime", ["", "runc", "io.containerd.runc.v2", "crun"])

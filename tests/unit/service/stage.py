@@ -21,6 +21,7 @@ from ds01.service.first_start import QUESTION
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
 from ds01.service.ports import ResolvedDirectory, StoreTransaction, World
+from tests.fake_cdi import FakeCdi
 from tests.fake_engine import FakeEngine, FakeProcess, FileTree
 from tests.fake_store import MemoryStore
 from tests.fakes import (
@@ -211,6 +212,7 @@ class Stage:
     clock: FakeClock = field(default_factory=FakeClock)
     cgroups: FakeCgroups = field(default_factory=FakeCgroups)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    cdi: FakeCdi | None = None
 
     def __post_init__(self) -> None:
         self.engine = TrappedEngine(self.trap, self.clock)
@@ -232,6 +234,7 @@ class Stage:
             seal_key=SEAL_KEY,
             only_uid=self.only_uid,
             timezone="Europe/Berlin",
+            cdi=self.cdi,
         )
         return self.services
 

@@ -24,7 +24,10 @@ _BRIDGES = frozenset({"default", "bridge"})
 
 
 def parse_info(info: Document, api_version: tuple[int, int]) -> EngineInfo:
-    """Return what the engine says of itself. Source: Engine API 1.41, SystemInfo."""
+    """Return what the engine says of itself.
+
+    Source: Engine API 1.41, SystemInfo; `CDISpecDirs` from 1.44 on, empty where CDI is off.
+    """
     return EngineInfo(
         id=info.text("ID", default=""),
         name=info.text("Name"),
@@ -36,6 +39,7 @@ def parse_info(info: Document, api_version: tuple[int, int]) -> EngineInfo:
         cgroup_version=2 if info.text("CgroupVersion", default="1") == "2" else 1,
         storage_driver=info.text("Driver"),
         runtimes=tuple(sorted(info.child("Runtimes").mapping())),
+        cdi_folders=info.texts("CDISpecDirs"),
     )
 
 

@@ -50,7 +50,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, object]:
             {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.is_read_only}
             for mount in spec.mounts
         ],
-        "DeviceRequests": _device_requests(spec.gpu_uuids),
+        "DeviceRequests": _device_requests(spec),
         "GroupAdd": [str(gid) for gid in spec.supplementary_gids],
         "NetworkMode": spec.network or "bridge",
         "PortBindings": _port_bindings(spec.ports),
@@ -98,10 +98,12 @@ def _memory_swap(limits: ResourceLimits) -> int:
     return _UNLIMITED if limits.memory_bytes and not limits.memory_swap_bytes else limits.memory_swap_bytes
 
 
-def _device_requests(uuids: tuple[str, ...]) -> list[dict[str, object]]:
-    if not uuids:
+def _device_requests(spec: ContainerSpec) -> list[dict[str, object]]:
+    if spec.cdi_device:  # Source: Engine API 1.44, DeviceRequest
+        return [{"Driver": "cdi", "Count": 0, "DeviceIDs": [spec.cdi_device]}]
+    if not spec.gpu_uuids:
         return []
-    return [{"Driver": "", "Count": 0, "DeviceIDs": list(uuids), "Capabilities": [["gpu"]], "Options": {}}]
+    return [{"Driver": "", "Count": 0, "DeviceIDs": list(spec.gpu_uuids), "Capabilities": [["gpu"]], "Options": {}}]
 
 
 def _port_bindings(ports: tuple[PublishedPort, ...]) -> dict[str, list[dict[str, str]]]:

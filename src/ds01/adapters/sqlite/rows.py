@@ -218,6 +218,7 @@ def make_entry(row: Row) -> QueueEntry:
         is_exclusive=bool(row[14]),
         promised_at=_from_optional(row[15]),
         moved_to=row[16],
+        has_container=Purpose(row[17]) is Purpose.START,
     )
     return QueueEntry(
         waiting=waiting,

@@ -209,10 +209,12 @@ class QueueHandlers:
             if item is None:
                 raise
             return await self._why(call, item)  # typed as an id
-        allocation = await self._containers.find_allocation(await self._containers.find_row(details))
-        if allocation is None or allocation.is_holding or not allocation.gpu_uuids:
+        row = await self._containers.find_row(details)
+        allocation = await self._containers.find_allocation(row)
+        if row is None or allocation is None or allocation.is_holding or not allocation.gpu_uuids:
             return _nothing("container", name, await self._has(name, allocation))
-        explained = await self._explanations.of_start(uid, allocation)
+        is_late = details.attachment.managed_device is not None
+        explained = await self._explanations.of_start(row, allocation, is_late=is_late)
         if explained is None:
             return _nothing("container", name, f"{name} has no GPU now.")
         viewer = await self._viewers.about(call.caller, explained.situation, acting_uid=uid)

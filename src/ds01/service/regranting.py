@@ -1,0 +1,159 @@
+"""A container that exists and holds nothing gets GPUs again, whichever its request allows, as a newcomer would.
+
+That is for containers whose GPUs are not fixed, or are about to be changed: one that is bound late, one that is moved.
+"""
+
+import asyncio
+import secrets
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ds01.domain.access import container_not_found
+from ds01.domain.allocation import Allocation, AllocationState
+from ds01.domain.limit import EffectiveLimits
+from ds01.domain.schedule import plan_grant
+from ds01.domain.situation import Grant, Situation
+from ds01.domain.waiting import Waiting
+from ds01.errors import Ds01Error, InvalidRequestError
+from ds01.service.allocations import AllocationService, present_grant
+from ds01.service.completion import complete
+from ds01.service.dynamic_instances import DynamicInstances
+from ds01.service.granting import allocation_of, record_claimed, with_its_place
+from ds01.service.observation import Observation
+from ds01.service.order import CreateOrder
+from ds01.service.ports import Clock, ContainerRow, StoreTransaction
+from ds01.service.scheduling import Scheduling, choose_reservation
+from ds01.service.situation import View, situation_in
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a container would get now.
+
+    Attributes:
+        grant: Its grant.
+        situation: In what that was decided.
+        row: Its row as it is now.
+        current: The grant that it has, or had last.
+    """
+
+    grant: Grant
+    situation: Situation
+    row: ContainerRow
+    current: Allocation
+
+    def allocation(self) -> Allocation:
+        """Return the claim that the grant becomes."""
+        return allocation_of(self.grant, self.situation)
+
+
+def judge_anew(transaction: StoreTransaction, view: View, row: ContainerRow, limits: EffectiveLimits) -> Judged:
+    """Judge the request of a container as if it were asked for now; it stands not in its own way.
+
+    Raises:
+        NotFoundError: The container is not the one that was looked at, or gone.
+        NoCapacityError: Nothing that it may have is free.
+        QuotaExceededError: A new grant is over the quota.
+    """
+    present, current = present_grant(transaction, row)
+    if present is None or current is None or present.engine_id != row.engine_id:
+        raise container_not_found(row.name)
+    situation, _ = situation_in(transaction, view)
+    others = tuple(other for other in situation.allocations if other.id != current.id)
+    situation = replace(situation, allocations=others)
+    situation, newcomer = with_its_place(situation, newcomer_of(present, current, limits, view.now))
+    newcomer = replace(newcomer, reservation=choose_reservation(situation, newcomer, None))
+    return Judged(plan_grant(situation, newcomer), situation, present, current)
+
+
+def newcomer_of(row: ContainerRow, current: Allocation, limits: EffectiveLimits, now: datetime) -> Waiting:
+    """Return the request of a container that takes whatever satisfies it."""
+    lengths = [length for length in (current.time_limit, limits.values.time_limit) if length is not None]
+    return Waiting(
+        id=secrets.token_hex(8),
+        uid=row.uid,
+        group=limits.group,
+        container_name=row.name,
+        request=current.request,
+        priority=limits.values.priority,
+        time_limit=min(lengths, default=None),
+        queued_at=now,
+        is_exclusive=_is_exclusive(row),
+        has_container=True,
+    )
+
+
+def _is_exclusive(row: ContainerRow) -> bool:
+    try:
+        return CreateOrder.from_text(row.spec).is_exclusive
+    except InvalidRequestError:
+        return False  # its row was lost once, and its order with it
+
+
+class Regranting:
+    """Gives GPUs to containers that are bound late, before they start."""
+
+    def __init__(
+        self, scheduling: Scheduling, allocations: AllocationService, instances: DynamicInstances, clock: Clock
+    ) -> None:
+        self._clock = clock
+        self._scheduling = scheduling
+        self._allocations = allocations
+        self._instances = instances
+
+    async def provide(
+        self, row: ContainerRow, limits: EffectiveLimits, observation: Observation, *, actor_uid: int
+    ) -> Allocation:
+        """Let a container that is about to start hold GPUs: those that it holds, else whichever its request allows.
+
+        Args:
+            row: The container.
+            limits: The owner's limits.
+            observation: The machine as this container sees it.
+            actor_uid: Who starts it.
+
+        Returns:
+            Its grant, active, with GPUs that exist.
+
+        Raises:
+            NoCapacityError: Nothing that it may have is free.
+            QuotaExceededError: A new grant is over the quota.
+            BackendError: MIG instances could not be made.
+        """
+        claimed: list[str] = []
+
+        def decide(transaction: StoreTransaction, view: View) -> Allocation:
+            _, current = present_grant(transaction, row)
+            if current is not None and current.is_holding:
+                return current
+            allocation = _claim_anew(transaction, judge_anew(transaction, view, row, limits), actor_uid)
+            claimed[:] = [allocation.id]
+            return allocation
+
+        try:
+            allocation = await complete(self._scheduling.decide(decide, observation, (row.uid,)))
+            await complete(self._instances.make(allocation))
+            return await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=actor_uid))
+        except (Ds01Error, asyncio.CancelledError) as failure:
+            if claimed:
+                reason = failure.message if isinstance(failure, Ds01Error) else "its start was broken off"
+                await complete(self._give_up(claimed[0], reason))
+            raise
+
+    async def _give_up(self, allocation_id: str, reason: str) -> None:
+        """Release the claim of a start that came to nothing; one that became active is the container's."""
+
+        def decide(transaction: StoreTransaction) -> None:
+            current = transaction.find_allocation(allocation_id)
+            if current is not None and current.state is AllocationState.CLAIMED:
+                self._allocations.release_in(transaction, current.id, self._clock.now(), reason)
+
+        await self._allocations.write_and_ring(decide)
+
+
+def _claim_anew(transaction: StoreTransaction, judged: Judged, actor_uid: int) -> Allocation:
+    allocation = judged.allocation()
+    transaction.save_allocation(allocation)
+    transaction.save_container(replace(judged.row, allocation_id=allocation.id))
+    record_claimed(transaction, allocation, judged.grant.reason, actor_uid=actor_uid)
+    return allocation
