@@ -52,6 +52,7 @@ def full(name: str) -> QueueEntry:
         is_exclusive=True,
         promised_at=at(30),
         moved_to=0,
+        has_container=True,
     )
     return replace(entry, waiting=everything, purpose=Purpose.START, reason="ü", attempts=2, image="ds01.invalid/a:b")
 
