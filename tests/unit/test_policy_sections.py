@@ -21,8 +21,16 @@ def read(text: str, **members: str) -> Policy:
 
 
 def test_a_section_that_holds_only_comments_is_empty() -> None:
-    names = ["access", "scheduling", "notices", "report", "cache", "catalogue", "sharing", "lifecycle"]
+    names = ["access", "scheduling", "notices", "report", "cache", "catalogue", "sharing", "late_binding", "lifecycle"]
     assert read("version: 2\n" + "".join(f"{name}:\n  # nothing\n" for name in names)).site == Site()
+
+
+@pytest.mark.parametrize("text", ["0600", "'0600'", "600"])
+def test_the_mode_of_spec_files_is_read_as_people_write_it(text: str) -> None:
+    late = read(f"version: 2\nlate_binding: {{enabled: true, file_mode: {text}}}\n").site.late_binding
+    assert late.enabled
+    assert int(late.file_mode, 8) == 0o600
+    assert not Site().late_binding.enabled, "off unless the site says otherwise"
 
 
 def test_what_a_section_leaves_out_keeps_its_default_and_every_value_its_line() -> None:
@@ -53,6 +61,12 @@ def test_what_a_section_leaves_out_keeps_its_default_and_every_value_its_line() 
         ("report: {co2_g_per_kwh: -1}", "not a number"),
         ("sharing: {max_containers_per_gpu: 0}", "not a count"),
         ("sharing: {max_containers_per_gpu: null}", "cannot be null"),
+        ("late_binding: {enabled: yes}", "neither true nor false"),
+        ("late_binding: {directory: cdi}", "whole path"),
+        ("late_binding: {directory: null}", "cannot be null"),
+        ("late_binding: {file_mode: 0666}", "not a mode"),
+        ("late_binding: {file_mode: '0444'}", "not a mode"),
+        ("late_binding: {mode: 0600}", "'mode' is unknown"),
         ("lifecycle: {mode: enforced}", "Did you mean 'enforce'?"),
         ("lifecycle: {idle: {cpu: 2}}", "Write 2%"),
         ("lifecycle: {idle: {cpu: 200%}}", "not a percentage"),

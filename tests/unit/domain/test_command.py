@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -74,6 +75,12 @@ def test_the_command_says_everything_that_the_engine_is_asked_for() -> None:
     assert found["--entrypoint"] == ["sh"]
     assert found["--workdir"] == ["/workspace"]
     assert "--init" not in found
+
+
+def test_gpus_that_a_name_stands_for_are_said_by_the_name() -> None:
+    found = dict(read(docker_create_command(replace(SPEC, cdi_device="ds01.io/allocation=00ff")))[0])
+    assert found["--device"] == "ds01.io/allocation=00ff"
+    assert "--gpus" not in found
 
 
 def test_memory_without_a_swap_limit_is_said_because_docker_would_take_twice_the_memory() -> None:

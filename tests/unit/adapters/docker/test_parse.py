@@ -270,7 +270,7 @@ def test_processes_are_read_by_column() -> None:
 
 
 def test_the_engine_says_what_it_is() -> None:
-    document = {
+    document: dict[str, object] = {
         "ID": "X",
         "Name": "host",
         "ServerVersion": "20.10.24",
@@ -284,6 +284,10 @@ def test_the_engine_says_what_it_is() -> None:
     info = parse_info(Document(document, "/info"), (1, 41))
     assert (info.cgroup_driver, info.cgroup_version, info.runtimes) == ("systemd", 2, ("nvidia", "runc"))
     assert (info.cpus, info.memory_bytes, info.api_version) == (2, 5, (1, 41))
+    assert info.cdi_folders == (), "one that says nothing of CDI has none"
+    for folders, found in ((None, ()), ([], ()), (["/etc/cdi", "/var/run/cdi"], ("/etc/cdi", "/var/run/cdi"))):
+        document = {**document, "CDISpecDirs": folders}
+        assert parse_info(Document(document, "/info"), (1, 45)).cdi_folders == found
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"nul", b"[" * 100_000])

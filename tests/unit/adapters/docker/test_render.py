@@ -97,6 +97,12 @@ def test_limits_mounts_devices_and_ports_are_rendered_in_the_engines_words() -> 
     }
 
 
+def test_a_name_that_stands_for_gpus_is_asked_for_instead_of_them() -> None:
+    host = render_container(replace(PLAIN, gpu_uuids=("GPU-1",), cdi_device="ds01.io/allocation=00ff"))["HostConfig"]
+    assert isinstance(host, dict)
+    assert host["DeviceRequests"] == [{"Driver": "cdi", "Count": 0, "DeviceIDs": ["ds01.io/allocation=00ff"]}]
+
+
 def test_a_container_without_gpus_asks_for_none() -> None:
     host = render_container(PLAIN)["HostConfig"]
     assert isinstance(host, dict)
