@@ -53,7 +53,7 @@ def read_state(folders: EngineFolders) -> EngineState | None:
     """Return what was written about the engine, or None if nothing (or nothing of this version) was."""
     try:
         values = json.loads(folders.state_file.read_text(encoding="utf-8"))
-        lists = {name: tuple(values[name]) for name in ("dockerd_args", "cdi_folders")}
+        lists = {"dockerd_args": tuple(values["dockerd_args"]), "cdi_folders": tuple(values.get("cdi_folders", ()))}
         return EngineState(**{**values, **lists})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

@@ -293,6 +293,9 @@ def test_a_start_waits_for_any_gpu(late: Site) -> None:
     late.run("stop", "demo")
     late.run("create", "both", "--image", BUSYBOX, "--gpus", "2", "--gpu-kind", "full", user="bob")
     late.run("start", "both", user="bob")
+    refused = late.run("start", "demo", check=False)
+    assert refused.status == 5
+    assert "--move" not in refused.stderr, "moving it would not help"
     waiting = late.spawn("start", "demo", "--wait=2m")
     wait_until(lambda: late.run("queue", "--json").document["requests"], "the request in the queue")
     late.run("rm", "both", "--force", user="bob")

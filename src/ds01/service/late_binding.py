@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ds01.domain.allocation import Allocation
+from ds01.domain.allocation import Allocation, AllocationState
 from ds01.domain.attachment import MANAGED_CDI_KIND, AttachmentFacts
-from ds01.domain.cdi import GRANT_VARIABLE, Binding, device_name, read_binding, spec_document
+from ds01.domain.cdi import GPUS_VARIABLE, Binding, device_name, read_binding, spec_document
 from ds01.domain.container import ContainerDetails, ContainerState
 from ds01.domain.site import LateBinding as Settings
 from ds01.errors import BackendError, Ds01Error
@@ -73,6 +73,7 @@ class LateBinding:
         self._settings = settings
         self._find_attachment = find_attachment
         self._turn = asyncio.Lock()
+        self._proven: set[str] = set()
 
     async def choose(self, allocation: Allocation) -> Attachment:
         """Return how a container is made for a grant whose GPUs exist.
@@ -138,29 +139,43 @@ class LateBinding:
                 if attempt == ATTEMPTS - 1:
                     raise
                 continue
-            if await self._has_its_grant(container, allocation):
+            if not await self._stopped_for_wrong_gpus(container, allocation):
                 return
-            log.warning("%s was started with an older grant's GPUs: stopped, tried again", container)
-            await self._engine.stop_container(container, grace=timedelta(0))
         raise BackendError(
             "The engine started the container with other GPUs than those granted; it was stopped.",
             hint="Tell your administrator: the engine does not read its CDI folder anew.",
         )
 
-    async def _has_its_grant(self, container: str, allocation: Allocation) -> bool:
-        details = await self._engine.get_container(container)
-        if details.state is not ContainerState.RUNNING:
-            return True
-        if await self._required().read_variable(details.pid, GRANT_VARIABLE) == allocation.id:
-            return True
-        return (await self._engine.get_container(container)).state is not ContainerState.RUNNING
+    async def _stopped_for_wrong_gpus(self, container: str, allocation: Allocation) -> bool:
+        """Stop a container that runs with other GPUs than those of its grant, and tell whether it was so."""
+        details = await self._engine.find_container(container)
+        if details is None or details.state is not ContainerState.RUNNING:
+            return False
+        given = await self._required().read_variable(details.pid, GPUS_VARIABLE)
+        if given == ";".join(allocation.gpu_uuids):
+            self._proven.add(container)
+            return False
+        present = await self._engine.find_container(container)
+        if present is None or present.pid != details.pid:
+            return False  # it ended by itself meanwhile
+        log.warning("%s was started with GPUs %s, which are not its grant's: stopped", container, given)
+        await self._engine.stop_container(container, grace=timedelta(0))
+        return True
 
     async def resolve(self, details: ContainerDetails) -> ContainerDetails:
-        """Return a container with the GPUs that its name stands for; one with fixed GPUs as it is."""
+        """Return a container with the GPUs that its name stands for; one with fixed GPUs as it is.
+
+        One that neither runs nor holds a grant has none.
+        """
         name = details.attachment.managed_device
         if name is None:
             return details
-        bound = await self.find_gpus(details.id, name)
+        allocation = await self._find_allocation(details.id)
+        bound: frozenset[str] | None = frozenset()
+        if allocation is None:
+            bound = await self._find_written(_device_id(name))
+        elif allocation.is_holding or details.state.has_processes:
+            bound = frozenset(allocation.gpu_uuids)
         return replace(details, attachment=replace(details.attachment, bound=bound))
 
     async def find_gpus(self, engine_id: str, name: str) -> frozenset[str] | None:
@@ -168,15 +183,15 @@ class LateBinding:
 
         The store decides. Of a container that it does not know, the file does.
         """
+        allocation = await self._find_allocation(engine_id)
+        return frozenset(allocation.gpu_uuids) if allocation else await self._find_written(_device_id(name))
 
+    async def _find_allocation(self, engine_id: str) -> Allocation | None:
         def query(transaction: StoreTransaction) -> Allocation | None:
             row = next((row for row in transaction.list_containers() if row.engine_id == engine_id), None)
             return transaction.find_allocation(row.allocation_id) if row is not None else None
 
-        allocation = await self._store.read(query)
-        if allocation is not None:
-            return frozenset(allocation.gpu_uuids)
-        return await self._find_written(_device_id(name))
+        return await self._store.read(query)
 
     async def _find_written(self, device_id: str) -> frozenset[str] | None:
         if self._cdi is None:
@@ -204,6 +219,21 @@ class LateBinding:
                     await self._settle(self._cdi, folder, device_id)
                 except Ds01Error as failure:
                     log.warning("the CDI spec of %s could not be settled: %s", device_id, failure)
+        await self._prove_running()
+
+    async def _prove_running(self) -> None:
+        """A daemon that died right after a start had not looked yet; nor has anybody at a start past us."""
+        active = {
+            engine_id: allocation
+            for engine_id, (_, allocation) in (await self._bound_rows()).items()
+            if allocation.state is AllocationState.ACTIVE
+        }
+        self._proven &= active.keys()
+        for engine_id in active.keys() - self._proven:
+            try:
+                await self._stopped_for_wrong_gpus(engine_id, active[engine_id])
+            except Ds01Error as failure:
+                log.warning("which GPUs %s runs with is unknown: %s", engine_id, failure)
 
     async def _settle(self, cdi: HostCdi, folder: str, device_id: str) -> None:
         """Look again with nobody else writing: a start may have come in between."""
@@ -223,19 +253,24 @@ class LateBinding:
 
     async def _wanted(self) -> tuple[Mapping[str, Binding], frozenset[str]]:
         """Return what has to be bound by device id, and the grants that hold: one of them may be about to be bound."""
+        allocations = await self._store.read(lambda transaction: transaction.list_allocations())
+        found = [_binding(name, allocation) for name, allocation in (await self._bound_rows()).values()]
+        return {binding.device_id: binding for binding in found}, frozenset(grant.id for grant in allocations)
+
+    async def _bound_rows(self) -> dict[str, tuple[str, Allocation]]:
+        """Return the containers with a name of ours whose grants hold: the name and the grant by engine id."""
         rows, allocations = await self._store.read(
             lambda transaction: (transaction.list_containers(), transaction.list_allocations())
         )
         holding = {allocation.id: allocation for allocation in allocations if allocation.gpu_uuids}
-        found: dict[str, Binding] = {}
+        found: dict[str, tuple[str, Allocation]] = {}
         for row in rows:
             if row.engine_id is None or row.allocation_id not in holding:
                 continue
             facts = await self._find_attachment(row.engine_id)
             if facts is not None and facts.managed_device is not None:
-                binding = _binding(facts.managed_device, holding[row.allocation_id])
-                found[binding.device_id] = binding
-        return found, frozenset(holding)
+                found[row.engine_id] = (facts.managed_device, holding[row.allocation_id])
+        return found
 
     async def _write(self, cdi: HostCdi, binding: Binding) -> None:
         settings = self._settings()

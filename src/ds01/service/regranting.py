@@ -14,7 +14,7 @@ from ds01.domain.limit import EffectiveLimits
 from ds01.domain.schedule import plan_grant
 from ds01.domain.situation import Grant, Situation
 from ds01.domain.waiting import Waiting
-from ds01.errors import Ds01Error, InvalidRequestError
+from ds01.errors import Ds01Error, InvalidRequestError, NoCapacityError
 from ds01.service.allocations import AllocationService, present_grant
 from ds01.service.completion import complete
 from ds01.service.dynamic_instances import DynamicInstances
@@ -116,7 +116,7 @@ class Regranting:
             Its grant, active, with GPUs that exist.
 
         Raises:
-            NoCapacityError: Nothing that it may have is free.
+            NoCapacityError: Nothing that it may have is free; its details say `any_gpu`.
             QuotaExceededError: A new grant is over the quota.
             BackendError: MIG instances could not be made.
         """
@@ -138,6 +138,8 @@ class Regranting:
             if claimed:
                 reason = failure.message if isinstance(failure, Ds01Error) else "its start was broken off"
                 await complete(self._give_up(claimed[0], reason))
+            if isinstance(failure, NoCapacityError):
+                failure.details["any_gpu"] = True  # whichever had been free would have done
             raise
 
     async def _give_up(self, allocation_id: str, reason: str) -> None:

@@ -86,8 +86,9 @@ async def test_nothing_free_is_said_and_changes_nothing(stage: LateStage) -> Non
     await stage.stop()
     await stage.create("first", caller=BOB_CALLER)
     await stage.create("second", caller=BOB_CALLER)
-    with pytest.raises(NoCapacityError):
+    with pytest.raises(NoCapacityError) as refused:
         await stage.start()
+    assert refused.value.details["any_gpu"], "moving it would not help, and is not proposed"
     assert stage.details(container).state is ContainerState.EXITED
     assert await stage.held() == {"GPU-0": "first", "GPU-1": "second"}
 
@@ -242,14 +243,21 @@ async def test_an_engine_that_never_reads_its_folder_anew_gets_nothing_started(s
 
 
 async def test_its_devices_are_shown_as_they_are_now(stage: LateStage) -> None:
+    async def shown() -> list[str]:
+        containers = stage.services.containers
+        devices = await containers.devices_of(await containers.get_details(1001, "demo"))
+        return [gpu if isinstance(gpu, str) else gpu.uuid for gpu in devices]
+
     await stage.create()
     await stage.start()
+    assert await shown() == ["GPU-0"]
     await stage.stop()
+    assert await shown() == [], "it holds nothing"
     await stage.create("other", caller=BOB_CALLER)
     await stage.start()
-    containers = stage.services.containers
-    devices = await containers.devices_of(await containers.get_details(1001, "demo"))
-    assert [gpu if isinstance(gpu, str) else gpu.uuid for gpu in devices] == ["GPU-1"]
+    assert await shown() == ["GPU-1"]
+    stage.devices.failure = BackendError("the driver does not answer")
+    assert await shown() == ["GPU-1"], "the store knows it all the same"
 
 
 async def test_it_need_not_be_moved_unless_it_cannot_be_bound_any_more(stage: LateStage) -> None:

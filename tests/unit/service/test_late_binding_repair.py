@@ -12,7 +12,7 @@ from ds01.domain.container import ContainerState
 from ds01.errors import BackendError, NoCapacityError
 from tests.unit.service.docker_made import docker_made
 from tests.unit.service.late_stage import NO_HOLD, LateStage, two_cards
-from tests.unit.service.stage import BOB_CALLER, fail_once, only_own_errors, run_to_failure
+from tests.unit.service.stage import BOB_CALLER, ProcessDeathError, fail_once, only_own_errors, run_to_failure
 
 
 @pytest.fixture
@@ -39,6 +39,27 @@ async def test_reconcile_replaces_a_file_that_gives_other_gpus(stage: LateStage)
     stage.files.own[device] = wrong if other != device else {"kind": "rubbish"}
     await stage.reconcile()
     await stage.require_files_as_granted()
+
+
+async def test_what_runs_with_gpus_of_another_is_stopped_by_the_next_daemon() -> None:
+    twin = await stopped_beside_another()
+    twin.trap.arm(0, None)
+    twin.files.lateness = 1
+    await twin.start("old")
+    step = twin.trap.steps.index("engine start_container done") + 1
+
+    stage = await stopped_beside_another()
+    stage.files.lateness = 1
+    stage.trap.arm(step, stage.trap.die)
+    assert isinstance(await run_to_failure(stage.start("old")), ProcessDeathError)
+    stage.trap.revive()
+    (old,) = (found for found in stage.engine.containers.values() if found.details.name.startswith("old"))
+    assert stage.inside(old.details.id) == ["GPU-0"], "the engine was late, and nobody has looked yet"
+    stage.boot()
+    await stage.reconcile()
+    assert old.details.state is ContainerState.EXITED
+    await stage.reconcile()
+    assert await stage.held() == {"GPU-0": "other"}
 
 
 async def test_a_file_whose_gpus_nobody_can_describe_any_more_is_removed(stage: LateStage) -> None:

@@ -41,6 +41,8 @@ def start_or_move(call: Call, name: str) -> StartedContainer | None:
     try:
         return start_container(call, name)
     except NoCapacityError as taken:
+        if taken.details.get("any_gpu"):
+            raise  # its GPUs are chosen at each start: there is no other that it could be moved to
         if not call.flag("move"):
             way = f"On another GPU, after a copy of its files: {call.command('start', name, '--move')}"
             taken.hint = "\n".join([*([taken.hint] if taken.hint else []), way])
