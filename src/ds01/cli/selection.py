@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 from ds01.api.schema import ContainerDocument
 from ds01.cli.call import Call
-from ds01.cli.commands.container.listing import gpu_text, image_text
+from ds01.cli.container_text import gpu_text, image_text
 from ds01.cli.prompts import Choice, pick, pick_several
 from ds01.cli.tree import nearest
 from ds01.errors import Ds01Error, InvalidRequestError, NotFoundError

@@ -7,11 +7,11 @@ from typing import cast
 from ds01.api.schema import ContainerDetailsDocument, CreateContainerBody, CreatedContainer, ProgressMessage
 from ds01.cli.call import Call
 from ds01.cli.commands.container.explanation import CONCEPTS, INFO, explain
-from ds01.cli.commands.container.listing import image_text
 from ds01.cli.commands.container.power import with_gpus
 from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
 from ds01.cli.commands.container.waiting import detached_text, hinting_at_waiting, say_place, watched, watches
 from ds01.cli.commands.container.wizard import completed
+from ds01.cli.container_text import image_text
 from ds01.cli.preference import with_preferences
 from ds01.cli.progress import follow
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec

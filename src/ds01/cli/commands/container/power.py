@@ -2,9 +2,9 @@
 
 from ds01.api.schema import ContainerDetailsDocument, ProcessRow, StopContainerBody, StoppedContainer
 from ds01.cli.call import Call
-from ds01.cli.commands.container.listing import gpu_text
 from ds01.cli.commands.container.moving import MOVE, require_one_way, start_or_move
 from ds01.cli.commands.container.waiting import START_OPTIONS
+from ds01.cli.container_text import gpu_text
 from ds01.cli.prompts import confirm
 from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, is_active, is_any, is_inactive, some_names

@@ -4,7 +4,7 @@ from ds01.cli.architecture import ARCH
 from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import basis_of, basis_of_image, offered_tiers
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
-from ds01.cli.commands.image.draft import Draft, path_of, write_draft
+from ds01.cli.commands.image.draft import Draft, path_of, require_free, write_draft
 from ds01.cli.image_import import import_file
 from ds01.cli.prompts import confirm
 from ds01.cli.spec import JSON, NO_INPUT, YES, Argument, Option, Spec
@@ -12,7 +12,7 @@ from ds01.domain.image_name import parse_image_name
 from ds01.domain.package_tier import PackageTiers
 from ds01.domain.recipe_choice import NO_USE_CASE, ImageChoices, TierChoice
 from ds01.domain.system_package import parse_system_list
-from ds01.errors import ConflictError, InvalidRequestError
+from ds01.errors import InvalidRequestError
 
 _CHOSEN = ("framework", "base", "type", "packages", "system", "requirements", "jupyter", "data_science")
 
@@ -50,17 +50,6 @@ def create(call: Call) -> int:
 def path_of_name(call: Call, name: str) -> object:
     """Return where `ds01 image build NAME` looks; None where that is not where it was written."""
     return path_of(call, name) if not (call.text("dockerfile") or call.text("project_dockerfile")) else None
-
-
-def require_free(call: Call, name: str) -> None:
-    """Raise if the Dockerfile is there already: said before any question, not after the last.
-
-    Raises:
-        ConflictError: It is, and --force was not given.
-    """
-    path = path_of(call, name)
-    if path.exists() and not call.flag("force") and not call.flag("dry_run"):
-        raise ConflictError(f"{path} is there already.", hint=f"Change it: ds01 image update {name}. Or add --force.")
 
 
 def _draft_of_flags(call: Call) -> Draft:

@@ -8,8 +8,7 @@ from typing import TypeVar
 from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import Basis, basis_of, basis_of_image, offered_tiers
-from ds01.cli.commands.image.creation import require_free
-from ds01.cli.commands.image.draft import Draft, summary_lines
+from ds01.cli.commands.image.draft import Draft, require_free, summary_lines
 from ds01.cli.image_import import import_file
 from ds01.cli.prompts import Choice, ask_text, cancelled, pick
 from ds01.domain.image_name import parse_image_name
