@@ -1,4 +1,4 @@
-"""Routes of containers that exist: pausing, renaming, ports and files. A part of ds01.api.routes."""
+"""Routes of containers that exist: pausing, renaming, consoles, ports and files. A part of ds01.api.routes."""
 
 from ds01.api import schema
 from ds01.api.route import Parameter, Route
@@ -24,6 +24,26 @@ CHANGE_ROUTES: tuple[Route, ...] = (
         schema.PausedContainer,
         parameters=(OWNER,),
         errors=("not_found", "conflict"),
+    ),
+    Route(
+        "attach_container",
+        "POST",
+        "/v1/containers/{name}/attach",
+        "The console of a container's main process: after 101 raw with a terminal, else in the engine's frames.",
+        None,
+        parameters=(Parameter("stdin", "boolean", "What the client sends reaches it."), OWNER),
+        answer_kind="upgrade",
+        errors=("not_found", "conflict", "forbidden"),
+    ),
+    Route(
+        "resize_container",
+        "POST",
+        "/v1/containers/{name}/resize",
+        "Set the size of the main process's terminal.",
+        schema.ConsoleSize,
+        body=schema.ResizeBody,
+        parameters=(OWNER,),
+        errors=("not_found",),
     ),
     Route(
         "list_ports",

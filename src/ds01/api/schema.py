@@ -102,6 +102,7 @@ from ds01.api.queue_schema import (
     WhyDocument as WhyDocument,
 )
 from ds01.api.session_schema import (
+    ConsoleSize as ConsoleSize,
     ExecBody as ExecBody,
     ExecCreated as ExecCreated,
     ExecStatus as ExecStatus,
@@ -234,6 +235,8 @@ class ContainerDetailsDocument(ContainerDocument):
     limits: LimitsOfContainer
     labels: dict[str, str]
     ip_address: str
+    command: list[str]
+    terminal: bool
     inspect: NotRequired[dict[str, object]]
 
 

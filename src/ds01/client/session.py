@@ -232,7 +232,22 @@ class Client(WaitingCalls, ImageCalls):
 
         With a terminal they are raw, else in frames: `ds01.client.frames`.
         """
-        target = f"/v1/exec/{quote(exec_id)}/start"
+        return self._upgraded(f"/v1/exec/{quote(exec_id)}/start")
+
+    def attach_container(self, name: str, *, stdin: bool = False, uid: int | None = None) -> Connection:
+        """Return the connection that carries the bytes of a container's main process.
+
+        With a terminal they are raw, else in frames: `ds01.client.frames`.
+        """
+        return self._upgraded(_of(name) + "/attach" + query_of(stdin=stdin, uid=uid))
+
+    def resize_container(self, name: str, rows: int, columns: int, *, uid: int | None = None) -> schema.ConsoleSize:
+        """Set the size of the terminal of a container's main process."""
+        body: schema.ResizeBody = {"rows": rows, "columns": columns}
+        answer: schema.ConsoleSize = self._act("POST", _of(name) + "/resize" + query_of(uid=uid), body)
+        return answer
+
+    def _upgraded(self, target: str) -> Connection:
         answer = self._transport.ask(Request("POST", target, upgrade=STREAM_PROTOCOL))
         if answer.status != SWITCHING_PROTOCOLS or answer.headers.get("upgrade", "").lower() != STREAM_PROTOCOL:
             answer.connection.close()

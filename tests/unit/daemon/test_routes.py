@@ -176,13 +176,15 @@ async def test_what_belongs_to_somebody_else_is_not_found_by_any_route(house: Ho
     target = filled(route.path, name="secret", exec_id="0" * 64)
     bodies: dict[str, object] = {
         "resize_exec": {"rows": 1, "columns": 1},
+        "resize_container": {"rows": 1, "columns": 1},
         "move_request": {"place": "first"},
         "rename_container": {"new_name": "mine"},
     }
     raw = json.dumps(bodies.get(route.name, {})).encode()
     answer = await house.ask(route.method, target, raw=raw)
-    assert answer.status in ({400} if route.name == "start_exec" else {404}), answer.body
-    if route.name != "start_exec" and any(parameter.name == "uid" for parameter in route.parameters):
+    is_stream = route.answer_kind == "upgrade"
+    assert answer.status in ({400} if is_stream else {404}), answer.body
+    if not is_stream and any(parameter.name == "uid" for parameter in route.parameters):
         answer = await house.ask(route.method, f"{target}?uid={BOB.uid}", raw=raw)
         assert answer.status == 403, answer.body
     assert next(iter(house.stage.engine.containers.values())).details.state == "running"

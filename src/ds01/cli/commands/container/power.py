@@ -9,7 +9,7 @@ from ds01.cli.prompts import confirm
 from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, is_active, is_any, is_inactive, some_names
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
-from ds01.domain.pid1 import SCRIPT as IDLE_SCRIPT
+from ds01.domain.pid1 import is_idle_loop
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.units import parse_duration
 
@@ -116,7 +116,7 @@ def programs_of(call: Call, name: str) -> list[ProcessRow]:
         found = call.client.list_processes(name)["processes"]
     except (NotFoundError, ConflictError):
         return []  # what is asked next says it better
-    return [process for process in found if IDLE_SCRIPT[:40] not in process["command"]]
+    return [process for process in found if not is_idle_loop(process["command"])]
 
 
 def describe_programs(programs: list[ProcessRow]) -> str:
