@@ -4,16 +4,27 @@ from ds01.api import schema
 from ds01.api.route import Parameter, Route
 
 OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
+DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
 _PATH = Parameter("path", "string", "Absolute path inside the container; /workspace without it.")
 
 CHANGE_ROUTES: tuple[Route, ...] = (
+    Route(
+        "restart_container",
+        "POST",
+        "/v1/containers/{name}/restart",
+        "Stop a container if it runs, and start it; it keeps its GPUs all the while.",
+        schema.RestartedContainer,
+        body=schema.StopContainerBody,
+        parameters=(OWNER,),
+        errors=("not_found", "conflict", "no_capacity", "quota_exceeded"),
+    ),
     Route(
         "pause_container",
         "POST",
         "/v1/containers/{name}/pause",
         "Freeze the programs of a running container; its GPUs stay its own.",
         schema.PausedContainer,
-        parameters=(OWNER,),
+        parameters=(DRY_RUN, OWNER),
         errors=("not_found", "conflict"),
     ),
     Route(
@@ -22,7 +33,7 @@ CHANGE_ROUTES: tuple[Route, ...] = (
         "/v1/containers/{name}/unpause",
         "Let the programs of a paused container go on.",
         schema.PausedContainer,
-        parameters=(OWNER,),
+        parameters=(DRY_RUN, OWNER),
         errors=("not_found", "conflict"),
     ),
     Route(

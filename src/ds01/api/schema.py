@@ -277,16 +277,19 @@ class StartContainerBody(TypedDict):
 
     wait: NotRequired[bool]
     wait_s: NotRequired[float]
+    dry_run: NotRequired[bool]
 
 
 class StartedContainer(TypedDict):
-    """Outcome of a start; request: it does not run yet, it waits for its GPUs."""
+    """Outcome of a start; request: it does not run yet, it waits for its GPUs; dry_run: it is a plan."""
 
     schema_version: int
     container: ContainerDetailsDocument
     was_running: bool
     warnings: list[str]
     request: NotRequired[RequestDocument]
+    dry_run: NotRequired[bool]
+    docker_command: NotRequired[str]
 
 
 class ProgressMessage(TypedDict):
@@ -326,6 +329,12 @@ class StoppedContainer(TypedDict):
     was_running: bool
     dry_run: bool
     docker_command: str
+
+
+class RestartedContainer(StoppedContainer):
+    """Outcome of a restart; was_running is how it was before."""
+
+    warnings: list[str]
 
 
 class RemovedContainer(TypedDict):

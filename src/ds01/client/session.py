@@ -101,14 +101,23 @@ class Client(WaitingCalls, ImageCalls):
         answer: schema.StoppedContainer = self._act("POST", _of(name) + "/stop" + query_of(uid=uid), body or {})
         return answer
 
-    def pause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
-        """Freeze the programs of a container, or find them frozen."""
-        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + query_of(uid=uid))
+    def restart_container(
+        self, name: str, body: schema.StopContainerBody | None = None, *, uid: int | None = None
+    ) -> schema.RestartedContainer:
+        """Stop a container if it runs, and start it; or with dry_run say how."""
+        answer: schema.RestartedContainer = self._act("POST", _of(name) + "/restart" + query_of(uid=uid), body or {})
         return answer
 
-    def unpause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
+    def pause_container(self, name: str, *, dry_run: bool = False, uid: int | None = None) -> schema.PausedContainer:
+        """Freeze the programs of a container, or find them frozen."""
+        query = query_of(dry_run=dry_run, uid=uid)
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + query)
+        return answer
+
+    def unpause_container(self, name: str, *, dry_run: bool = False, uid: int | None = None) -> schema.PausedContainer:
         """Let the programs of a container go on, or find them going."""
-        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + query_of(uid=uid))
+        query = query_of(dry_run=dry_run, uid=uid)
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + query)
         return answer
 
     def list_ports(self, name: str, *, uid: int | None = None) -> schema.PortList:
