@@ -223,15 +223,15 @@ class FakeContainers(EngineParts):
                 sent += len(new)
                 yield new
 
-    async def attach_container(self, container: str) -> ProgramStream:
+    async def attach_container(self, container: str, *, has_stdin: bool = True) -> ProgramStream:
         async with self.call("attach_container"):
             found = self.look_up(container)
             if found.details.state in _ENDED:
                 raise ConflictError(f"The container {container} is not running ({found.details.state}).")
             stream = self.open_stream()
             found.attached.append(stream)
-            if found.pid1 is not None:
-                self.spawn(stream.feed(found.pid1.stdin))
+            if found.pid1 is not None and has_stdin:
+                self.spawn(stream.feed(found.pid1.stdin, passes_end=False))  # the next one may type, too
             return stream
 
     async def resize_container(self, container: str, *, rows: int, columns: int) -> None:

@@ -102,6 +102,7 @@ from ds01.api.queue_schema import (
     WhyDocument as WhyDocument,
 )
 from ds01.api.session_schema import (
+    ConsoleSize as ConsoleSize,
     ExecBody as ExecBody,
     ExecCreated as ExecCreated,
     ExecStatus as ExecStatus,
@@ -234,6 +235,8 @@ class ContainerDetailsDocument(ContainerDocument):
     limits: LimitsOfContainer
     labels: dict[str, str]
     ip_address: str
+    command: list[str]
+    terminal: bool
     inspect: NotRequired[dict[str, object]]
 
 
@@ -274,16 +277,19 @@ class StartContainerBody(TypedDict):
 
     wait: NotRequired[bool]
     wait_s: NotRequired[float]
+    dry_run: NotRequired[bool]
 
 
 class StartedContainer(TypedDict):
-    """Outcome of a start; request: it does not run yet, it waits for its GPUs."""
+    """Outcome of a start; request: it does not run yet, it waits for its GPUs; dry_run: it is a plan."""
 
     schema_version: int
     container: ContainerDetailsDocument
     was_running: bool
     warnings: list[str]
     request: NotRequired[RequestDocument]
+    dry_run: NotRequired[bool]
+    docker_command: NotRequired[str]
 
 
 class ProgressMessage(TypedDict):
@@ -323,6 +329,12 @@ class StoppedContainer(TypedDict):
     was_running: bool
     dry_run: bool
     docker_command: str
+
+
+class RestartedContainer(StoppedContainer):
+    """Outcome of a restart; was_running is how it was before."""
+
+    warnings: list[str]
 
 
 class RemovedContainer(TypedDict):

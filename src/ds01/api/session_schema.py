@@ -40,6 +40,15 @@ class ResizeBody(TypedDict):
     columns: int
 
 
+class ConsoleSize(TypedDict):
+    """Size that the terminal of a container's main process has now."""
+
+    schema_version: int
+    name: str
+    rows: int
+    columns: int
+
+
 class ProcessRow(TypedDict):
     """A process of a container."""
 

@@ -46,6 +46,12 @@ ENTRIES: tuple[Entry, ...] = (
         "Open a container, or create one and run a command in it.",
         daily="run",
     ),
+    Entry(
+        "container attach",
+        "container.attaching:ATTACH",
+        "Connect to the main process of a running container.",
+        daily="attach",
+    ),
     Entry("container exec", "container.shell:EXEC", "Run a command in a running container.", daily="exec"),
     Entry("container list", "container.listing:LIST", "List your containers.", aliases="ls", daily="list ls"),
     Entry("container start", "container.power:START", "Start containers.", daily="start"),

@@ -101,14 +101,23 @@ class Client(WaitingCalls, ImageCalls):
         answer: schema.StoppedContainer = self._act("POST", _of(name) + "/stop" + query_of(uid=uid), body or {})
         return answer
 
-    def pause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
-        """Freeze the programs of a container, or find them frozen."""
-        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + query_of(uid=uid))
+    def restart_container(
+        self, name: str, body: schema.StopContainerBody | None = None, *, uid: int | None = None
+    ) -> schema.RestartedContainer:
+        """Stop a container if it runs, and start it; or with dry_run say how."""
+        answer: schema.RestartedContainer = self._act("POST", _of(name) + "/restart" + query_of(uid=uid), body or {})
         return answer
 
-    def unpause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
+    def pause_container(self, name: str, *, dry_run: bool = False, uid: int | None = None) -> schema.PausedContainer:
+        """Freeze the programs of a container, or find them frozen."""
+        query = query_of(dry_run=dry_run, uid=uid)
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + query)
+        return answer
+
+    def unpause_container(self, name: str, *, dry_run: bool = False, uid: int | None = None) -> schema.PausedContainer:
         """Let the programs of a container go on, or find them going."""
-        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + query_of(uid=uid))
+        query = query_of(dry_run=dry_run, uid=uid)
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + query)
         return answer
 
     def list_ports(self, name: str, *, uid: int | None = None) -> schema.PortList:
@@ -232,7 +241,22 @@ class Client(WaitingCalls, ImageCalls):
 
         With a terminal they are raw, else in frames: `ds01.client.frames`.
         """
-        target = f"/v1/exec/{quote(exec_id)}/start"
+        return self._upgraded(f"/v1/exec/{quote(exec_id)}/start")
+
+    def attach_container(self, name: str, *, stdin: bool = False, uid: int | None = None) -> Connection:
+        """Return the connection that carries the bytes of a container's main process.
+
+        With a terminal they are raw, else in frames: `ds01.client.frames`.
+        """
+        return self._upgraded(_of(name) + "/attach" + query_of(stdin=stdin, uid=uid))
+
+    def resize_container(self, name: str, rows: int, columns: int, *, uid: int | None = None) -> schema.ConsoleSize:
+        """Set the size of the terminal of a container's main process."""
+        body: schema.ResizeBody = {"rows": rows, "columns": columns}
+        answer: schema.ConsoleSize = self._act("POST", _of(name) + "/resize" + query_of(uid=uid), body)
+        return answer
+
+    def _upgraded(self, target: str) -> Connection:
         answer = self._transport.ask(Request("POST", target, upgrade=STREAM_PROTOCOL))
         if answer.status != SWITCHING_PROTOCOLS or answer.headers.get("upgrade", "").lower() != STREAM_PROTOCOL:
             answer.connection.close()

@@ -134,6 +134,8 @@ def details_document(
         limits=limits_of_container(details.limits),
         labels=dict(labels),
         ip_address=details.ip_address,
+        command=[*details.entrypoint, *details.command],
+        terminal=details.fixed.has_terminal,
     )
 
 

@@ -8,6 +8,7 @@ from ds01.daemon.export import EventExport
 from ds01.daemon.feed import EventFeed
 from ds01.daemon.handlers.changes import ChangeHandlers
 from ds01.daemon.handlers.config import ConfigHandlers
+from ds01.daemon.handlers.consoles import ConsoleHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.events import EventHandlers
 from ds01.daemon.handlers.exports import ExportHandlers
@@ -90,7 +91,7 @@ def build_server(
     )
     tables = (
         *(containers, machine, *_queue_handlers(world, services, viewers, waiters)),
-        SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=personal),
+        *_program_handlers(services, relay, identities, is_personal=personal),
         ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
         EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
         ChangeHandlers(services.pausing, services.renaming, services.listening),
@@ -105,6 +106,13 @@ def build_server(
     )
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))
+
+
+def _program_handlers(
+    services: Services, relay: StreamRelay, identities: Identities, *, is_personal: bool
+) -> tuple[SessionHandlers, ConsoleHandlers]:
+    sessions = SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=is_personal)
+    return sessions, ConsoleHandlers(services.consoles, relay)
 
 
 def _queue_handlers(

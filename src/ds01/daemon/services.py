@@ -13,6 +13,7 @@ from ds01.service.allocations import AllocationService
 from ds01.service.bell import Bell
 from ds01.service.building import BuildService
 from ds01.service.catalogue import CatalogueService
+from ds01.service.consoles import ConsoleService
 from ds01.service.containers import ContainerService
 from ds01.service.copying import CopyService
 from ds01.service.creation import CreationService, Marks
@@ -192,6 +193,11 @@ class Services:
     def sessions(self) -> SessionService:
         """Programs in containers."""
         return SessionService(self._world.engine, self.containers, self.limits, self._world.accounts, self.last_exit)
+
+    @cached_property
+    def consoles(self) -> ConsoleService:
+        """Main processes of containers, watched and typed into."""
+        return ConsoleService(self._world.engine, self.containers, self.limits)
 
     @cached_property
     def last_exit(self) -> LastExit:

@@ -219,3 +219,24 @@ def _device_node(path: str, inventory: Inventory) -> set[str]:
 
 def _everything(inventory: Inventory) -> set[str]:
     return {gpu.uuid for gpu in all_gpus(inventory)}
+
+
+def may_reach_devices(facts: AttachmentFacts) -> bool:
+    """Something is attached that could be a GPU."""
+    is_listed = facts.visible_devices not in {None, "", "void", "none"}
+    return bool(facts.requests or facts.device_paths or is_listed)
+
+
+def devices_in(facts: AttachmentFacts, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
+    """Return the devices of a container in display order.
+
+    Args:
+        facts: What decides which it reaches.
+        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone.
+    """
+    if inventory is None:
+        return tuple(uuid for request in facts.requests for uuid in request.device_ids)
+    uuids = attached_gpus(facts, inventory)
+    known = [gpu for gpu in all_gpus(inventory) if gpu.uuid in uuids]
+    missing = sorted(uuids - {gpu.uuid for gpu in known})
+    return (*known, *missing)

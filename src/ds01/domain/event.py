@@ -37,6 +37,7 @@ _WINDOW = ("reservation", "name", "gpus", "kind", "start_at", "end_at")
 EVENTS: Mapping[str, EventKind] = _kinds(
     EventKind("container.created", ("image", "gpus", "allocation"), "A container was created and verified."),
     EventKind("container.started", (), "A container runs."),
+    EventKind("container.restarted", (), "A container was stopped and started; it kept its grant."),
     EventKind("container.stopped", ("exit_code", "reason"), "A container does not run any more."),
     EventKind(
         "container.overdue",

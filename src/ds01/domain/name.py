@@ -71,3 +71,12 @@ def parse_engine_name(text: str) -> EngineName | None:
     if match is None or int(match["uid"]) > MAX_UID:
         return None
     return EngineName(name=match["name"], uid=int(match["uid"]))
+
+
+def is_typed_name(name: str) -> bool:
+    """Tell whether a container may be called so: old tools allowed other names, which are one path segment at least."""
+    try:
+        parse_container_name(name)
+    except InvalidRequestError:
+        return bool(name) and "/" not in name and name.isprintable() and len(name) <= 200 and name not in {".", ".."}
+    return True

@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import AttachmentFacts, attached_gpus, needed_gpus
+from ds01.domain.attachment import attached_gpus, devices_in, may_reach_devices, needed_gpus
 from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
 from ds01.domain.event import Event
-from ds01.domain.gpu import Gpu, Inventory, all_gpus
+from ds01.domain.gpu import Gpu
 from ds01.domain.image import is_private_tag
-from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.name import EngineName, is_typed_name
 from ds01.domain.origin import Ownership, private_image_of, shown_name
 from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
@@ -21,7 +20,7 @@ from ds01.service.completion import complete
 from ds01.service.decisions import require_free, require_usable
 from ds01.service.first_start import FirstStartCheck
 from ds01.service.foreign import SHORTEST_ID, Ownerships, find_by_bare_name
-from ds01.service.helper_container import is_helper_name
+from ds01.service.helper_container import is_helper_name, without_helpers
 from ds01.service.images import drop_private_tag
 from ds01.service.limits import LimitService
 from ds01.service.move_repair import list_moves
@@ -118,7 +117,7 @@ class ContainerService:
         )
         by_id = {row.engine_id: row for row in rows if row.engine_id}
         grants = {allocation.id: allocation for allocation in allocations}
-        shown = _shown(containers, by_id)
+        shown = without_helpers(containers, by_id)
         owners = await self._ownerships.of_list(container for container in shown if container.id not in by_id)
         full_names = {container.name for container in shown}
         views: list[ContainerView] = []
@@ -139,7 +138,7 @@ class ContainerService:
         Raises:
             NotFoundError: The user has none of that name.
         """
-        if not _is_typed_name(name):
+        if not is_typed_name(name):
             raise container_not_found(name)
         engine_name = EngineName(name, uid)
         moved = await self._find_moved(engine_name)
@@ -189,9 +188,9 @@ class ContainerService:
         if not may_reach_devices(details.attachment):
             return ()
         try:
-            return devices_in(details, await self._devices.read_inventory())
+            return devices_in(details.attachment, await self._devices.read_inventory())
         except BackendError:
-            return devices_in(details, None)
+            return devices_in(details.attachment, None)
 
     async def start(self, caller: Caller, uid: int, name: str) -> Started:
         """Start a container; its devices are checked, or granted anew.
@@ -206,18 +205,53 @@ class ContainerService:
             details = await self.get_details(uid, name)
             if details.state is ContainerState.RUNNING:
                 return Started(details, was_running=True, warnings=await self._same_grant(name, details))
-            if details.state is ContainerState.PAUSED:
-                raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
-            row = await self.find_row(details)
-            try:
-                await self._require_startable(caller, details, row)
-                started = await self._start_on_engine(details, name)
-                warnings = await self._first_start.check(started)
-            except (Ds01Error, asyncio.CancelledError):
-                await complete(self._settle_failed_start(caller, details, row))
-                raise
+            started = await self._start(caller, uid, name, details)
             await self._record("container.started", caller, uid, name)
-            return Started(started, was_running=False, warnings=tuple(warnings))
+            return started
+
+    async def plan_start(self, caller: Caller, uid: int, name: str, *, is_restart: bool = False) -> Started:
+        """Return what a start or restart would find, or raise what it would raise. Changes nothing."""
+        details = await self.get_details(uid, name)
+        if (details.state.has_processes and is_restart) or details.state is ContainerState.RUNNING:
+            return Started(details, was_running=True, warnings=())
+        _require_not_paused(details, name)
+        await self._require_startable(caller, details, await self.find_row(details), is_writing=False)
+        return Started(details, was_running=False, warnings=())
+
+    async def restart(self, caller: Caller, uid: int, name: str, grace: timedelta | None = None) -> Started:
+        """Stop a container if it runs, and start it. It keeps its grant all the while: nobody gets in between.
+
+        Args:
+            caller: Who asks.
+            uid: Owner of the container.
+            name: Its name.
+            grace: None: what the policy says for this kind of container.
+
+        Raises:
+            BackendError: It still runs after the stop, or does not run afterwards; then its hold begins.
+            Ds01Error: As `start`.
+        """
+        async with self._presence.working_on(uid, name):
+            await self._reconciler.clear_dead_creation(uid, name)
+            details = await self.get_details(uid, name)
+            was_running = details.state.has_processes
+            if was_running:
+                details = await self._stop_on_engine(details, name, grace) or await self.get_details(uid, name)
+            started = await self._start(caller, uid, name, details)
+            await self._record("container.restarted", caller, uid, name)
+            return replace(started, was_running=was_running)
+
+    async def _start(self, caller: Caller, uid: int, name: str, details: ContainerDetails) -> Started:
+        _require_not_paused(details, name)
+        row = await self.find_row(details)
+        try:
+            await self._require_startable(caller, details, row)
+            started = await self._start_on_engine(details, name)
+            warnings = await self._first_start.check(started)
+        except (Ds01Error, asyncio.CancelledError):
+            await complete(self._settle_failed_start(caller, details, row))
+            raise
+        return Started(started, was_running=False, warnings=tuple(warnings))
 
     async def _same_grant(self, name: str, details: ContainerDetails) -> tuple[str, ...]:
         """The same request again gets the same grant again, and is told which."""
@@ -225,7 +259,9 @@ class ContainerService:
         shown = ", ".join(gpu if isinstance(gpu, str) else gpu.address for gpu in devices)
         return (f"already_allocated: {name} runs and has GPU {shown}.",) if devices else ()
 
-    async def _require_startable(self, caller: Caller, details: ContainerDetails, row: ContainerRow | None) -> None:
+    async def _require_startable(
+        self, caller: Caller, details: ContainerDetails, row: ContainerRow | None, *, is_writing: bool = True
+    ) -> None:
         """Exclusivity is checked at every start, also of a container that DS01 did not make."""
         granted, allocations = await self._store.read(
             lambda transaction: (granted_rows(transaction), transaction.list_allocations())
@@ -241,7 +277,8 @@ class ContainerService:
             require_free(details.name, uuids, allocations, observation)
             return
         limits = await self._limits.owner_limits(row.uid)
-        await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=caller.uid))
+        check = self._scheduling.require_startable
+        await complete(check(row, limits, observation, actor_uid=caller.uid, is_writing=is_writing))
 
     async def _start_on_engine(self, details: ContainerDetails, name: str) -> ContainerDetails:
         await self._engine.start_container(details.id)
@@ -286,17 +323,23 @@ class ContainerService:
             row = await self.find_row(details)
             was_running = details.state.has_processes
             if was_running:
-                usual = self._limits.stop_grace_of(details.labels, details.name)
-                await self._stopper.stop(details, min(grace if grace is not None else usual, MAX_GRACE))
-                stopped = await self._engine.find_container(details.id)
-                if stopped is not None and stopped.state.has_processes:
-                    raise BackendError(f"{name} still runs after it was stopped.", hint="Try again with --force.")
-                details = stopped or details  # one that plain docker made with --rm is gone now
+                # one that plain docker made with --rm is gone now
+                details = await self._stop_on_engine(details, name, grace) or details
                 if row is None:
                     await self._record("container.stopped", caller, uid, name, exit_code=details.exit_code)
             if row is not None and details.started_at is not None:
                 await self._settle(row, details, actor_uid=caller.uid)
             return Stopped(details, was_running=was_running)
+
+    async def _stop_on_engine(
+        self, details: ContainerDetails, name: str, grace: timedelta | None
+    ) -> ContainerDetails | None:
+        usual = self._limits.stop_grace_of(details.labels, details.name)
+        await self._stopper.stop(details, min(grace if grace is not None else usual, MAX_GRACE))
+        stopped = await self._engine.find_container(details.id)
+        if stopped is not None and stopped.state.has_processes:
+            raise BackendError(f"{name} still runs after it was stopped.", hint="Try again with --force.")
+        return stopped
 
     async def remove(self, caller: Caller, uid: int, name: str, *, force: bool) -> Removed:
         """Remove a container and its private tag. The workspace stays.
@@ -351,40 +394,6 @@ class ContainerService:
         await self._store.write(lambda transaction: transaction.append_event(record))
 
 
-def _shown(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]) -> list[ContainerSummary]:
-    """Leave out our short-lived containers, and one whose place another has that has not its name yet."""
-    waits = [row for found in containers if is_helper_name(found.name) and (row := by_id.get(found.id)) is not None]
-    left = {str(EngineName(row.name, row.uid)) for row in waits}
-    return [
-        found for found in containers if found.id in by_id or not (is_helper_name(found.name) or found.name in left)
-    ]
-
-
-def may_reach_devices(facts: AttachmentFacts) -> bool:
-    """Something is attached that could be a GPU."""
-    is_listed = facts.visible_devices not in {None, "", "void", "none"}
-    return bool(facts.requests or facts.device_paths or is_listed)
-
-
-def _is_typed_name(name: str) -> bool:
-    """Old tools allowed other names: such containers are found too, as long as the name is one path segment."""
-    try:
-        parse_container_name(name)
-    except Ds01Error:
-        return bool(name) and "/" not in name and name.isprintable() and len(name) <= 200 and name not in {".", ".."}
-    return True
-
-
-def devices_in(details: ContainerDetails, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
-    """Return the devices of a container in display order.
-
-    Args:
-        details: The container.
-        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone.
-    """
-    if inventory is None:
-        return tuple(uuid for request in details.attachment.requests for uuid in request.device_ids)
-    uuids = attached_gpus(details.attachment, inventory)
-    known = [gpu for gpu in all_gpus(inventory) if gpu.uuid in uuids]
-    missing = sorted(uuids - {gpu.uuid for gpu in known})
-    return (*known, *missing)
+def _require_not_paused(details: ContainerDetails, name: str) -> None:
+    if details.state is ContainerState.PAUSED:
+        raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")

@@ -178,8 +178,8 @@ class Engine(Protocol):
         """
         ...
 
-    async def attach_container(self, container: str) -> RawStream:
-        """Return the stream of PID 1's terminal."""
+    async def attach_container(self, container: str, *, has_stdin: bool = True) -> RawStream:
+        """Return the stream of PID 1: raw where it has a terminal, else in frames. No key leaves it."""
         ...
 
     async def resize_container(self, container: str, *, rows: int, columns: int) -> None:

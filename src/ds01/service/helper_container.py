@@ -8,16 +8,16 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-from ds01.domain.container import ContainerSpec
+from ds01.domain.container import ContainerSpec, ContainerSummary
 from ds01.domain.name import EngineName
 from ds01.errors import BackendTimeoutError, Ds01Error
 from ds01.service.completion import complete
-from ds01.service.ports import Clock, Engine, ExecResult
+from ds01.service.ports import Clock, ContainerRow, Engine, ExecResult
 
 log = logging.getLogger(__name__)
 NAME_PREFIX = "ds01-helper-"
@@ -28,6 +28,15 @@ _NAME = re.compile(NAME_PREFIX + r"[0-9a-f]{16}\._\.\d+")
 def is_helper_name(name: str) -> bool:
     """Tell whether an engine name is one of our short-lived containers."""
     return _NAME.fullmatch(name) is not None
+
+
+def without_helpers(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]) -> list[ContainerSummary]:
+    """Leave out our short-lived containers, and one whose place another has that has not its name yet."""
+    waits = [row for found in containers if is_helper_name(found.name) and (row := by_id.get(found.id)) is not None]
+    left = {str(EngineName(row.name, row.uid)) for row in waits}
+    return [
+        found for found in containers if found.id in by_id or not (is_helper_name(found.name) or found.name in left)
+    ]
 
 
 class HelperContainers:

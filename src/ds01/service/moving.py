@@ -20,6 +20,7 @@ from ds01.domain.label import REQUEST
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.moving import Successor, can_be_remade, expected_length, successor_spec
 from ds01.domain.name import EngineName
+from ds01.domain.reservation_choice import choose_reservation
 from ds01.domain.schedule import plan_grant
 from ds01.domain.seal import seal
 from ds01.domain.situation import Grant, Situation
@@ -38,7 +39,7 @@ from ds01.service.order import CreateOrder
 from ds01.service.ports import ContainerRow, Notify, StoreTransaction, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
-from ds01.service.scheduling import Scheduling, choose_reservation, require_name_not_waiting
+from ds01.service.scheduling import Scheduling, require_name_not_waiting
 from ds01.service.situation import View, situation_in
 from ds01.service.undo import Undo
 from ds01.units import format_size

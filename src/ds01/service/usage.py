@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ds01.domain.allocation import Allocation
+from ds01.domain.attachment import devices_in
 from ds01.domain.container import ContainerDetails, ContainerStats
 from ds01.domain.gpu import DeviceSample, Gpu, GpuState, Inventory, PhysicalGpu, all_gpus
 from ds01.domain.occupancy import ForeignContainer, Holder, Occupancy, occupy
@@ -12,7 +13,7 @@ from ds01.domain.queue import QueueState
 from ds01.domain.upkeep import Condition
 from ds01.domain.waiting import Waiting
 from ds01.errors import BackendError, ConflictError, NotFoundError
-from ds01.service.containers import ContainerService, devices_in
+from ds01.service.containers import ContainerService
 from ds01.service.mig_change import changing_cards
 from ds01.service.observation import Observer, granted_rows
 from ds01.service.ports import World
@@ -217,7 +218,7 @@ class UsageService:
 
 
 def _reading(details: ContainerDetails, stats: ContainerStats, now: _DeviceReading) -> ContainerReading:
-    devices = devices_in(details, now.inventory)
+    devices = devices_in(details.attachment, now.inventory)
     pairs = tuple((gpu, now.samples.get(gpu if isinstance(gpu, str) else gpu.uuid)) for gpu in devices)
     used = now.memory.get(details.id, 0) if now.memory is not None and devices else None
     return ContainerReading(details, stats, pairs, used)

@@ -235,7 +235,8 @@ def test_stop_by_force_gives_no_time_and_excludes_a_time(daemon: ScriptedDaemon,
 
 
 def test_pause_unpause_and_rename_say_what_came_of_it(daemon: ScriptedDaemon, ds01: Ds01) -> None:
-    paused = {"schema_version": 1, "name": "a", "state": "paused", "was_so": False, "docker_command": "docker pause a"}
+    facts = {"was_so": False, "dry_run": False, "docker_command": "docker pause a"}
+    paused = {"schema_version": 1, "name": "a", "state": "paused", **facts}
     daemon.answers["POST /v1/containers/a/pause"] = ok(paused)
     daemon.answers["POST /v1/containers/a/unpause"] = ok({**paused, "state": "running", "was_so": True})
     assert ds01("container", "pause", "a").out == "a\n"

@@ -123,6 +123,20 @@ async def test_stop_release_and_remove_answer_with_their_documents(house: House)
     assert await ask(house, "get_openapi", "/v1/openapi.json") == json.loads(json.dumps(build_openapi(VERSION)))
 
 
+async def test_restart_pause_and_their_plans_answer_with_their_documents(house: House) -> None:
+    await house.stage.create(kind="full")
+    planned = await ask(house, "start_container", "/v1/containers/demo/start", {"dry_run": True})
+    assert (planned["dry_run"], planned["docker_command"]) == (True, "docker start demo._.1001")
+    assert next(iter(house.stage.engine.containers.values())).details.state == "created"
+    restarted = await ask(house, "restart_container", "/v1/containers/demo/restart", {})
+    assert (restarted["was_running"], restarted["container"]["state"]) == (False, "running")
+    plan = await ask(house, "restart_container", "/v1/containers/demo/restart", {"dry_run": True, "grace_s": 3})
+    assert plan["docker_command"] == "docker restart --time 3 demo._.1001"
+    paused = await ask(house, "pause_container", "/v1/containers/demo/pause?dry_run=1")
+    assert (paused["dry_run"], paused["state"]) == (True, "running")
+    assert (await house.ask("POST", "/v1/containers/demo/restart", {"grace_s": -1})).status == 400
+
+
 async def test_a_dry_run_of_everything_changes_nothing(house: House) -> None:
     before = await house.stage.picture()
     planned = await ask(house, "create_container", "/v1/containers", {"name": "x", "image": IMAGE, "dry_run": True})
@@ -176,13 +190,15 @@ async def test_what_belongs_to_somebody_else_is_not_found_by_any_route(house: Ho
     target = filled(route.path, name="secret", exec_id="0" * 64)
     bodies: dict[str, object] = {
         "resize_exec": {"rows": 1, "columns": 1},
+        "resize_container": {"rows": 1, "columns": 1},
         "move_request": {"place": "first"},
         "rename_container": {"new_name": "mine"},
     }
     raw = json.dumps(bodies.get(route.name, {})).encode()
     answer = await house.ask(route.method, target, raw=raw)
-    assert answer.status in ({400} if route.name == "start_exec" else {404}), answer.body
-    if route.name != "start_exec" and any(parameter.name == "uid" for parameter in route.parameters):
+    is_stream = route.answer_kind == "upgrade"
+    assert answer.status in ({400} if is_stream else {404}), answer.body
+    if not is_stream and any(parameter.name == "uid" for parameter in route.parameters):
         answer = await house.ask(route.method, f"{target}?uid={BOB.uid}", raw=raw)
         assert answer.status == 403, answer.body
     assert next(iter(house.stage.engine.containers.values())).details.state == "running"

@@ -130,6 +130,15 @@ def test_an_idle_container_stops_at_once(shell: list[str]) -> None:
         assert found.stop() < 0.5
 
 
+def test_keys_typed_into_its_console_end_nothing(shell: list[str]) -> None:
+    with box(shell) as found:
+        for key in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+            os.kill(found.pid, key)
+        assert found.enter("true").wait(DEADLINE_S) == 0
+        assert found.process.poll() is None
+        assert found.stop() < 0.5
+
+
 def test_a_program_gets_its_seconds_to_save(shell: list[str], tmp_path: Path) -> None:
     saved = tmp_path / "work"
     with box(shell) as found:

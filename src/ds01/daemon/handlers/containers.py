@@ -55,6 +55,7 @@ class ContainerHandlers:
             "create_container": self.create_container,
             "get_container": self.get_container,
             "start_container": self.start_container,
+            "restart_container": self.restart_container,
             "stop_container": self.stop_container,
             "remove_container": self.remove_container,
             "release_gpus": self.release_gpus,
@@ -193,6 +194,8 @@ class ContainerHandlers:
         """Start; one that may wait for its GPUs keeps a place in the queue."""
         body = call.document(schema.StartContainerBody)
         wait, is_streaming = wait_of(body), LINES in call.request.headers.get("Accept", "")
+        if body.get("dry_run", False):
+            return await self._plan_start(call)
         entry = None
         try:
             started = await self._containers.start(call.caller, call.uid, call.name)
@@ -226,25 +229,50 @@ class ContainerHandlers:
         await stream.send({"kind": "result", "started": document})
         return await stream.end()
 
+    async def _plan_start(self, call: Call) -> schema.StartedContainer:
+        planned = await self._containers.plan_start(call.caller, call.uid, call.name)
+        document = self._started(await self._details(call, planned.details), ())
+        document["was_running"] = planned.was_running
+        document["dry_run"] = True
+        document["docker_command"] = f"docker start {planned.details.name}"
+        return document
+
+    async def restart_container(self, call: Call) -> schema.RestartedContainer:
+        """Stop and start, or say how."""
+        body = call.document(schema.StopContainerBody)
+        grace = grace_of(body)
+        is_dry = body.get("dry_run", False)
+        if is_dry:
+            restarted = await self._containers.plan_start(call.caller, call.uid, call.name, is_restart=True)
+        else:
+            restarted = await self._containers.restart(call.caller, call.uid, call.name, grace)
+        words = f" --time {grace.total_seconds():.0f}" if grace is not None else ""
+        return schema.RestartedContainer(
+            schema_version=SCHEMA,
+            container=await self._details(call, restarted.details),
+            was_running=restarted.was_running,
+            dry_run=is_dry,
+            docker_command=f"docker restart{words} {restarted.details.name}",
+            warnings=list(restarted.warnings),
+        )
+
     async def stop_container(self, call: Call) -> schema.StoppedContainer:
         """Stop, or say how."""
         body = call.document(schema.StopContainerBody)
-        grace_s = body.get("grace_s")
-        if grace_s is not None and not 0 <= grace_s <= 3600:
-            raise InvalidRequestError("The grace is 0 seconds to 1 hour.", hint="Use --time 30s.")
+        grace = grace_of(body)
         if body.get("dry_run", False):
             details = await self._containers.get_details(call.uid, call.name)
             was_running = details.state.has_processes
         else:
-            grace = timedelta(seconds=grace_s) if grace_s is not None else None
             stopped = await self._containers.stop(call.caller, call.uid, call.name, grace)
             details, was_running = stopped.details, stopped.was_running
+        words = f" --time {grace.total_seconds():.0f}" if grace is not None else ""
         return schema.StoppedContainer(
             schema_version=SCHEMA,
             container=await self._details(call, details),
             was_running=was_running,
             dry_run=body.get("dry_run", False),
-            docker_command=f"docker stop{f' --time {grace_s:.0f}' if grace_s is not None else ''} {details.name}",
+            docker_command=f"docker stop{words} {details.name}",
         )
 
     async def remove_container(self, call: Call) -> schema.RemovedContainer:
@@ -278,6 +306,18 @@ class ContainerHandlers:
 
 async def _ignore(_message: Mapping[str, object]) -> None:
     """Nobody asked for progress."""
+
+
+def grace_of(body: schema.StopContainerBody) -> timedelta | None:
+    """Return how long programs may take to end; None: what the policy says.
+
+    Raises:
+        InvalidRequestError: Longer than an hour, or less than nothing.
+    """
+    grace_s = body.get("grace_s")
+    if grace_s is not None and not 0 <= grace_s <= 3600:
+        raise InvalidRequestError("The grace is 0 seconds to 1 hour.", hint="Use --time 30s.")
+    return None if grace_s is None else timedelta(seconds=grace_s)
 
 
 def order_of(body: schema.CreateContainerBody) -> CreateOrder:

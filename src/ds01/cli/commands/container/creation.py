@@ -60,6 +60,20 @@ def create_with_progress(call: Call, body: CreateContainerBody) -> CreatedContai
     return outcome
 
 
+def say_creation_plan(call: Call, body: CreateContainerBody, heading: str) -> None:
+    """Print what a creation that is part of another command would be, and change nothing."""
+    plan = call.client.create_container({**body, "dry_run": True})
+    if call.flag("json"):
+        call.screen.document(plan)
+        return
+    call.screen.tell(heading)
+    for reason in plan["reasons"]:
+        call.screen.tell(f"  {reason}")
+    for warning in plan["warnings"]:
+        call.screen.tell(f"  note: {warning}")
+    call.screen.data(plan["docker_command"])
+
+
 def _facts(container: ContainerDetailsDocument | None) -> str:
     if container is None:
         return ""

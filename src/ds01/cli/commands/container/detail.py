@@ -76,4 +76,4 @@ def act_on_one(call: Call) -> int:
     spec = _ACTIONS[chosen][1]
     values = {**empty_values(spec.options), **{item.key: [name] if item.many else name for item in spec.arguments}}
     call.screen.note(call.command(chosen, name) if chosen != "why" else f"ds01 why {name}")
-    return spec.run(Call(call.process, values, form=call.form))
+    return spec.run(call.with_values(values))

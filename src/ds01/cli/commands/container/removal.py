@@ -2,7 +2,7 @@
 
 from ds01.api.schema import ContainerDocument, RemovedContainer
 from ds01.cli.call import Call
-from ds01.cli.commands.container.power import describe_programs, programs_of
+from ds01.cli.commands.container.power import describe_programs, programs_of, say_docker
 from ds01.cli.prompts import confirm
 from ds01.cli.selection import for_each, is_active, some_names
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
@@ -28,8 +28,7 @@ def _remove_one(call: Call, name: str) -> dict[str, object] | None:
     outcome = call.client.remove_container(name, force=force, dry_run=is_dry)
     if outcome["dry_run"]:
         call.screen.tell(f"Would remove {name}. {what_stays(outcome)}".rstrip())
-        if not call.flag("json"):
-            call.screen.data(outcome["docker_command"])
+        say_docker(call, outcome["docker_command"])
     else:
         call.done(f"Removed {name}. {what_stays(outcome)}".rstrip(), name)
     return dict(outcome)

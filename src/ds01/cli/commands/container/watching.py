@@ -116,10 +116,28 @@ def logs(call: Call) -> int:
     if tail is not None and tail < 0:
         raise InvalidRequestError(f"--tail {tail} is not a number of lines.", hint="Use 0 or more, such as --tail 100.")
     with naming(call, name):
-        pieces = call.client.get_logs(name, follow=call.flag("follow"), tail=tail, timestamps=call.flag("timestamps"))
+        has_times = call.flag("timestamps") or call.flag("json")
+        pieces = call.client.get_logs(name, follow=call.flag("follow"), tail=tail, timestamps=has_times)
+    if call.flag("json"):
+        for line in _lines(pieces):
+            moment, _, text = line.partition(b" ")
+            document = {"schema_version": 1, "time": moment.decode(), "text": text.decode(errors="replace")}
+            call.screen.data(json.dumps(document))
+            sys.stdout.flush()
+        return 0
     for piece in pieces:
         write_bytes(STDOUT_DESCRIPTOR, piece)
     return 0
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Return lines without their ends, of which a terminal writes two signs."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.removesuffix(b"\r") for line in whole)
+    if rest:
+        yield rest
 
 
 def top(call: Call) -> int:
@@ -153,11 +171,13 @@ LOGS = Spec(
         "ds01 logs my-project --tail 100  the last 100 lines",
         "ds01 logs -f my-project  go on as it grows, Ctrl-C ends",
     ),
+    details="With --json every line is a document of its own, with its time.",
     arguments=(NAME,),
     options=(
         Option("-f --follow", "Go on as it grows."),
         Option("-n --tail", "Only the last lines.", kind="number", metavar="LINES"),
         Option("-t --timestamps", "Each line begins with its time."),
+        JSON,
         NO_INPUT,
     ),
 )

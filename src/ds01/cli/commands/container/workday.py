@@ -1,8 +1,8 @@
 """`ds01 deploy` and `ds01 retire`: one command for the morning and one for the evening, composed of the others."""
 
 from ds01.cli.call import Call
-from ds01.cli.commands.container.creation import VERBOSE, create_with_progress
-from ds01.cli.commands.container.power import GRACE, grace_of
+from ds01.cli.commands.container.creation import VERBOSE, create_with_progress, say_creation_plan
+from ds01.cli.commands.container.power import GRACE, grace_of, say_docker
 from ds01.cli.commands.container.removal import question_before_removal, what_stays
 from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
 from ds01.cli.commands.container.shell import ensure_started, run_interactively
@@ -19,15 +19,13 @@ def deploy(call: Call) -> int:
     body = creation_body(call)
     name = body["name"]
     if call.flag("dry_run"):
-        plan = call.client.create_container({**body, "dry_run": True})
-        call.screen.tell(f"Would create {name}, start it and open a shell in it:")
-        for reason in plan["reasons"]:
-            call.screen.tell(f"  {reason}")
-        call.screen.data(plan["docker_command"])
+        say_creation_plan(call, body, f"Would create {name}, start it and open a shell in it:")
         return 0
-    create_with_progress(call, body)
+    created = create_with_progress(call, body)
     ensure_started(call, name)
     if call.flag("background") or not call.can_ask:
+        if call.flag("json"):
+            call.screen.document({**created, "container": call.client.get_container(name)})
         call.done(f"{name} runs.", name)
         call.screen.suggest(call.command("open", name))
         return 0
@@ -53,8 +51,7 @@ def _retire_one(call: Call, name: str) -> dict[str, object] | None:
         call.client.stop_container(name, grace_of(call))
     outcome = call.client.remove_container(name, force=is_dry, dry_run=is_dry)
     if is_dry:
-        if not call.flag("json"):
-            call.screen.data(outcome["docker_command"])
+        say_docker(call, outcome["docker_command"])
     else:
         call.done(f"Retired {name}. {what_stays(outcome)}".rstrip(), name)
     return dict(outcome)
@@ -66,9 +63,9 @@ DEPLOY = Spec(
         "ds01 deploy thesis pytorch  create it, start it, open a shell in it",
         "ds01 deploy thesis pytorch --background  the same without the shell",
     ),
-    details="Takes the options of create. Without a terminal it opens no shell.",
+    details="Takes the options of create. Without a terminal, and with --json, it opens no shell.",
     arguments=ARGUMENTS,
-    options=(Option("--background", "Open no shell."), *OPTIONS, GUIDED, DRY_RUN, VERBOSE, *ASKING),
+    options=(Option("--background", "Open no shell."), *OPTIONS, GUIDED, DRY_RUN, VERBOSE, JSON, *ASKING),
 )
 RETIRE = Spec(
     retire,
