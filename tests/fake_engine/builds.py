@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ds01.adapters.docker.tar import require_plain_path
 from ds01.domain.image import parse_reference
-from ds01.errors import BackendError, InvalidRequestError, NotFoundError
+from ds01.errors import BackendError, BuildStepError, InvalidRequestError, NotFoundError
 from ds01.service.ports import BuildProgress, BuildSpec, Checkpoint, Clock, ImageDetails, PathStat
 from tests.fake_engine.layers import diff_id_of, layer_of, loaded, pack, saved
 from tests.fake_engine.parts import EngineParts, full_reference, pass_every_checkpoint
@@ -46,7 +46,10 @@ class FakeBuilds(EngineParts):
                 found = self._base(rest.strip())
                 tree, base = found.tree.copy(), found.details
             elif word == "RUN" and rest.strip() in self.build_steps:
-                self.build_steps[rest.strip()](tree)
+                try:
+                    self.build_steps[rest.strip()](tree)
+                except BackendError as failure:
+                    raise BuildStepError(failure.message) from failure
         made = self._keep(replace(base, labels={**base.labels, **spec.labels}), tree, spec.tag)
         yield BuildProgress("", image_id=made)
 
@@ -123,7 +126,7 @@ class FakeBuilds(EngineParts):
         try:
             return self.image_of(reference)
         except NotFoundError as missing:
-            raise BackendError(f"The fake engine answered: manifest for {reference} not found") from missing
+            raise BuildStepError(f"The fake engine answered: manifest for {reference} not found") from missing
 
     def _keep(self, base: ImageDetails, tree: FileTree, reference: str, *, uid: int = 0) -> str:
         below = self.images[base.id] if base.id else FakeImage(base)

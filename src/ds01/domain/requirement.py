@@ -32,7 +32,7 @@ _EGG = re.compile(r"[#&]egg=([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 _ARCHIVE = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._]*?)-\d[^/]*\.(?:whl|tar\.gz|zip)(?:[?#]|$)")
 _PATH = re.compile(r"(?:\.{1,2}|~)?/|\.{1,2}$|~$|[A-Za-z]:\\|file:|.*\.(?:whl|tar\.gz|zip)$")
 # quoted text, extras, a comma before another bound, or anything else, in this order
-_LIST_PART = re.compile(r"""'[^']*'|"[^"]*"|\[[^\[\]]*\]|,(?=\s*[<>=!~])|.""", re.DOTALL)
+_LIST_PART = re.compile(r"""'[^']*'|"[^"]*"|\[[^\[\]]*\]|,\s*[<>=!~]|.""", re.DOTALL)
 EXAMPLE = "Write a name, such as numpy, 'pandas>=2.0' or 'uvicorn[standard]'."
 
 

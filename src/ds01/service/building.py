@@ -11,7 +11,7 @@ from ds01.domain.catalogue import CatalogueRow, frameworks
 from ds01.domain.event import Event
 from ds01.domain.image_name import OwnImage, dated_tag, parse_image_name
 from ds01.domain.package_tier import PackageTiers
-from ds01.errors import BackendError, BackendTimeoutError, ConflictError, Ds01Error
+from ds01.errors import BackendError, BuildStepError, ConflictError, Ds01Error
 from ds01.service.limits import LimitService, cgroup_parent_of
 from ds01.service.ports import BuildSpec, Engine, ImageDetails, Notify, World
 
@@ -110,10 +110,11 @@ class BuildService:
                         continue
                     output = (output + step.text)[-KEPT_OUTPUT_CHARACTERS:]
                     await notify({"kind": "build", "message": step.text})
-            except BackendTimeoutError:
-                raise
-            except BackendError as failure:
+            except BuildStepError as failure:
                 raise self._explained(failure, output) from failure
+            except BackendError as failure:
+                failure.hint = failure.hint or "The build was broken off: no image was made. Build it again."
+                raise
         image = await self._engine.find_image(str(latest))
         if image is None:
             raise BackendError(f"The engine built {order.name} and does not have it.", hint="Build it again.")
@@ -144,7 +145,7 @@ class BuildService:
             uses_buildkit=order.uses_buildkit,
         )
 
-    def _explained(self, failure: BackendError, output: str) -> Ds01Error:
+    def _explained(self, failure: BuildStepError, output: str) -> Ds01Error:
         """Return the error for a step that failed; what failed before any step is the engine's own failure."""
         if not any(step_of(line.rstrip()) for line in output.splitlines()):
             return failure

@@ -140,6 +140,8 @@ def test_names_are_compared_as_the_index_compares_them() -> None:
         ("numpy pandas>=2.0, torch", ["numpy", "pandas>=2.0", "torch"]),
         ("numpy, 'pandas >= 2.0, < 3'", ["numpy", "pandas<3,>=2.0"]),
         ("pandas >= 2.0 torch", ["pandas>=2.0", "torch"]),
+        ("six>=1.15,<1.17 rich,torch<3", ["six<1.17,>=1.15", "rich", "torch<3"]),
+        ("pandas >= 2.0, < 3, ~=2.1 torch", ["pandas<3,>=2.0,~=2.1", "torch"]),
         ("uvicorn[standard,x] a", ["uvicorn[standard,x]", "a"]),
         ("a; python_version < '3', b", ['a; python_version < "3"', "b"]),
         ("'pandas>=2' \"torch<3\"", ["pandas>=2", "torch<3"]),

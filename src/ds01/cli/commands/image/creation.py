@@ -2,7 +2,7 @@
 
 from ds01.cli.architecture import ARCH
 from ds01.cli.call import Call
-from ds01.cli.commands.image.basis import basis_of, basis_of_image, offered_tiers
+from ds01.cli.commands.image.basis import basis_of, basis_of_image, offered_tiers, warn_without_pip
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
 from ds01.cli.commands.image.draft import Draft, path_of, require_free, write_draft
 from ds01.cli.image_import import import_file
@@ -66,7 +66,7 @@ def _draft_of_flags(call: Call) -> Draft:
     found = basis_of_image(call, base) if base is not None else basis_of(call, framework or "")
     call.screen.note(found.reason)
     draft = Draft(name, found, tiers, choices, has_cache=call.flag("pip_cache"))
-    draft.recipe()
+    warn_without_pip(call, found, draft.recipe())
     return draft
 
 
