@@ -4,6 +4,7 @@ from ds01.api import schema
 from ds01.api.change_routes import CHANGE_ROUTES, DRY_RUN as _DRY_RUN, OWNER as _OWNER
 from ds01.api.image_routes import IMAGE_ROUTES
 from ds01.api.queue_routes import QUEUE_ROUTES
+from ds01.api.renewal_routes import RENEWAL_ROUTES
 from ds01.api.route import Parameter, Route
 
 _FORCE = Parameter("force", "boolean", "Stop it first when it runs.")
@@ -100,6 +101,7 @@ ROUTES: tuple[Route, ...] = (
         errors=("forbidden", "quota_exceeded", "not_found", "conflict", "no_capacity"),
     ),
     *CHANGE_ROUTES,
+    *RENEWAL_ROUTES,
     Route(
         "remove_container",
         "DELETE",

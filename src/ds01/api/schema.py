@@ -101,6 +101,11 @@ from ds01.api.queue_schema import (
     WaitingDocument as WaitingDocument,
     WhyDocument as WhyDocument,
 )
+from ds01.api.renewal_schema import (
+    DriftDocument as DriftDocument,
+    LeftOutDocument as LeftOutDocument,
+    PackageChangeDocument as PackageChangeDocument,
+)
 from ds01.api.session_schema import (
     ConsoleSize as ConsoleSize,
     ExecBody as ExecBody,

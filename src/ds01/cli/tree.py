@@ -73,6 +73,12 @@ ENTRIES: tuple[Entry, ...] = (
         aliases="rm",
         daily="rm remove",
     ),
+    Entry(
+        "container save",
+        "container.saving:SAVE",
+        "Save what was installed in a container to a Dockerfile.",
+        daily="save",
+    ),
     Entry("container logs", "container.watching:LOGS", "Show the output of a container's main process.", daily="logs"),
     Entry("container stats", "container.watching:STATS", "Show what running containers use.", daily="stats"),
     Entry("container top", "container.watching:TOP", "List the processes of a running container.", daily="top"),
@@ -91,6 +97,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("image packages", "image.looking:PACKAGES", "List the packages of Python in an image."),
     Entry("image update", "image.updating:UPDATE", "Add packages to the Dockerfile of an image, or remove them."),
     Entry("image delete", "image.deletion:DELETE", "Delete an image of your own; its Dockerfile goes to the trash."),
+    Entry("image save", "container.saving:SAVE_OF_IMAGE", "Save what was installed in a container to a Dockerfile."),
     Entry("image list", "image.listing:LIST", "List the images that are here.", aliases="ls"),
     Entry("image pull", "image.pulling:PULL", "Fetch an image from its registry before it is needed."),
     Entry("container adopt", "container.adoption:ADOPT", "Take a container that mlc or docker made under management."),
@@ -138,7 +145,7 @@ DEFAULT_VERBS = {"limits": "show", "queue": "list", "reservation": "list"}
 """A noun that is typed alone does this."""
 
 SECTIONS: tuple[tuple[str, str], ...] = (
-    ("Every day", "create open run exec list start stop restart rm logs stats top inspect cp deploy retire"),
+    ("Every day", "create open run exec list start stop restart rm logs stats top inspect cp save deploy retire"),
     ("The machine", "gpus queue why timeline reservation limits status events"),
     ("More", "container image gpu admin help completion version"),
 )

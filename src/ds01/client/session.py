@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from ds01.api.place import find_place
 from ds01.client.calls import ACTING_TIMEOUT_S, LINES_TYPE, query_of
 from ds01.client.image_calls import ImageCalls
+from ds01.client.renewal_calls import RenewalCalls
 from ds01.client.transport import READING_TIMEOUT_S, Request, error_from, parse_document
 from ds01.client.waiting import WaitingCalls
 from ds01.client.wire import SWITCHING_PROTOCOLS, Answer, Connection, broken, quote
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 STREAM_PROTOCOL = "ds01-stream"
 
 
-class Client(WaitingCalls, ImageCalls):
+class Client(WaitingCalls, ImageCalls, RenewalCalls):
     """Asks the daemon of one place. Every request has its own connection; nothing is kept open in between."""
 
     @classmethod

@@ -20,6 +20,7 @@ from ds01.daemon.handlers.mig import MigHandlers
 from ds01.daemon.handlers.moving import MoveHandlers
 from ds01.daemon.handlers.own_images import OwnImageHandlers
 from ds01.daemon.handlers.queue import QueueHandlers, Waiters
+from ds01.daemon.handlers.renewal import RenewalHandlers
 from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.handlers.upkeep import UpkeepHandlers
@@ -101,7 +102,7 @@ def build_server(
         ImageHandlers(services.catalogue),
         OwnImageHandlers(services.building, services.own_images, world.engine, services.tiers),
         MigHandlers(services.mig, only_uid=only_uid),
-        MoveHandlers(services.moving, world.devices),
+        *_succession_handlers(world, services),
         UpkeepHandlers(services.upkeep, is_personal=personal),
     )
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
@@ -122,3 +123,7 @@ def _queue_handlers(
         services.queue, services.explanations, waiters, viewers, containers=services.containers, usage=services.usage
     )
     return queueing, ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)
+
+
+def _succession_handlers(world: World, services: Services) -> tuple[MoveHandlers, RenewalHandlers]:
+    return MoveHandlers(services.moving, world.devices), RenewalHandlers(services.drift)

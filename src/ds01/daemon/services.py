@@ -18,6 +18,7 @@ from ds01.service.containers import ContainerService
 from ds01.service.copying import CopyService
 from ds01.service.creation import CreationService, Marks
 from ds01.service.deadlines import DeadlineService
+from ds01.service.drift import DriftService
 from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.explanations import ExplanationService
 from ds01.service.exporting import ExportService
@@ -44,6 +45,7 @@ from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
 from ds01.service.situation import mig_boards
 from ds01.service.starting import Starter
+from ds01.service.succession import Succession
 from ds01.service.takeover import TakeoverService
 from ds01.service.temporary_images import TemporaryImages
 from ds01.service.upkeep import UpkeepService
@@ -297,17 +299,32 @@ class Services:
         return PauseService(self._world, self.containers, self._presence)
 
     @cached_property
+    def drift(self) -> DriftService:
+        """What was installed in containers."""
+        return DriftService(self._world, self.containers, self._helpers)
+
+    @cached_property
+    def succession(self) -> Succession:
+        """Containers that take the place of others."""
+        return Succession(
+            self._world,
+            containers=self.containers,
+            allocations=self.allocations,
+            reconciler=self.reconciler,
+            presence=self._presence,
+        )
+
+    @cached_property
     def moving(self) -> MoveService:
         """Containers whose GPUs are taken go on with others."""
         return MoveService(
             self._world,
-            containers=self.containers,
+            succession=self.succession,
             allocations=self.allocations,
             scheduling=self.scheduling,
             limits=self.limits,
             instances=self.instances,
-            reconciler=self.reconciler,
-            presence=self._presence,
+            drift=self.drift,
             seal_key=self._seal_key,
         )
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +243,24 @@ class FileEntry:
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
+
+
+class FileChangeKind(StrEnum):
+    """What happened to a path of a container since it was made."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A path that differs between a container and its image. Source: Engine API 1.41, ContainerChanges.
+
+    Attributes:
+        path: Absolute path inside. A folder that is gone stands for everything below it.
+        kind: What happened; a folder in which something else happened is CHANGED.
+    """
+
+    path: str
+    kind: FileChangeKind

@@ -13,6 +13,7 @@ from ds01.domain.engine import (
     ExecResult,
     ExecSpec,
     ExecState,
+    FileChange,
     FileEntry,
     ImageDetails,
     PathStat,
@@ -103,6 +104,13 @@ class Engine(Protocol):
 
     async def measure_container(self, container: str) -> int:
         """Return the bytes that it has written outside of its mounts. Takes its time: the engine walks the files."""
+        ...
+
+    async def list_changes(self, container: str) -> list[FileChange]:
+        """Return what differs between a container, running or not, and its image, mounts left out, by path.
+
+        Takes its time: the engine walks the files.
+        """
         ...
 
     async def put_files(self, container: str, entries: Sequence[FileEntry]) -> None:

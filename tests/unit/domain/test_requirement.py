@@ -247,3 +247,9 @@ def test_what_is_no_specification_is_refused(text: str) -> None:
 def test_what_is_no_channel_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError):
         parse_channel(text)
+
+
+def test_a_package_at_the_address_of_an_archive_is_one_and_a_file_is_none() -> None:
+    assert parse_requirement("a @ https://x.org/a-1.whl").text == "a @ https://x.org/a-1.whl"
+    with pytest.raises(InvalidRequestError):
+        parse_requirement("a @ file:///a-1.whl")

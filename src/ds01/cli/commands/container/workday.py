@@ -5,6 +5,7 @@ from ds01.cli.commands.container.creation import VERBOSE, create_with_progress, 
 from ds01.cli.commands.container.power import GRACE, grace_of, say_docker
 from ds01.cli.commands.container.removal import question_before_removal, what_stays
 from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
+from ds01.cli.commands.container.saving import NO_SAVE, SAVE_FIRST, offer_to_save
 from ds01.cli.commands.container.shell import ensure_started, run_interactively
 from ds01.cli.commands.container.wizard import completed
 from ds01.cli.preference import with_preferences
@@ -41,6 +42,7 @@ def retire(call: Call) -> int:
 def _retire_one(call: Call, name: str) -> dict[str, object] | None:
     is_dry = call.flag("dry_run")
     container = call.client.get_container(name)
+    offer_to_save(call, name)
     if call.must_confirm and not is_dry and not confirm(question_before_removal(call, container)):
         call.screen.note(f"{name} was left as it is.")
         return None
@@ -71,9 +73,10 @@ RETIRE = Spec(
     retire,
     examples=(
         "ds01 retire thesis  stop it and remove it; its workspace stays",
+        "ds01 retire thesis --save --yes  save its packages to a Dockerfile first, and ask nothing",
         "ds01 retire thesis --dry-run  only say what would go",
     ),
-    details="On a terminal it says what is lost, and asks. Workspaces are never touched.",
+    details=("On a terminal it says what is lost, offers to save packages, and asks. Workspaces are never touched."),
     arguments=(NAMES,),
-    options=(GRACE, DRY_RUN, JSON, *ASKING),
+    options=(GRACE, SAVE_FIRST, NO_SAVE, DRY_RUN, JSON, *ASKING),
 )
