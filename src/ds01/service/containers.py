@@ -2,18 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import AttachmentFacts, attached_gpus, needed_gpus
+from ds01.domain.attachment import attached_gpus, may_reach_gpus, needed_gpus
 from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
 from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu, Inventory, all_gpus
 from ds01.domain.image import is_private_tag
-from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.name import EngineName, is_engine_name
 from ds01.domain.origin import Ownership, private_image_of, shown_name
 from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
@@ -34,6 +34,7 @@ from ds01.service.stopping import Stopper
 
 log = logging.getLogger(__name__)
 MAX_GRACE = timedelta(hours=1)
+MAX_TYPED_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,10 @@ class ContainerService:
             views.append(ContainerView(container, owner.uid, grant, row, name, owner.doubt))
         return sorted(views, key=lambda view: view.summary.created_at, reverse=True)
 
+    async def devices_without_grant(self, views: Iterable[ContainerView]) -> dict[str, tuple[str, ...]]:
+        """Return the devices that running containers have without a grant, by container id; see `Observer.attached`."""
+        return await self._observer.attached(view.summary for view in views if view.allocation is None)
+
     async def get_details(self, uid: int, name: str) -> ContainerDetails:
         """Return one container of a user: `<name>._.<uid>`, else one of this very name or id that is the user's.
 
@@ -186,7 +191,7 @@ class ContainerService:
 
     async def devices_of(self, details: ContainerDetails) -> tuple[Gpu | str, ...]:
         """Return the devices of a container; the bare UUID of one that the machine does not have any more."""
-        if not may_reach_devices(details.attachment):
+        if not may_reach_gpus(details.attachment):
             return ()
         try:
             return devices_in(details, await self._devices.read_inventory())
@@ -231,7 +236,7 @@ class ContainerService:
             lambda transaction: (granted_rows(transaction), transaction.list_allocations())
         )
         observation, uuids = Observation(), frozenset[str]()
-        if may_reach_devices(details.attachment):
+        if may_reach_gpus(details.attachment):
             observation = (await self._observer.observe(granted)).for_start_of(details.id)
             observation = replace(observation, reader=self._limits.reader(caller))
             uuids = attached_gpus(details.attachment, observation.inventory)
@@ -360,19 +365,9 @@ def _shown(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]
     ]
 
 
-def may_reach_devices(facts: AttachmentFacts) -> bool:
-    """Something is attached that could be a GPU."""
-    is_listed = facts.visible_devices not in {None, "", "void", "none"}
-    return bool(facts.requests or facts.device_paths or is_listed)
-
-
 def _is_typed_name(name: str) -> bool:
-    """Old tools allowed other names: such containers are found too, as long as the name is one path segment."""
-    try:
-        parse_container_name(name)
-    except Ds01Error:
-        return bool(name) and "/" not in name and name.isprintable() and len(name) <= 200 and name not in {".", ".."}
-    return True
+    """Old tools allowed other names: such containers are found too, as long as the engine could have them."""
+    return len(name) <= MAX_TYPED_NAME and is_engine_name(name)
 
 
 def devices_in(details: ContainerDetails, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
