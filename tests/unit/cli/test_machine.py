@@ -152,6 +152,8 @@ def test_status_is_7_when_a_part_does_not_work(daemon: ScriptedDaemon, ds01: Ds0
     broken = ds01("status")
     assert broken.status == 7
     assert "✗ Docker      Docker does not answer." in broken.out.splitlines()
+    assert "✗ containers  unknown" in broken.out.splitlines()  # unknown is never none
+    assert broken.out.splitlines()[-1].endswith(", by the grants alone")
 
 
 def test_version_names_both_and_starts_nothing(ds01: Ds01, tmp_path: Path) -> None:

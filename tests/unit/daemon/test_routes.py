@@ -301,6 +301,7 @@ async def test_what_fails_is_said_in_the_status_and_does_not_hide_the_rest(house
     house.stage.engine.unreachable = BackendError("The engine is down.")
     status = await ask(house, "get_status", "/v1/status")
     assert (status["engine"]["ok"], status["engine"]["message"]) == (False, "The engine is down.")
+    assert (status["containers"], status["containers_running"]) == (None, None)
     assert status["devices"]["ok"] is False
     assert (await house.ask("GET", "/v1/containers")).status == 502
     assert (await house.ask("GET", "/v1/gpus")).status == 502
