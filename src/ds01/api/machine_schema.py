@@ -170,7 +170,7 @@ class QueueStatus(TypedDict):
 
 
 class StatusDocument(TypedDict):
-    """The machine at a glance."""
+    """The machine at a glance; the numbers of containers are null while the engine does not say them."""
 
     schema_version: int
     version: str
@@ -183,8 +183,8 @@ class StatusDocument(TypedDict):
     catalogue: CatalogueStatus
     events: NotRequired[EventsStatus]
     queue: NotRequired[QueueStatus]
-    containers: int
-    containers_running: int
+    containers: int | None
+    containers_running: int | None
     usage: UsageDocument
 
 

@@ -26,7 +26,7 @@ class Option:
         meaning: One sentence.
         kind: flag; text; number: a whole one; choice: one of `choices`; optional: alone, or `--name=LENGTH` with a
             length of time.
-        choices: What a choice may be.
+        choices: What a choice may be; what the completion proposes for a text.
         metavar: Stands for the value in help.
         many: May be given more than once.
     """
@@ -59,7 +59,7 @@ class Argument:
         key: Name of its value; shown in capitals.
         many: Takes all that are left.
         shown: How help shows it.
-        completes: What the completion offers for it: container, gpu, topic or nothing.
+        completes: What the completion offers for it, see `complete`: container, gpu, topic, or nothing.
     """
 
     __slots__ = ("completes", "key", "many", "shown")

@@ -170,5 +170,6 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     """Return the known name that a mistyped one most likely means."""
     from difflib import get_close_matches
 
-    found = get_close_matches(name, known, n=1)
-    return found[0] if found else None
+    by_lower_case = {text.lower(): text for text in reversed(known)}
+    found = get_close_matches(name, known, n=1) or get_close_matches(name.lower(), by_lower_case, n=1)
+    return by_lower_case.get(found[0].lower(), found[0]) if found else None

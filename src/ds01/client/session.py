@@ -10,7 +10,7 @@ from ds01.client.image_calls import ImageCalls
 from ds01.client.renewal_calls import RenewalCalls
 from ds01.client.transport import READING_TIMEOUT_S, Request, error_from, parse_document
 from ds01.client.waiting import WaitingCalls
-from ds01.client.wire import SWITCHING_PROTOCOLS, Answer, Connection, broken, quote
+from ds01.client.wire import SWITCHING_PROTOCOLS, Answer, Connection, broken, quote, segment
 
 TYPE_CHECKING = False  # the name that checkers know, without the import of typing that costs 5 ms
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ class Client(WaitingCalls, ImageCalls, RenewalCalls):
 
 
 def _of(name: str) -> str:
-    return f"/v1/containers/{quote(name)}"
+    return f"/v1/containers/{segment(name, 'the container')}"
 
 
 def _closing(answer: Answer) -> Iterator[bytes]:

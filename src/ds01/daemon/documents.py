@@ -41,10 +41,19 @@ def _moment(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def container_document(view: ContainerView, gpus: Mapping[str, Gpu], names: Names) -> schema.ContainerDocument:
-    """Return one row of a list."""
+def container_document(
+    view: ContainerView, attached: Iterable[str], gpus: Mapping[str, Gpu], names: Names
+) -> schema.ContainerDocument:
+    """Return one row of a list.
+
+    Args:
+        view: The container.
+        attached: Devices that it has without a grant.
+        gpus: The machine's devices by UUID.
+        names: Names of users.
+    """
     summary = view.summary
-    granted = view.allocation.gpu_uuids if view.allocation else _labelled_gpus(summary.labels)
+    uuids = view.allocation.gpu_uuids if view.allocation else attached
     document = schema.ContainerDocument(
         name=view.name,
         id=summary.id,
@@ -57,7 +66,7 @@ def container_document(view: ContainerView, gpus: Mapping[str, Gpu], names: Name
         image=_shown_image(summary.image, summary.labels),
         framework=summary.labels.get(label.FRAMEWORK, ""),
         created_at=_moment(summary.created_at),
-        gpus=[grant_document(gpus.get(uuid, uuid)) for uuid in granted],
+        gpus=[grant_document(gpus.get(uuid, uuid)) for uuid in uuids],
         allocation_id=view.allocation.id if view.allocation else None,
         allocation_state=view.allocation.state.value if view.allocation else None,
         workspace=summary.mounts.get("/workspace"),
@@ -65,10 +74,6 @@ def container_document(view: ContainerView, gpus: Mapping[str, Gpu], names: Name
     if view.doubt:
         document["owner_doubt"] = view.doubt
     return document
-
-
-def _labelled_gpus(labels: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(uuid for uuid in labels.get(label.GPU_UUIDS, "").split(";") if uuid)
 
 
 def _shown_image(image: str, labels: Mapping[str, str]) -> str:

@@ -92,6 +92,12 @@ def attached_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str
     return frozenset(held)
 
 
+def may_reach_gpus(facts: AttachmentFacts) -> bool:
+    """Tell whether something is attached that could be a GPU; without it the devices need not be asked."""
+    is_listed = facts.visible_devices is not None and facts.visible_devices not in _NO_DEVICE
+    return bool(facts.requests or facts.device_paths or is_listed)
+
+
 def needed_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str]:
     """Return the devices that a container cannot run without, of those that it holds.
 

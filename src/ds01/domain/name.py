@@ -14,6 +14,8 @@ MAX_LENGTH = 48
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 # no leading zeros: `x._.0100` is not what we would write, so it is nobody's
 _ENGINE_NAME = re.compile(r"(?P<name>.+)\._\.(?P<uid>0|[1-9][0-9]{0,9})")
+# Source: moby, daemon/names/names.go, RestrictedNameChars.
+_ALLOWED_BY_ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 MAX_UID = 2**32 - 2
 
 
@@ -53,6 +55,11 @@ def parse_container_name(text: str) -> str:
         hint=hint,
         details={"proposal": proposal} if proposal else None,
     )
+
+
+def is_engine_name(text: str) -> bool:
+    """Tell whether an engine can have a container of this name."""
+    return _ALLOWED_BY_ENGINE.fullmatch(text) is not None
 
 
 def suggest_container_name(text: str) -> str | None:

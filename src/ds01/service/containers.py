@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import attached_gpus, devices_in, may_reach_devices, needed_gpus
+from ds01.domain.attachment import attached_gpus, devices_in, may_reach_gpus, needed_gpus
 from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
 from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu
 from ds01.domain.image import is_private_tag
-from ds01.domain.name import EngineName, is_typed_name
+from ds01.domain.name import EngineName, is_engine_name, is_typed_name
 from ds01.domain.origin import Ownership, private_image_of, shown_name
 from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
@@ -33,6 +34,7 @@ from ds01.service.stopping import Stopper
 
 log = logging.getLogger(__name__)
 MAX_GRACE = timedelta(hours=1)
+MAX_TYPED_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,10 @@ class ContainerService:
             views.append(ContainerView(container, owner.uid, grant, row, name, owner.doubt))
         return sorted(views, key=lambda view: view.summary.created_at, reverse=True)
 
+    async def devices_without_grant(self, views: Iterable[ContainerView]) -> dict[str, tuple[str, ...]]:
+        """Return the devices that running containers have without a grant, by container id; see `Observer.attached`."""
+        return await self._observer.attached(view.summary for view in views if view.allocation is None)
+
     async def get_details(self, uid: int, name: str) -> ContainerDetails:
         """Return one container of a user: `<name>._.<uid>`, else one of this very name or id that is the user's.
 
@@ -185,7 +191,7 @@ class ContainerService:
 
     async def devices_of(self, details: ContainerDetails) -> tuple[Gpu | str, ...]:
         """Return the devices of a container; the bare UUID of one that the machine does not have any more."""
-        if not may_reach_devices(details.attachment):
+        if not may_reach_gpus(details.attachment):
             return ()
         try:
             return devices_in(details.attachment, await self._devices.read_inventory())
@@ -267,7 +273,7 @@ class ContainerService:
             lambda transaction: (granted_rows(transaction), transaction.list_allocations())
         )
         observation, uuids = Observation(), frozenset[str]()
-        if may_reach_devices(details.attachment):
+        if may_reach_gpus(details.attachment):
             observation = (await self._observer.observe(granted)).for_start_of(details.id)
             observation = replace(observation, reader=self._limits.reader(caller))
             uuids = attached_gpus(details.attachment, observation.inventory)
@@ -397,3 +403,32 @@ class ContainerService:
 def _require_not_paused(details: ContainerDetails, name: str) -> None:
     if details.state is ContainerState.PAUSED:
         raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
+
+
+def _shown(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]) -> list[ContainerSummary]:
+    """Leave out our short-lived containers, and one whose place another has that has not its name yet."""
+    waits = [row for found in containers if is_helper_name(found.name) and (row := by_id.get(found.id)) is not None]
+    left = {str(EngineName(row.name, row.uid)) for row in waits}
+    return [
+        found for found in containers if found.id in by_id or not (is_helper_name(found.name) or found.name in left)
+    ]
+
+
+def _is_typed_name(name: str) -> bool:
+    """Old tools allowed other names: such containers are found too, as long as the engine could have them."""
+    return len(name) <= MAX_TYPED_NAME and is_engine_name(name)
+
+
+def devices_in(details: ContainerDetails, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
+    """Return the devices of a container in display order.
+
+    Args:
+        details: The container.
+        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone.
+    """
+    if inventory is None:
+        return tuple(uuid for request in details.attachment.requests for uuid in request.device_ids)
+    uuids = attached_gpus(details.attachment, inventory)
+    known = [gpu for gpu in all_gpus(inventory) if gpu.uuid in uuids]
+    missing = sorted(uuids - {gpu.uuid for gpu in known})
+    return (*known, *missing)

@@ -67,9 +67,12 @@ class ContainerHandlers:
         views = await self._containers.list_views()
         if not (call.flag("all") and (self._is_personal or call.caller.is_admin)):
             views = [view for view in views if view.uid == uid]
-        gpus = await self._gpus_by_uuid(views)
+        attached = await self._containers.devices_without_grant(views)
+        gpus = await self._gpus_by_uuid(views, attached)
         names = documents.Names(await self._identities.names(view.uid for view in views))
-        found = [documents.container_document(view, gpus or {}, names) for view in views]
+        found = [
+            documents.container_document(view, attached.get(view.summary.id, ()), gpus or {}, names) for view in views
+        ]
         for document in found:
             gone = [gpu["uuid"] for gpu in document["gpus"] if gpu["kind"] == "unknown"] if gpus is not None else []
             if gone and document["allocation_state"] not in {None, "released"}:
@@ -80,9 +83,11 @@ class ContainerHandlers:
             answer["waiting"] = waiting
         return answer
 
-    async def _gpus_by_uuid(self, views: list[ContainerView]) -> Mapping[str, Gpu] | None:
+    async def _gpus_by_uuid(
+        self, views: list[ContainerView], attached: Mapping[str, tuple[str, ...]]
+    ) -> Mapping[str, Gpu] | None:
         """The devices; None: unknown. A list of containers is worth having without their names."""
-        if not any(view.allocation and view.allocation.gpu_uuids for view in views):
+        if not attached and not any(view.allocation and view.allocation.gpu_uuids for view in views):
             return {}
         try:
             return {gpu.uuid: gpu for gpu in all_gpus(await self._devices.read_inventory())}

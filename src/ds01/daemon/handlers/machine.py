@@ -114,8 +114,8 @@ class MachineHandlers:
             reservations=len({item.id for item in [*reservations, *of_policy]}),
         )
 
-    async def _engine_status(self, uid: int) -> tuple[schema.EngineStatus, int, int]:
-        """Also the number of the user's containers, and of those that run."""
+    async def _engine_status(self, uid: int) -> tuple[schema.EngineStatus, int | None, int | None]:
+        """Also the number of the user's containers, and of those that run; None: unknown."""
         try:
             info = await self._engine.get_info()
             views = [view for view in await self._containers.list_views() if view.uid == uid]
@@ -123,7 +123,7 @@ class MachineHandlers:
             silent = schema.EngineStatus(
                 ok=False, message=failure.message, version="", api_version="", storage_driver="", cgroup_driver=""
             )
-            return silent, 0, 0
+            return silent, None, None
         status = schema.EngineStatus(
             ok=True,
             message="",

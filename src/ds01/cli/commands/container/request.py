@@ -27,8 +27,8 @@ _FOLDERS = ("workspace", "data", "models")
 GUIDED = Option("--guided", "Explain every step before it is asked.")
 ARGUMENTS = (
     Argument("name", completes="container"),
-    Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework"),
-    Argument("version"),
+    Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="base"),
+    Argument("version", completes="version"),
 )
 OPTIONS = (
     Option("--image", "Any image instead of a framework of the catalogue.", kind="text", metavar="REF"),

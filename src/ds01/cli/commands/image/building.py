@@ -177,7 +177,7 @@ BUILD = Spec(
         "Ctrl-C stops it. The whole output is kept below ~/.local/state/ds01/builds. Nothing is sent of the folder "
         "unless the Dockerfile copies from it, and then nothing that .dockerignore names."
     ),
-    arguments=(Argument("name", shown="[NAME|FILE]"),),
+    arguments=(Argument("name", shown="[NAME|FILE]", completes="own image"),),
     options=(
         Option("--dockerfile", "The Dockerfile.", kind="text", metavar="FILE"),
         Option("-t --tag", "Name of the image.", kind="text", metavar="NAME"),

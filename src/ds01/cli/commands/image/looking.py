@@ -9,7 +9,7 @@ from ds01.domain.recipe_edit import recipe_digest
 from ds01.errors import InvalidRequestError, NotFoundError
 from ds01.units import format_size
 
-IMAGE = Argument("name", shown="NAME")
+IMAGE = Argument("name", shown="NAME", completes="own image")
 
 
 def require_image(call: Call, verb: str) -> str:

@@ -74,6 +74,9 @@ PULL = Spec(
         "The registry is asked even when an image of that name is here, because names of images move on. Layers that "
         "the engine has are not fetched again: a pull that was stopped with Ctrl-C is resumed by typing it again."
     ),
-    arguments=(Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework"), Argument("version")),
+    arguments=(
+        Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework"),
+        Argument("version", completes="version"),
+    ),
     options=(ARCH, Option("-v --verbose", "Print every step, without a terminal too."), JSON),
 )

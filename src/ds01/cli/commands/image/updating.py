@@ -103,7 +103,7 @@ UPDATE = Spec(
         "The file before is kept beside it. Lines that you wrote by hand, and files of the older tools, are "
         "kept as they are. NAME is an image, a project or a path; without it the Dockerfile of this folder."
     ),
-    arguments=(Argument("name", shown="[NAME|FILE]"),),
+    arguments=(Argument("name", shown="[NAME|FILE]", completes="own image"),),
     options=(
         Option("--add", "Packages of Python, with bounds if you like.", kind="text", metavar="LIST", many=True),
         Option("--remove", "Packages of Python.", kind="text", metavar="LIST", many=True),
