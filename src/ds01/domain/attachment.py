@@ -227,12 +227,6 @@ def _everything(inventory: Inventory) -> set[str]:
     return {gpu.uuid for gpu in all_gpus(inventory)}
 
 
-def may_reach_devices(facts: AttachmentFacts) -> bool:
-    """Something is attached that could be a GPU."""
-    is_listed = facts.visible_devices not in {None, "", "void", "none"}
-    return bool(facts.requests or facts.device_paths or is_listed)
-
-
 def devices_in(facts: AttachmentFacts, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
     """Return the devices of a container in display order.
 

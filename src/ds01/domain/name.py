@@ -17,6 +17,7 @@ _ENGINE_NAME = re.compile(r"(?P<name>.+)\._\.(?P<uid>0|[1-9][0-9]{0,9})")
 # Source: moby, daemon/names/names.go, RestrictedNameChars.
 _ALLOWED_BY_ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 MAX_UID = 2**32 - 2
+_MAX_TYPED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,6 @@ def parse_engine_name(text: str) -> EngineName | None:
     return EngineName(name=match["name"], uid=int(match["uid"]))
 
 
-def is_typed_name(name: str) -> bool:
-    """Tell whether a container may be called so: old tools allowed other names, which are one path segment at least."""
-    try:
-        parse_container_name(name)
-    except InvalidRequestError:
-        return bool(name) and "/" not in name and name.isprintable() and len(name) <= 200 and name not in {".", ".."}
-    return True
+def is_typed_name(text: str) -> bool:
+    """Tell whether a container may be asked for by it: what old tools allowed and we do not, the engine still has."""
+    return len(text) <= _MAX_TYPED and is_engine_name(text)

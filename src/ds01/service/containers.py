@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from ds01.domain.container import ContainerDetails, ContainerState, ContainerSum
 from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu
 from ds01.domain.image import is_private_tag
-from ds01.domain.name import EngineName, is_engine_name, is_typed_name
+from ds01.domain.name import EngineName, is_typed_name
 from ds01.domain.origin import Ownership, private_image_of, shown_name
 from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
@@ -34,7 +34,6 @@ from ds01.service.stopping import Stopper
 
 log = logging.getLogger(__name__)
 MAX_GRACE = timedelta(hours=1)
-MAX_TYPED_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,32 +402,3 @@ class ContainerService:
 def _require_not_paused(details: ContainerDetails, name: str) -> None:
     if details.state is ContainerState.PAUSED:
         raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
-
-
-def _shown(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]) -> list[ContainerSummary]:
-    """Leave out our short-lived containers, and one whose place another has that has not its name yet."""
-    waits = [row for found in containers if is_helper_name(found.name) and (row := by_id.get(found.id)) is not None]
-    left = {str(EngineName(row.name, row.uid)) for row in waits}
-    return [
-        found for found in containers if found.id in by_id or not (is_helper_name(found.name) or found.name in left)
-    ]
-
-
-def _is_typed_name(name: str) -> bool:
-    """Old tools allowed other names: such containers are found too, as long as the engine could have them."""
-    return len(name) <= MAX_TYPED_NAME and is_engine_name(name)
-
-
-def devices_in(details: ContainerDetails, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
-    """Return the devices of a container in display order.
-
-    Args:
-        details: The container.
-        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone.
-    """
-    if inventory is None:
-        return tuple(uuid for request in details.attachment.requests for uuid in request.device_ids)
-    uuids = attached_gpus(details.attachment, inventory)
-    known = [gpu for gpu in all_gpus(inventory) if gpu.uuid in uuids]
-    missing = sorted(uuids - {gpu.uuid for gpu in known})
-    return (*known, *missing)

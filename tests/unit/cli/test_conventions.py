@@ -21,7 +21,7 @@ SESSIONS = {"open", "exec", "attach", "run"}
 """A program's bytes are all that they print."""
 CHANGES = {
     *("create", "run", "start", "stop", "restart", "pause", "unpause", "rename", "remove", "cleanup", "deploy"),
-    *("retire", "export", "import", "cp", "adopt"),
+    *("retire", "save", "export", "import", "cp", "adopt"),
 }
 READS = {"list", "stats", "logs", "inspect", "top", "ports"}
 PICKS_FROM = {
