@@ -92,12 +92,6 @@ def attached_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str
     return frozenset(held)
 
 
-def may_reach_gpus(facts: AttachmentFacts) -> bool:
-    """Tell whether something is attached that could be a GPU; without it the devices need not be asked."""
-    is_listed = facts.visible_devices is not None and facts.visible_devices not in _NO_DEVICE
-    return bool(facts.requests or facts.device_paths or is_listed)
-
-
 def needed_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str]:
     """Return the devices that a container cannot run without, of those that it holds.
 
@@ -225,3 +219,9 @@ def _device_node(path: str, inventory: Inventory) -> set[str]:
 
 def _everything(inventory: Inventory) -> set[str]:
     return {gpu.uuid for gpu in all_gpus(inventory)}
+
+
+def may_reach_devices(facts: AttachmentFacts) -> bool:
+    """Something is attached that could be a GPU."""
+    is_listed = facts.visible_devices not in {None, "", "void", "none"}
+    return bool(facts.requests or facts.device_paths or is_listed)

@@ -11,6 +11,7 @@ from ds01.errors import InvalidRequestError
 
 SEPARATOR = "._."
 MAX_LENGTH = 48
+MAX_TYPED_LENGTH = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 # no leading zeros: `x._.0100` is not what we would write, so it is nobody's
 _ENGINE_NAME = re.compile(r"(?P<name>.+)\._\.(?P<uid>0|[1-9][0-9]{0,9})")
@@ -57,11 +58,6 @@ def parse_container_name(text: str) -> str:
     )
 
 
-def is_engine_name(text: str) -> bool:
-    """Tell whether an engine can have a container of this name."""
-    return _ALLOWED_BY_ENGINE.fullmatch(text) is not None
-
-
 def suggest_container_name(text: str) -> str | None:
     """Return the nearest legal name to what a person typed (`My Project` becomes `my-project`), or None."""
     cleaned = re.sub(r"[^a-z0-9_-]+", "-", text.strip().lower())
@@ -78,3 +74,8 @@ def parse_engine_name(text: str) -> EngineName | None:
     if match is None or int(match["uid"]) > MAX_UID:
         return None
     return EngineName(name=match["name"], uid=int(match["uid"]))
+
+
+def is_typed_name(name: str) -> bool:
+    """Tell whether a container may be called so: old tools allowed other names, and the engine not all of them."""
+    return len(name) <= MAX_TYPED_LENGTH and _ALLOWED_BY_ENGINE.fullmatch(name) is not None

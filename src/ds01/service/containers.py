@@ -8,12 +8,12 @@ from datetime import timedelta
 
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import attached_gpus, may_reach_gpus, needed_gpus
+from ds01.domain.attachment import attached_gpus, may_reach_devices, needed_gpus
 from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
 from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu, Inventory, all_gpus
 from ds01.domain.image import is_private_tag
-from ds01.domain.name import EngineName, is_engine_name
+from ds01.domain.name import EngineName, is_typed_name
 from ds01.domain.origin import Ownership, private_image_of, shown_name
 from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
@@ -34,7 +34,6 @@ from ds01.service.stopping import Stopper
 
 log = logging.getLogger(__name__)
 MAX_GRACE = timedelta(hours=1)
-MAX_TYPED_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ class ContainerService:
         Raises:
             NotFoundError: The user has none of that name.
         """
-        if not _is_typed_name(name):
+        if not is_typed_name(name):
             raise container_not_found(name)
         engine_name = EngineName(name, uid)
         moved = await self._find_moved(engine_name)
@@ -191,7 +190,7 @@ class ContainerService:
 
     async def devices_of(self, details: ContainerDetails) -> tuple[Gpu | str, ...]:
         """Return the devices of a container; the bare UUID of one that the machine does not have any more."""
-        if not may_reach_gpus(details.attachment):
+        if not may_reach_devices(details.attachment):
             return ()
         try:
             return devices_in(details, await self._devices.read_inventory())
@@ -236,7 +235,7 @@ class ContainerService:
             lambda transaction: (granted_rows(transaction), transaction.list_allocations())
         )
         observation, uuids = Observation(), frozenset[str]()
-        if may_reach_gpus(details.attachment):
+        if may_reach_devices(details.attachment):
             observation = (await self._observer.observe(granted)).for_start_of(details.id)
             observation = replace(observation, reader=self._limits.reader(caller))
             uuids = attached_gpus(details.attachment, observation.inventory)
@@ -363,11 +362,6 @@ def _shown(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]
     return [
         found for found in containers if found.id in by_id or not (is_helper_name(found.name) or found.name in left)
     ]
-
-
-def _is_typed_name(name: str) -> bool:
-    """Old tools allowed other names: such containers are found too, as long as the engine could have them."""
-    return len(name) <= MAX_TYPED_NAME and is_engine_name(name)
 
 
 def devices_in(details: ContainerDetails, inventory: Inventory | None) -> tuple[Gpu | str, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ds01.domain import label
-from ds01.domain.attachment import AttachmentFacts, attached_gpus, may_reach_gpus
+from ds01.domain.attachment import AttachmentFacts, attached_gpus, may_reach_devices
 from ds01.domain.container import ContainerState, ContainerSummary
 from ds01.domain.gpu import GpuState, Inventory, all_gpus, weigh_devices
 from ds01.domain.name import EngineName
@@ -103,7 +103,7 @@ class Observer:
             BackendError: The engine does not answer.
         """
         facts = {found.id: await self._facts(found.id) for found in containers if _may_hold(found)}
-        reaching = {key: found for key, found in facts.items() if found is not None and may_reach_gpus(found)}
+        reaching = {key: found for key, found in facts.items() if found is not None and may_reach_devices(found)}
         if not reaching:
             return {}
         try:

@@ -8,7 +8,7 @@ from datetime import datetime
 from ds01.domain import label
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.attachment import may_reach_gpus, needed_gpus
+from ds01.domain.attachment import may_reach_devices, needed_gpus
 from ds01.domain.container import ContainerDetails, ResourceLimits
 from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu, all_gpus
@@ -152,7 +152,7 @@ class TakeoverService:
     async def _plan(self, details: ContainerDetails, uid: int) -> _Plan:
         granted = await self._store.read(granted_rows)
         observation = Observation()
-        if may_reach_gpus(details.attachment):
+        if may_reach_devices(details.attachment):
             observation = (await self._observer.observe(granted)).for_start_of(details.id)
         user = await asyncio.to_thread(self._accounts.get_user, uid)
         wanted = resource_limits(self._limits.effective(user, await self._engine.get_info()), "")
