@@ -161,7 +161,9 @@ class CreationService:
             Ds01Error: As `create`, but for what only waiting can tell.
         """
         await self._reconciler.clear_dead_creation(caller.uid, parse_container_name(order.name))
-        return await self._plan(caller, order)
+        plan = await self._plan(caller, order)
+        await self._mounts.look(caller.user, order)
+        return plan
 
     async def create_granted(self, caller: Caller, granted: Granted, notify: Notify) -> Creation:
         """Create the container of a request that got its GPUs. The caller has its nonce in flight.
@@ -194,7 +196,7 @@ class CreationService:
             image=image,
             inner=inner,
             account=account,
-            mounts=self._mounts.preview(caller.user, order),
+            mounts=await self._mounts.look(caller.user, order),
             gpu_uuids=tuple(gpu.uuid for gpu in placement.gpus),
         )
         plain = replace(spec, labels={key: value for key, value in spec.labels.items() if value})

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ds01.domain.container import Mount
 from ds01.domain.user import User
+from ds01.errors import NotFoundError
 from ds01.service.completion import complete
 from ds01.service.order import CreateOrder
 from ds01.service.ports import Directories, ResolvedDirectory
@@ -43,6 +44,22 @@ class MountService:
         """Return the directories of an order; a missing workspace is made, and unmade if the creation fails."""
         wanted = order.workspace or default_workspace(user, order.name)
         workspace = await complete(self._open_workspace(user, wanted, undo))
+        return await self._with_folders(user, order, workspace)
+
+    async def look(self, user: User, order: CreateOrder) -> OpenedMounts:
+        """Return the directories as they are and change nothing; a workspace that would be made is as it was typed.
+
+        Raises:
+            Ds01Error: As `open`, but for a workspace that is missing: only the attempt tells whether it may be made.
+        """
+        wanted = order.workspace or default_workspace(user, order.name)
+        try:
+            workspace = await self._directories.resolve(user, wanted, create=False)
+        except NotFoundError:
+            workspace = ResolvedDirectory(wanted, was_created=False, is_writable=True)
+        return await self._with_folders(user, order, workspace)
+
+    async def _with_folders(self, user: User, order: CreateOrder, workspace: ResolvedDirectory) -> OpenedMounts:
         mounts = [Mount(workspace.path, WORKSPACE_TARGET)]
         found: dict[str, str | None] = {DATA_TARGET: None, MODELS_TARGET: None}
         for target, path in ((DATA_TARGET, order.data), (MODELS_TARGET, order.models)):
@@ -59,17 +76,6 @@ class MountService:
         if workspace.was_created:
             undo.add("remove the new workspace", lambda: self._directories.discard(user, workspace.path))
         return workspace
-
-    def preview(self, user: User, order: CreateOrder) -> OpenedMounts:
-        """Return the directories as typed: a dry run touches none."""
-        workspace = order.workspace or default_workspace(user, order.name)
-        mounts = [Mount(workspace, WORKSPACE_TARGET)]
-        mounts += [
-            Mount(path, target)
-            for target, path in ((DATA_TARGET, order.data), (MODELS_TARGET, order.models))
-            if path is not None
-        ]
-        return OpenedMounts(tuple(mounts), workspace, order.data, order.models)
 
 
 def default_workspace(user: User, name: str) -> str:

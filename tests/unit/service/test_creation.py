@@ -14,6 +14,7 @@ from ds01.errors import (
     BackendError,
     ConflictError,
     Ds01Error,
+    ForbiddenError,
     InvalidRequestError,
     NoCapacityError,
     NotFoundError,
@@ -186,6 +187,24 @@ async def test_a_dry_run_refuses_what_the_creation_would_refuse(stage: Stage) ->
     )
     await stage.create()
     assert isinstance(await run_to_failure(stage.services.creation.dry_run(ALICE_CALLER, order())), ConflictError)
+
+
+async def test_a_dry_run_looks_at_the_folders_and_makes_none(stage: Stage) -> None:
+    stage.directories.owners["/srv/bobs"] = 1002
+    for wrong in (replace(order(), workspace="/srv/bobs"), replace(order(), data="/srv/bobs")):
+        failure = await run_to_failure(stage.services.creation.dry_run(ALICE_CALLER, wrong))
+        assert isinstance(failure, ForbiddenError)
+    missing = await run_to_failure(stage.services.creation.dry_run(ALICE_CALLER, replace(order(), data="/srv/none")))
+    assert isinstance(missing, NotFoundError)
+    fresh = await stage.services.creation.dry_run(ALICE_CALLER, replace(order(), workspace="/srv/new"))
+    assert "source=/srv/new" in fresh.docker_command
+    assert stage.directories.owners == {"/srv/bobs": 1002}
+
+
+async def test_what_is_wrong_with_a_folder_is_said_before_a_request_waits(stage: Stage) -> None:
+    stage.directories.owners["/srv/bobs"] = 1002
+    failure = await run_to_failure(stage.services.creation.prepare(ALICE_CALLER, replace(order(), data="/srv/bobs")))
+    assert isinstance(failure, ForbiddenError)
 
 
 async def test_a_dry_run_says_that_an_image_would_be_pulled(stage: Stage) -> None:
