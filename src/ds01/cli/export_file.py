@@ -13,6 +13,7 @@ from typing import IO, cast
 
 from ds01.cli.archive import PieceReader, Unpacker, Warn, pack
 from ds01.cli.compression import CompressedWriter, checked_size, damaged, read_content
+from ds01.cli.whole_file import whole_file
 from ds01.domain.export import (
     HEADER_NAME,
     MAX_DOCUMENT_BYTES,
@@ -69,21 +70,11 @@ def write_export(
     Raises:
         Ds01Error: It cannot be written, or what came is not whole; nothing is left.
     """
-    part = f"{path}.part"
-    with _said(part):
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with _said(path), _read_well(), open(descriptor, "wb") as target:
-            writer = CompressedWriter(target)
-            with closing(ask()) as archive:
-                header = _write_members(writer, archive, workspace, warn)
-            writer.finish()
-            target.flush()
-            os.fsync(target.fileno())
-            os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
+    with _said(path), _read_well(), whole_file(path) as target:
+        writer = CompressedWriter(target)
+        with closing(ask()) as archive:
+            header = _write_members(writer, archive, workspace, warn)
+        writer.finish()
     return header
 
 
@@ -329,6 +320,9 @@ def _said(path: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError as failure:
-        raise ConflictError(f"{path} is there already.", hint=f"Remove it if nothing writes it: rm {path}") from failure
+        there = failure.filename or path
+        raise ConflictError(
+            f"{there} is there already.", hint=f"Remove it if nothing writes it: rm {there}"
+        ) from failure
     except OSError as failure:
         raise ConflictError(f"{path} cannot be used: {failure.strerror or failure}.") from failure

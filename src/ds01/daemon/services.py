@@ -88,7 +88,7 @@ class Services:
         self._boot = boot
         self.tiers = tiers
         self._observer = Observer(world.engine, world.devices)
-        self._helpers = HelperContainers(world.engine, world.clock)
+        self._helpers = HelperContainers(world.engine, world.clock, key=seal_key)
         self._presence = Presence()
         self.bell = Bell()
 
@@ -145,7 +145,8 @@ class Services:
             presence=self._presence,
             adoption=AdoptionRules(self._only_uid, self._seal_key if self._only_uid is None else None),
         )
-        reconciler.keep(self.mig.recover, self.instances.reconcile, self.temporary_images.clear)
+        reconciler.keep(self.mig.recover, self.instances.reconcile)
+        reconciler.keep(self._helpers.clear, self.temporary_images.clear)  # a container keeps its image
         return reconciler
 
     @cached_property
@@ -336,7 +337,7 @@ class Services:
     @cached_property
     def temporary_images(self) -> TemporaryImages:
         """Images that exist only while a container is exported or imported."""
-        return TemporaryImages(self._world.engine, only_uid=self._only_uid)
+        return TemporaryImages(self._world, only_uid=self._only_uid)
 
     @cached_property
     def exporting(self) -> ExportService:

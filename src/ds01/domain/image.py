@@ -95,9 +95,9 @@ def original_repository(repository: str) -> str:
     return _MOVED.sub("", repository)
 
 
-def is_moved_tag(tag: str) -> bool:
-    """Tell whether a private tag names a copy of a container's own files."""
-    return _MOVED.search(tag.rpartition(":")[0]) is not None
+def is_moved_tag(reference: str) -> bool:
+    """Tell whether the tag names the copy of a container's own files that a move has made."""
+    return is_private_tag(reference) and _MOVED.search(reference.rpartition(":")[0]) is not None
 
 
 def is_private_tag(reference: str) -> bool:

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from ds01.cli.call import Call, Process
 from ds01.cli.compression import CompressedWriter, checked_size, read_content
 from ds01.cli.export_file import read_file, upload_of, write_export
+from ds01.cli.lost_answer import tell_what_became
 from ds01.domain.export import HEADER_NAME, ORDER_NAME, ExportedBase, ExportHeader, layer_entry
-from ds01.errors import ConflictError, Ds01Error, InvalidRequestError
+from ds01.errors import ConflictError, DaemonUnreachableError, Ds01Error, InvalidRequestError
 from tests.fake_engine.layers import diff_id_of, pack
-from tests.unit.cli.conftest import Ds01
+from tests.unit.cli.conftest import Ds01, container
 from tests.unit.scripted_daemon import ScriptedDaemon, http, ok, problem
 
 LAYER = pack({"opt/tool": b"installed" * 1000}, uid=1001)
@@ -245,3 +247,41 @@ def test_an_upload_is_what_was_looked_through(exported: Path) -> None:
     with pytest.raises(InvalidRequestError):
         for _ in upload_of(file, {}):
             pass
+
+
+@pytest.mark.parametrize(
+    ("found", "stays", "words"),
+    [
+        (problem(404, "not_found", "There is no container copy."), False, "Nothing of copy was made"),
+        (ok(container("copy", "created", managed=True)), True, "copy was made all the same"),
+    ],
+    ids=["old", "new"],
+)
+def test_an_import_whose_answer_never_came_says_what_became_of_it(
+    daemon: ScriptedDaemon, ds01: Ds01, exported: Path, tmp_path: Path, found: bytes, words: str, *, stays: bool
+) -> None:
+    folder = tmp_path / "there"
+    daemon.answers["POST /v1/imports"] = b""
+    daemon.answers["GET /v1/containers/copy"] = found
+    outcome = ds01("container", "import", str(exported), "--name", "copy", "--workspace", str(folder))
+    assert outcome.status == 7
+    assert words in outcome.err
+    assert (folder / "sub" / "file").exists() is stays
+    assert (str(folder) in outcome.err) is stays
+
+
+def test_what_nobody_knows_is_not_taken_for_nothing(daemon: ScriptedDaemon) -> None:
+    half_made = ok(container("copy", "created", managed=False))
+    call = Call(Process({"DS01_SOCKET": str(daemon.socket_path)}), {})
+    for answer in (half_made, problem(502, "backend", "The engine does not answer."), b""):
+        daemon.answers["GET /v1/containers/copy"] = answer
+        lost = DaemonUnreachableError("ds01d closed the connection.")
+        assert tell_what_became(call, "copy", lost, patience_s=0)
+        assert lost.details["was_made"] is None
+        assert "is unknown" in str(lost.hint)
+
+
+def test_an_import_without_a_daemon_does_not_wait_for_one(ds01: Ds01, exported: Path, tmp_path: Path) -> None:
+    outcome = ds01("container", "import", str(exported), DS01_SOCKET=str(tmp_path / "none"))
+    assert outcome.status == 7
+    assert "Waiting" not in outcome.err

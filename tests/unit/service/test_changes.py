@@ -149,6 +149,7 @@ async def test_a_renaming_that_fails_anywhere_leaves_one_name_and_says_so() -> N
         names = await row_names(stage)
         assert names in ({"demo"}, {"thesis"}), number
         assert {name.partition("._.")[0] for name in engine_names(stage)} == names
+        assert await private_tags(stage) == {f"{IMAGE}:{name}._.1001" for name in names}, number
         await stage.start(names.pop())
 
 
@@ -166,6 +167,7 @@ async def test_a_daemon_that_dies_anywhere_in_a_renaming_finds_the_old_or_the_ne
         assert names in ({"demo"}, {"thesis"}), number
         assert {name.partition("._.")[0] for name in engine_names(stage)} == names
         assert set((await stage.held()).values()) == names
+        assert await private_tags(stage) == {f"{IMAGE}:{name}._.1001" for name in names}, number
 
 
 async def test_a_plain_docker_rename_is_followed(stage: Stage) -> None:

@@ -7,6 +7,7 @@ import json
 import tarfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,11 +19,24 @@ from ds01.domain.image import is_private_tag
 from ds01.domain.request import GpuRequest
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation
+from ds01.service.helper_container import is_helper_name
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
 from ds01.service.temporary_images import is_temporary
 from tests.fake_engine.layers import pack
-from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, IMAGE, Stage, fail_once, only_own_errors, run_to_failure
+from tests.fake_engine.state import FakeContainer
+from tests.unit.service.docker_made import docker_made
+from tests.unit.service.stage import (
+    ALICE_CALLER,
+    BOB_CALLER,
+    IMAGE,
+    ProcessDeathError,
+    Stage,
+    fail_once,
+    only_own_errors,
+    run_to_failure,
+    until,
+)
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
@@ -295,6 +309,54 @@ async def test_what_a_crash_left_behind_is_removed_but_not_what_is_in_use(stage:
         assert tag != left
         assert is_private_tag(tag)
     assert await temporary(stage) == []
+
+
+async def test_what_the_engine_finishes_after_its_daemon_died_is_removed_too(stage: Stage) -> None:
+    image = stage.engine.image_of(IMAGE).details.id
+    late = ["ds01.invalid/import-0123456789abcdef:demo._.1001", f"{IMAGE}-moved-01234567:demo._.1001"]
+    stage.boot()
+    for minutes in (0, 8, 15):
+        await stage.reconcile()
+        stage.clock.advance(timedelta(minutes=minutes))
+        before = await stage.picture()
+        for tag in late:
+            await stage.engine.tag_image(image, tag)
+        stage.clock.advance(timedelta(minutes=11) if minutes > 10 else timedelta(0))
+        await stage.reconcile()
+        assert await stage.picture() == before
+
+
+async def test_an_engine_that_is_looked_through_is_asked_seldom(stage: Stage) -> None:
+    stage.clock.advance(timedelta(hours=1))
+    await stage.reconcile()
+    looks = stage.engine.calls["list_images"]
+    await stage.reconcile()
+    assert stage.engine.calls["list_images"] == looks
+
+
+async def test_a_helper_of_a_dead_daemon_goes_at_the_next_start_and_anothers_when_it_is_old(stage: Stage) -> None:
+    made = [f"ds01-helper-{'0' * 16}._.0"]
+    stage.engine.add_image("late")
+    inspecting = stage.services.images.look_inside(stage.engine.image_of("late").details)
+    task = asyncio.ensure_future(inspecting)
+    await until(lambda: helpers(stage))
+    stage.trap.is_dead = True
+    await asyncio.wait({task})
+    stage.trap.revive()
+    assert isinstance(task.exception(), ProcessDeathError)
+    theirs = replace(docker_made(made[0]), created_at=stage.clock.now())
+    stage.engine.containers[theirs.id] = FakeContainer(theirs)
+    stage.boot()
+    await stage.reconcile()
+    assert helpers(stage) == made
+    stage.clock.advance(timedelta(minutes=11))
+    await stage.reconcile()
+    assert helpers(stage) == []
+
+
+def helpers(stage: Stage) -> list[str]:
+    names = [found.details.name for found in stage.engine.containers.values()]
+    return [name for name in names if is_helper_name(name)]
 
 
 async def test_an_engine_that_keeps_layers_compressed_is_said_so(stage: Stage) -> None:
