@@ -75,6 +75,9 @@ class FakeDirectories:
     async def discard(self, user: User, path: str) -> None:
         self.owners.pop(path, None)
 
+    async def close(self) -> None:
+        pass
+
 
 @dataclass
 class FakeCgroups:

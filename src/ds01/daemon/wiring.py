@@ -11,6 +11,7 @@ from ds01.adapters.docker.engine import DockerEngine
 from ds01.adapters.linux.accounts import LinuxAccounts
 from ds01.adapters.linux.cgroup import LinuxCgroups
 from ds01.adapters.linux.directories import LinuxDirectories
+from ds01.adapters.linux.helper_process import HelperProcesses
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
@@ -86,6 +87,7 @@ class Daemon:
         await self.world.devices.close()
         await self.world.engine.close()
         await self.world.store.close()
+        await self.world.directories.close()
 
 
 async def open_world(location: Location, environment: Mapping[str, str], checkpoint: Checkpoint) -> World:
@@ -102,7 +104,10 @@ async def open_world(location: Location, environment: Mapping[str, str], checkpo
         store=store,
         clock=SystemClock(),
         accounts=LinuxAccounts(),
-        directories=LinuxDirectories(forbidden=() if location.is_personal else forbidden_folders(location)),
+        directories=LinuxDirectories(
+            forbidden=() if location.is_personal else forbidden_folders(location),
+            helpers=HelperProcesses(keeps_one_ready=True),
+        ),
         cgroups=LinuxCgroups(),
     )
 
