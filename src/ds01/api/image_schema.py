@@ -66,11 +66,12 @@ class PullImageBody(TypedDict):
 
 
 class PulledImage(TypedDict):
-    """Outcome of a pull; `was_current`: the engine had this very image before."""
+    """Outcome of a pull; `was_current`: the engine had this very image before; `digest`: the registry's."""
 
     schema_version: int
     reference: str
     id: str
+    digest: str
     size_bytes: int
     was_current: bool
     reason: str
@@ -88,7 +89,10 @@ class BuiltImage(TypedDict):
 
 
 class OwnImageDocument(TypedDict):
-    """An image of somebody's own; `digest`: SHA-256 of the Dockerfile it was built from, empty where unknown."""
+    """An image of somebody's own; `digest`: SHA-256 of the Dockerfile it was built from, empty where unknown.
+
+    `bases`: images that it was built from, as `name=digest`.
+    """
 
     schema_version: int
     name: str
@@ -101,6 +105,7 @@ class OwnImageDocument(TypedDict):
     use_case: str
     author: str
     digest: str
+    bases: list[str]
     containers: list[str]
     labels: dict[str, str]
 

@@ -15,6 +15,7 @@ from ds01.domain.image_choice import (
     runs_here,
 )
 from ds01.domain.local_image import LocalImage, local_images
+from ds01.domain.user import User
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
 from ds01.service.ports import Devices, Engine, ImageDetails, Notify
@@ -125,20 +126,21 @@ class CatalogueService:
         names = {str(parse_reference(row.image)): f"{row.framework}-{row.version}" for row in self._rows()}
         return local_images(await self._engine.list_images(), uid, names)
 
-    async def pull(self, order: ImageOrder, notify: Notify) -> Pull:
+    async def pull(self, user: User, order: ImageOrder, notify: Notify) -> Pull:
         """Fetch an image from its registry, also when the engine has one of that name: names of images move on.
 
         Raises:
             InvalidRequestError: Neither a framework nor an image is named.
             NotFoundError: No such framework, version or image.
+            ForbiddenError: The site does not fetch from its registry.
             BackendError: The pull failed.
         """
-        inventory, _ = await self._inventory()
-        choice = await self._images.choose(order, inventory)
-        if is_image_id(choice.reference):
+        if order.image is not None and is_image_id(order.image):
             raise InvalidRequestError(
-                f"{choice.reference} is an id, and registries know names.", hint="Name the image with its tag."
+                f"{order.image} is an id, and registries know names.", hint="Name the image with its tag."
             )
+        inventory, _ = await self._inventory()
+        choice = await self._images.choose(order, inventory, user=user)
         before = await self._engine.find_image(choice.reference)
         image = await self._images.pull(choice, notify)
         return Pull(choice, image, before is not None and before.id == image.id)

@@ -9,6 +9,7 @@ from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA, time_text
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
+from ds01.domain.image import digest_of
 from ds01.domain.image_choice import CatalogueChoice
 from ds01.domain.local_image import LocalImage
 from ds01.errors import InvalidRequestError
@@ -54,9 +55,9 @@ class ImageHandlers:
         """Pull; with `Accept: application/x-ndjson` as a stream of progress."""
         order = _order_of(call.document(schema.PullImageBody))
         if LINES not in call.request.headers.get("Accept", ""):
-            return _pulled(await self._catalogue.pull(order, _ignore))
+            return _pulled(await self._catalogue.pull(call.caller.user, order, _ignore))
         stream = await call.begin_stream(LINES)
-        pulled = await self._catalogue.pull(order, stream.send)
+        pulled = await self._catalogue.pull(call.caller.user, order, stream.send)
         await stream.send({"kind": "result", "image": _pulled(pulled)})
         return await stream.end()
 
@@ -87,6 +88,7 @@ def _pulled(pull: Pull) -> schema.PulledImage:
         schema_version=SCHEMA,
         reference=pull.choice.reference,
         id=pull.image.id,
+        digest=digest_of(pull.image, pull.choice.reference),
         size_bytes=pull.image.size_bytes,
         was_current=pull.was_current,
         reason=pull.choice.reason,

@@ -41,6 +41,7 @@ def inspect(call: Call) -> int:
         ("containers", ", ".join(name.rpartition("._.")[0] or name for name in document["containers"])),
         ("reference", document["reference"]),
         ("id", document["id"]),
+        *(("built from", base.replace("=", " ", 1)) for base in document["bases"]),
     ]
     for key, value in rows:
         call.screen.data(f"{key:<12} {value or '-'}")
