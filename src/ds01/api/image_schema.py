@@ -57,16 +57,20 @@ class ImageList(TypedDict):
 
 
 class PullImageBody(TypedDict):
-    """What to pull: any image's reference, or a framework of the catalogue."""
+    """What to pull: any image's reference, or a framework of the catalogue; `dry_run`: only say what that would be."""
 
     reference: NotRequired[str]
     framework: NotRequired[str]
     version: NotRequired[str]
     architecture: NotRequired[str]
+    dry_run: NotRequired[bool]
 
 
 class PulledImage(TypedDict):
-    """Outcome of a pull; `was_current`: the engine had this very image before; `digest`: the registry's."""
+    """Outcome of a pull; `was_current`: the engine had this very image before; `digest`: the registry's.
+
+    Of a dry run, id and digest are those of an image of that name that is here, and empty without one.
+    """
 
     schema_version: int
     reference: str

@@ -13,7 +13,7 @@ from ds01.cli.tree import DEFAULT_VERBS, PACKAGE, Entry, nouns_below, verbs_of
 from ds01.client import Client
 from ds01.errors import Ds01Error
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.1
 _ALONE = frozenset({"flag", "optional"})
 _KINDS = ("any", "full", "mig")
 
@@ -77,7 +77,7 @@ def _values(process: Process, option: Option) -> list[str]:
         return [*_KINDS, *_of_kind(process, "profile")]
     if option.key in {"reservation", "before"}:
         return _of_kind(process, "reservation" if option.key == "reservation" else "queue")
-    return list(option.choices)
+    return _of_kind(process, option.completes) if option.completes else list(option.choices)
 
 
 def _of_kind(process: Process, kind: str) -> list[str]:
@@ -89,6 +89,10 @@ def _of_kind(process: Process, kind: str) -> list[str]:
         from ds01.cli.commands.completion import SHELLS
 
         return list(SHELLS)
+    if kind == "dockerfile":
+        from ds01.cli.dockerfiles import dockerfile_names
+
+        return dockerfile_names(process.environment)
     try:
         return _from_daemon(process, kind)
     except Ds01Error:
@@ -110,6 +114,23 @@ def _requests(client: Client) -> list[str]:
     return [request["container"] for request in client.list_queue()["requests"]]
 
 
+def _frameworks(client: Client) -> list[str]:
+    return [choice["framework"].lower() for choice in client.get_catalogue()["choices"]]
+
+
+def _own_images(client: Client) -> list[str]:
+    return [image["name"] for image in client.list_images()["images"] if image["own"]]
+
+
+def _frameworks_and_images(client: Client) -> list[str]:
+    """The engine, which knows the images, may be off; a daemon that does not answer is not asked twice."""
+    frameworks = _frameworks(client)
+    try:
+        return [*_own_images(client), *frameworks]
+    except Ds01Error:
+        return frameworks
+
+
 def _subjects(client: Client) -> list[str]:
     return [*_requests(client), *_containers(client), *(gpu["address"] for gpu in client.list_gpus()["gpus"])]
 
@@ -121,6 +142,10 @@ _SOURCES: dict[str, Callable[[Client], list[str]]] = {
     "reservation": lambda client: [found["name"] for found in client.list_reservations()["reservations"]],
     "subject": _subjects,
     "gpu": lambda client: [gpu["address"] for gpu in client.list_gpus()["gpus"]],
-    "framework": lambda client: [choice["framework"].lower() for choice in client.get_catalogue()["choices"]],
+    "framework": _frameworks,
+    "own_image": _own_images,
+    "image": lambda client: [image["name"] for image in client.list_images()["images"]],
+    "framework_or_image": _frameworks_and_images,
+    "use_case": lambda client: [tier["name"] for tier in client.get_package_tiers()["use_cases"]],
     "profile": lambda client: sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]}),
 }

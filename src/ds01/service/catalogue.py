@@ -135,15 +135,24 @@ class CatalogueService:
             ForbiddenError: The site does not fetch from its registry.
             BackendError: The pull failed.
         """
+        choice, before = await self.preview_pull(user, order)
+        image = await self._images.pull(choice, notify)
+        return Pull(choice, image, before is not None and before.id == image.id)
+
+    async def preview_pull(self, user: User, order: ImageOrder) -> tuple[ImageChoice, ImageDetails | None]:
+        """Return what `pull` would fetch, and the image of that name that is here. Changes nothing.
+
+        Raises:
+            Ds01Error: As `pull`, but for what only the registry knows.
+        """
         if order.image is not None and is_image_id(order.image):
             raise InvalidRequestError(
                 f"{order.image} is an id, and registries know names.", hint="Name the image with its tag."
             )
         inventory, _ = await self._inventory()
         choice = await self._images.choose(order, inventory, user=user)
-        before = await self._engine.find_image(choice.reference)
-        image = await self._images.pull(choice, notify)
-        return Pull(choice, image, before is not None and before.id == image.id)
+        self._images.require_pullable(choice)
+        return choice, await self._engine.find_image(choice.reference)
 
     async def _inventory(self) -> tuple[Inventory, bool]:
         """Images can be looked at and fetched while the devices are silent; what is granted then is none."""

@@ -201,6 +201,14 @@ class ImageService:
             )
         return await self.pull(choice, notify)
 
+    def require_pullable(self, choice: ImageChoice) -> None:
+        """Raise if the site does not fetch from the registry of an image.
+
+        Raises:
+            ForbiddenError: It does not; the message names the image and the rule.
+        """
+        self._rules.require_pullable(choice.reference)
+
     async def pull(self, choice: ImageChoice, notify: Notify) -> ImageDetails:
         """Return the image as its registry has it now. Layers that the engine has are not fetched again.
 
@@ -209,7 +217,7 @@ class ImageService:
             NotFoundError: The registry does not have it.
             BackendError: The pull failed.
         """
-        self._rules.require_pullable(choice.reference)
+        self.require_pullable(choice)
         await notify({"kind": "step", "message": f"Pulling {choice.reference}"})
         try:
             async with aclosing(self._engine.pull_image(choice.reference)) as steps:

@@ -14,7 +14,8 @@ from ds01.domain.image_choice import CatalogueChoice
 from ds01.domain.local_image import LocalImage
 from ds01.errors import InvalidRequestError
 from ds01.service.catalogue import CatalogueService, OfferedRow, Pull
-from ds01.service.images import ImageOrder
+from ds01.service.images import ImageChoice, ImageOrder
+from ds01.service.ports import ImageDetails
 
 
 class ImageHandlers:
@@ -53,7 +54,10 @@ class ImageHandlers:
 
     async def pull_image(self, call: Call) -> schema.PulledImage | web.StreamResponse:
         """Pull; with `Accept: application/x-ndjson` as a stream of progress."""
-        order = _order_of(call.document(schema.PullImageBody))
+        body = call.document(schema.PullImageBody)
+        order = _order_of(body)
+        if body.get("dry_run"):
+            return _would_pull(*await self._catalogue.preview_pull(call.caller.user, order))
         if LINES not in call.request.headers.get("Accept", ""):
             return _pulled(await self._catalogue.pull(call.caller.user, order, _ignore))
         stream = await call.begin_stream(LINES)
@@ -92,6 +96,18 @@ def _pulled(pull: Pull) -> schema.PulledImage:
         size_bytes=pull.image.size_bytes,
         was_current=pull.was_current,
         reason=pull.choice.reason,
+    )
+
+
+def _would_pull(choice: ImageChoice, image: ImageDetails | None) -> schema.PulledImage:
+    return schema.PulledImage(
+        schema_version=SCHEMA,
+        reference=choice.reference,
+        id=image.id if image else "",
+        digest=digest_of(image, choice.reference) if image else "",
+        size_bytes=image.size_bytes if image else 0,
+        was_current=False,
+        reason=choice.reason,
     )
 
 
