@@ -247,7 +247,7 @@ ROUTES: tuple[Route, ...] = (
         schema.PulledImage,
         body=schema.PullImageBody,
         answer_kind="stream",
-        errors=("not_found",),
+        errors=("forbidden", "not_found"),
     ),
     Route("list_gpus", "GET", "/v1/gpus", "Devices of the machine and who holds them.", schema.GpuList),
     Route(

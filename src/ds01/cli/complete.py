@@ -13,16 +13,9 @@ from ds01.cli.tree import DEFAULT_VERBS, PACKAGE, Entry, nouns_below, verbs_of
 from ds01.client import Client
 from ds01.errors import Ds01Error
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.1
 _ALONE = frozenset({"flag", "optional"})
 _KINDS = ("any", "full", "mig")
-_KIND_OF_OPTION = {
-    "reservation": "reservation",
-    "before": "queue",
-    "image": "image",
-    "arch": "architecture",
-    "container": "container",
-}
 
 
 def complete(process: Process, words: Sequence[str]) -> int:
@@ -86,9 +79,7 @@ def _typed_arguments(spec: Spec, rest: list[str]) -> list[str]:
 def _values(process: Process, option: Option) -> list[str]:
     if option.key in {"gpu_kind", "kind"}:
         return [*_KINDS, *_of_kind(process, "profile")]
-    if option.key in _KIND_OF_OPTION:
-        return _of_kind(process, _KIND_OF_OPTION[option.key])
-    return list(option.choices)
+    return _of_kind(process, option.completes) if option.completes else list(option.choices)
 
 
 def _of_kind(process: Process, kind: str) -> list[str]:
@@ -100,6 +91,10 @@ def _of_kind(process: Process, kind: str) -> list[str]:
         from ds01.cli.commands.completion import SHELLS
 
         return list(SHELLS)
+    if kind == "dockerfile":
+        from ds01.cli.dockerfiles import dockerfile_names
+
+        return dockerfile_names(process.environment)
     return [name for ask in _SOURCES.get(kind, ()) for name in _from_daemon(process, ask)]
 
 
@@ -157,6 +152,10 @@ def _gpus(client: Client) -> list[str]:
     return [gpu["address"] for gpu in client.list_gpus()["gpus"]]
 
 
+def _use_cases(client: Client) -> list[str]:
+    return [tier["name"] for tier in client.get_package_tiers()["use_cases"]]
+
+
 def _profiles(client: Client) -> list[str]:
     return sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]})
 
@@ -169,10 +168,11 @@ _SOURCES: dict[str, tuple[Callable[[Client], list[str]], ...]] = {
     "subject": (_requests, _containers, _gpus),
     "gpu": (_gpus,),
     "framework": (_frameworks,),
-    "base": (_frameworks, _own_images),
+    "framework_or_image": (_own_images, _frameworks),
     "architecture": (_architectures,),
     "image": (_images,),
-    "own image": (_own_images,),
+    "own_image": (_own_images,),
+    "use_case": (_use_cases,),
     "profile": (_profiles,),
 }
 """What is asked for each kind of word; a question that fails does not take the others' answers away."""

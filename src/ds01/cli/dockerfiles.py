@@ -86,6 +86,15 @@ def find_dockerfile(environment: Mapping[str, str], text: str | None) -> Path:
     )
 
 
+def dockerfile_names(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the images whose Dockerfiles are kept; none where there is no such folder."""
+    try:
+        found = os.listdir(home(environment) / FOLDER)
+    except (OSError, InvalidRequestError):
+        return []
+    return sorted({image_name_of(Path(name)) for name in found if name.endswith(SUFFIX) and not name.startswith(".")})
+
+
 def image_name_of(path: Path) -> str:
     """Return the name of the image that a Dockerfile is for by where it is."""
     own = handle(os.getuid(), login_name())

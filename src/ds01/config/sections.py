@@ -205,6 +205,14 @@ SITE: Mapping[str, Section] = {
     ),
     "report": Section(site.Report, {"co2_g_per_kwh": values.FIGURE.or_null()}),
     "cache": Section(site.Cache, {"shared": values.FOLDER.or_null()}),
+    "builds": Section(
+        site.Builds,
+        {
+            "time_limit": values.LENGTH_ABOVE_0.or_null(),
+            "proxy_file": values.FOLDER.or_null(),
+            "pip_config_file": values.FOLDER.or_null(),
+        },
+    ),
     "catalogue": Section(site.CatalogueSettings, {"aime_dir": values.FOLDER.or_null()}),
     "sharing": Section(site.Sharing, {"max_containers_per_gpu": COUNT}),
     "lifecycle": LIFECYCLE,

@@ -100,7 +100,7 @@ def build_server(
         FileHandlers(services.copying),
         ExportHandlers(services.exporting, services.importing, containers),
         ImageHandlers(services.catalogue),
-        OwnImageHandlers(services.building, services.own_images, world.engine, services.tiers),
+        OwnImageHandlers(services.building, services.own_images, services.image_rules, services.tiers),
         MigHandlers(services.mig, only_uid=only_uid),
         *_succession_handlers(world, services),
         UpkeepHandlers(services.upkeep, is_personal=personal),

@@ -12,7 +12,6 @@ from ds01.errors import Ds01Error
 from ds01.units import format_cpus, format_duration, format_size
 
 NOT_ENFORCED_KEYS = (
-    "access.registries",
     "access.ports",
     "notices",
     "report",

@@ -5,12 +5,14 @@ from functools import cached_property
 
 from ds01.config.mig_tables import table_of_card
 from ds01.config.package_tiers import read_shipped_package_tiers
+from ds01.domain.build_site import BuildSite
 from ds01.domain.catalogue import CatalogueRow
 from ds01.domain.package_tier import PackageTiers
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
 from ds01.service.bell import Bell
+from ds01.service.build_images import BuildImages
 from ds01.service.building import BuildService
 from ds01.service.catalogue import CatalogueService
 from ds01.service.consoles import ConsoleService
@@ -23,6 +25,7 @@ from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.explanations import ExplanationService
 from ds01.service.exporting import ExportService
 from ds01.service.helper_container import HelperContainers
+from ds01.service.image_rules import ImageRules
 from ds01.service.images import ImageService
 from ds01.service.importing import ImportService
 from ds01.service.last_exit import LastExit
@@ -35,6 +38,7 @@ from ds01.service.observation import Observer
 from ds01.service.own_images import OwnImageService
 from ds01.service.pausing import PauseService
 from ds01.service.people import People
+from ds01.service.pip_config import PipConfigLender
 from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.queue import QueueService
@@ -48,6 +52,7 @@ from ds01.service.starting import Starter
 from ds01.service.succession import Succession
 from ds01.service.takeover import TakeoverService
 from ds01.service.temporary_images import TemporaryImages
+from ds01.service.tools import ImageSupply, ToolService
 from ds01.service.upkeep import UpkeepService
 from ds01.service.usage import UsageService
 
@@ -66,6 +71,7 @@ class Services:
         timezone: str = "",
         boot: str = "",
         tiers: Callable[[], PackageTiers] = read_shipped_package_tiers,
+        build_site: Callable[[], BuildSite] = BuildSite,
     ) -> None:
         """Wire the use cases to a world.
 
@@ -78,6 +84,7 @@ class Services:
             timezone: The machine's, for `TZ` inside containers; empty: unknown.
             boot: The kernel's name of the present boot; empty: unknown.
             tiers: Returns the table of packages that images are offered.
+            build_site: Reads what the site gives to builds.
         """
         self._world = world
         self._policy = policy
@@ -87,6 +94,7 @@ class Services:
         self._timezone = timezone
         self._boot = boot
         self.tiers = tiers
+        self._build_site = build_site
         self._observer = Observer(world.engine, world.devices)
         self._helpers = HelperContainers(world.engine, world.clock, key=seal_key)
         self._presence = Presence()
@@ -150,14 +158,27 @@ class Services:
         return reconciler
 
     @cached_property
+    def image_rules(self) -> ImageRules:
+        """Whose images may be used, and where they may be fetched from."""
+        return ImageRules(self._world.engine, self._policy, is_personal=self._only_uid is not None)
+
+    @cached_property
     def images(self) -> ImageService:
         """Finds, pulls and looks into images."""
-        return ImageService(self._world.engine, self._helpers, self._world.store, self._rows)
+        return ImageService(self._world.engine, self._helpers, self._world.store, self._rows, self.image_rules)
 
     @cached_property
     def building(self) -> BuildService:
         """Builds of people's own images."""
-        return BuildService(self._world, self.limits, self._rows, self.tiers)
+        return BuildService(
+            self._world,
+            self.limits,
+            self._rows,
+            self.tiers,
+            images=BuildImages(self.images, self.image_rules),
+            pip_config=PipConfigLender(self._world.engine, self.temporary_images),
+            site=self._build_site,
+        )
 
     @cached_property
     def own_images(self) -> OwnImageService:
@@ -185,7 +206,7 @@ class Services:
             limits=self.limits,
             allocations=self.allocations,
             scheduling=self.scheduling,
-            images=self.images,
+            supply=ImageSupply(self.images, ToolService(self._world.engine, self.images, self._build_site)),
             presence=self._presence,
             reconciler=self.reconciler,
             instances=self.instances,
@@ -347,4 +368,4 @@ class Services:
     @cached_property
     def importing(self) -> ImportService:
         """Containers from files."""
-        return ImportService(self._world, self.creation, self.images, self.temporary_images)
+        return ImportService(self._world, self.creation, self.images, self.temporary_images, rules=self.image_rules)

@@ -15,6 +15,7 @@ from ds01.adapters.linux.helper_process import HelperProcesses
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
+from ds01.config.build_site import read_build_site
 from ds01.config.package_tiers import read_package_tiers
 from ds01.daemon.boot import read_boot
 from ds01.daemon.catalogue_files import CatalogueFiles
@@ -36,7 +37,6 @@ from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.timezone import read_timezone
-from ds01.domain.package_tier import PackageTiers
 from ds01.domain.policy import Policy, personal_policy
 from ds01.service.ports import Accounts, Checkpoint, World
 
@@ -141,7 +141,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     feed, store = EventFeed(), world.store
     world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
-    services = _services(world, policy, catalogue, key, only_uid, partial(read_package_tiers, location.config))
+    services = _services(world, SiteFiles(policy, catalogue), key, only_uid, location, uid)
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
     relay = StreamRelay()
@@ -178,13 +178,9 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
 
 
 def _services(
-    world: World,
-    policy: PolicyFile,
-    catalogue: CatalogueFiles,
-    key: bytes,
-    only_uid: int | None,
-    tiers: Callable[[], PackageTiers],
+    world: World, files: SiteFiles, key: bytes, only_uid: int | None, location: Location, uid: int
 ) -> Services:
+    policy, catalogue = files.policy, files.catalogue
     return Services(
         world,
         lambda: policy.current,
@@ -193,7 +189,8 @@ def _services(
         only_uid=only_uid,
         timezone=read_timezone(),
         boot=read_boot(),
-        tiers=tiers,
+        tiers=partial(read_package_tiers, location.config),
+        build_site=lambda: read_build_site(policy.current.site.builds, owner_uid=None if location.is_personal else uid),
     )
 
 

@@ -27,6 +27,8 @@ class Cause(StrEnum):
     NO_NETWORK = "no_network"
     CERTIFICATE = "certificate"
     OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    WRONG_HASH = "wrong_hash"
     NO_BASE = "no_base"
     NO_TOOL = "no_tool"
     NO_COMPILER = "no_compiler"
@@ -148,6 +150,15 @@ def _name_of(requirement: str) -> str:
     return found[0] if found else requirement.strip()[:60]
 
 
+def _wrong_hash(found: re.Match[str], _known: Sequence[str]) -> tuple[str, str, str]:
+    package = found["package"] or ""
+    return (
+        package,
+        f"what was fetched{f' as {package}' if package else ''} is not what its hash says",
+        "Try again: the download may be damaged. If it stays so, correct the hash in the requirements.",
+    )
+
+
 def _says(reason: str, hint: str, subject: str = "") -> Reading:
     """Return a reading whose words name the groups of what was found."""
 
@@ -181,6 +192,11 @@ _RULES = (  # the first that fits: what makes the others happen comes before the
         r"Temporary failure (?:in name resolution|resolving)|Could not resolve host|Network is unreachable"
         r"|NewConnectionError|Failed to establish a new connection|no such host|Connection timed out",
         _says("the network does not answer", "Try again later, or tell the administrator."),
+    ),
+    _rule(
+        Cause.WRONG_HASH,
+        r"DO NOT MATCH THE HASHES[^\n]*(?:\n+\s+(?P<package>[A-Za-z0-9][^\s(]*))?|Hash Sum mismatch",
+        _wrong_hash,
     ),
     _rule(
         Cause.WRONG_PYTHON,

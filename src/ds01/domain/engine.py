@@ -54,6 +54,7 @@ class ImageDetails:
         architecture: Such as amd64.
         working_dir: Working directory of its configuration.
         layers: Diff ids of its layers, lowest first; empty in lists.
+        triggers: Instructions that a build from it carries out first (ONBUILD).
     """
 
     id: str
@@ -70,6 +71,7 @@ class ImageDetails:
     architecture: str = ""
     working_dir: str = ""
     layers: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from ds01.domain.engine import ImageDetails
 from ds01.domain.name import EngineName, parse_engine_name
 from ds01.errors import InvalidRequestError
 
@@ -58,6 +59,22 @@ def parse_reference(text: str) -> ImageReference:
 def is_image_id(text: str) -> bool:
     """Tell whether the text is an image id (at least 12 hex digits) rather than a name."""
     return _IMAGE_ID.fullmatch(text) is not None
+
+
+def digest_of(image: ImageDetails, reference: str) -> str:
+    """Return which image a name means now: `sha256:...` of its registry, else the image's id.
+
+    Args:
+        image: The image.
+        reference: The name; an image can be known to several registries.
+    """
+    if not is_image_id(reference):
+        repository = parse_reference(reference).repository.removeprefix("docker.io/").removeprefix("library/")
+        for known in image.digests:
+            name, _, digest = known.partition("@")
+            if name.removeprefix("docker.io/").removeprefix("library/") == repository:
+                return digest
+    return image.id
 
 
 def private_tag(image: str, engine_name: EngineName) -> str:

@@ -107,6 +107,21 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Builds:
+    """What holds for every build of an image.
+
+    Attributes:
+        time_limit: Longest time that a build may take; None: without end.
+        proxy_file: File with the site's proxies, a line `HTTP_PROXY=address` each; None: none.
+        pip_config_file: Configuration of pip that builds use and no image keeps; None: none.
+    """
+
+    time_limit: timedelta | None = None
+    proxy_file: str | None = None
+    pip_config_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogueSettings:
     """Where framework images are listed.
 
@@ -281,6 +296,7 @@ class Site:
         notices: How people are told.
         report: Reports about use.
         cache: Caches that containers share.
+        builds: What holds for every build of an image.
         catalogue: Where framework images are listed.
         sharing: Whether containers share a device.
         lifecycle: What happens to containers by itself.
@@ -292,6 +308,7 @@ class Site:
     notices: Notices = field(default_factory=Notices)
     report: Report = field(default_factory=Report)
     cache: Cache = field(default_factory=Cache)
+    builds: Builds = field(default_factory=Builds)
     catalogue: CatalogueSettings = field(default_factory=CatalogueSettings)
     sharing: Sharing = field(default_factory=Sharing)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)

@@ -14,7 +14,7 @@ from ds01.domain.account import InnerAccount, plan_account
 from ds01.domain.allocation import Allocation
 from ds01.domain.command import docker_create_command
 from ds01.domain.container import ContainerDetails, ContainerSpec, differences
-from ds01.domain.image import private_tag
+from ds01.domain.image import digest_of, private_tag
 from ds01.domain.limit import EffectiveLimits, lower_to_request
 from ds01.domain.name import EngineName, parse_container_name
 from ds01.domain.placement import Placement
@@ -26,7 +26,7 @@ from ds01.service.completion import complete
 from ds01.service.decisions import name_taken
 from ds01.service.dynamic_instances import DynamicInstances
 from ds01.service.granting import Granted
-from ds01.service.images import USUAL_INSIDE, ImageChoice, ImageService, InnerFiles, drop_private_tag
+from ds01.service.images import USUAL_INSIDE, ImageChoice, InnerFiles, drop_private_tag
 from ds01.service.inner import Blueprint, build_spec, file_entries
 from ds01.service.limits import LimitService, cgroup_parent_of
 from ds01.service.mounts import MountService, OpenedMounts
@@ -37,7 +37,7 @@ from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
 from ds01.service.scheduling import Scheduling
 from ds01.service.terms import time_limit_of
-from ds01.service.tools import Equipped, ToolService
+from ds01.service.tools import Equipped, ImageSupply
 from ds01.service.undo import Undo
 
 
@@ -121,7 +121,7 @@ class CreationService:
         limits: LimitService,
         allocations: AllocationService,
         scheduling: Scheduling,
-        images: ImageService,
+        supply: ImageSupply,
         presence: Presence,
         reconciler: Reconciler,
         instances: DynamicInstances,
@@ -134,8 +134,7 @@ class CreationService:
         self._limits = limits
         self._allocations = allocations
         self._scheduling = scheduling
-        self._images = images
-        self._tools = ToolService(world.engine, images)
+        self._images, self._tools = supply.images, supply.tools
         self._mounts = MountService(world.directories)
         self._presence = presence
         self._reconciler = reconciler
@@ -279,6 +278,7 @@ class CreationService:
         caller, plan, mounts = work.caller, work.plan, work.mounts
         claim = await self._with_instances(claim, work.undo)
         image = await self._images.provide(plan.choice, work.notify)
+        digest = digest_of(image, plan.choice.reference)
         await work.notify({"kind": "step", "message": f"Creating {plan.name.name} from {plan.choice.reference}"})
         equipped = await self._tools.equip(image, await self._images.look_inside(image), work.notify)
         image, inner = equipped.image, equipped.inner
@@ -297,7 +297,9 @@ class CreationService:
         await self._engine.put_files(container, file_entries(account))
         details = await self._verify(container, spec)
         allocation = await complete(
-            self._allocations.activate(claim, container, image=plan.choice.reference, actor_uid=caller.uid)
+            self._allocations.activate(
+                claim, container, image=plan.choice.reference, digest=digest, actor_uid=caller.uid
+            )
         )
         reasons = (plan.choice.reason, claim.placement.reason)
         warnings = _warnings(equipped, account, mounts)

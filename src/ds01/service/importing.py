@@ -7,7 +7,7 @@ and is sent only when everything before it was found right.
 import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from ds01.domain.access import Caller
@@ -24,8 +24,10 @@ from ds01.domain.export import (
 )
 from ds01.domain.label import RESERVED_PREFIXES
 from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.user import User
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation, CreationService
+from ds01.service.image_rules import ImageRules
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
 from ds01.service.layer_stream import OwnerChange, reown
 from ds01.service.order import CreateOrder
@@ -51,7 +53,13 @@ class ImportService:
     """Imports."""
 
     def __init__(
-        self, world: World, creation: CreationService, images: ImageService, temporary: TemporaryImages
+        self,
+        world: World,
+        creation: CreationService,
+        images: ImageService,
+        temporary: TemporaryImages,
+        *,
+        rules: ImageRules,
     ) -> None:
         self._engine = world.engine
         self._store = world.store
@@ -59,6 +67,7 @@ class ImportService:
         self._creation = creation
         self._images = images
         self._temporary = temporary
+        self._rules = rules
 
     async def import_(
         self, caller: Caller, archive: AsyncIterator[bytes], order_of: Callable[[bytes], CreateOrder], notify: Notify
@@ -79,26 +88,30 @@ class ImportService:
             order = order_of(await _document(parts, ORDER_NAME))
             header = parse_header(await _document(parts, HEADER_NAME))
             await self._creation.prepare(caller, replace(order, image=_stand_in(order)))
-            await self._require_base(header.base, notify)
+            await self._require_base(caller.user, header.base, notify)
             name = EngineName(parse_container_name(order.name), caller.uid)
             async with self._temporary.named("import", name) as reference:
                 await notify({"kind": "step", "message": "Loading the layers"})
                 async with aclosing(_loadable(parts, _Work(caller, header, reference))) as pieces:
                     await self._engine.load_images(pieces)
                 await self._require_loaded(reference, len(header.layers))
-                imported = replace(order, image=replace(order.image, image=reference))
+                imported = replace(order, image=replace(order.image, image=reference, is_internal=True))
                 creation = await self._creation.create(caller, imported, notify)
         await self._record(caller, order, header)
         source = f"imported from a file of {header.origin}, {len(header.included)} layers"
         return replace(creation, reasons=(source, *creation.reasons[1:]))
 
-    async def _require_base(self, base: ExportedBase | None, notify: Notify) -> None:
-        """Find the base here, by its id or name, or pull it. A name can mean another image by now."""
+    async def _require_base(self, user: User, base: ExportedBase | None, notify: Notify) -> None:
+        """Find the base here, by its id or name, or pull it. A name can mean another image by now.
+
+        What the file says is anybody's word: a base that is somebody else's is not here.
+        """
         if base is None:
             return
         for reference in (base.image_id, base.reference):
-            if _is_same(await self._engine.find_image(reference), base):
-                return
+            with suppress(NotFoundError):
+                if _is_same(await self._rules.find(user, reference), base):
+                    return
         wanted = base.digest or base.reference
         hint = "Export it again with --with-base, or load that image first."
         try:
@@ -130,7 +143,7 @@ class ImportService:
 
 def _stand_in(order: CreateOrder) -> ImageOrder:
     """An image that no registry has, for the checks before anything is loaded."""
-    return replace(order.image, image="ds01.invalid/import:pending")
+    return replace(order.image, image="ds01.invalid/import:pending", is_internal=True)
 
 
 def _is_same(image: ImageDetails | None, base: ExportedBase) -> bool:

@@ -1,4 +1,4 @@
-"""Images that exist only while a container is exported or imported. Their name alone says what they are."""
+"""Images that exist only while something is exported, imported or built. Their name alone says what they are."""
 
 import logging
 import re
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 AFTERLIFE = timedelta(minutes=10)
 """The engine goes on with what a dead daemon has asked for: a copy of many files can appear after the next start."""
 LOOK_PERIOD = timedelta(minutes=10)
-_NAME = re.compile(r"ds01\.invalid/(?:export|import)-[0-9a-f]{16}:.+\._\.(\d+)")
+_NAME = re.compile(r"ds01\.invalid/(?:export|import|pip)-[0-9a-f]{16}:.+\._\.(\d+)")
 """`.invalid` is nobody's registry (RFC 2606); the tag has the form of a private one, so no list of images shows it."""
 
 
 def is_temporary(reference: str) -> bool:
-    """Tell whether a name is one of ours that goes with the export or import it was made for."""
+    """Tell whether a name is one of ours that goes with the work it was made for."""
     return _NAME.fullmatch(reference) is not None
 
 
@@ -49,7 +49,7 @@ class TemporaryImages:
         self._begun_at = self._next_look_at = world.clock.now()
 
     @asynccontextmanager
-    async def named(self, kind: Literal["export", "import"], name: EngineName) -> AsyncIterator[str]:
+    async def named(self, kind: Literal["export", "import", "pip"], name: EngineName) -> AsyncIterator[str]:
         """Keep a name for the block. An image that has it afterwards loses it, and is gone if it has no other."""
         reference = f"ds01.invalid/{kind}-{secrets.token_hex(8)}:{name}"
         self._in_use.add(reference)

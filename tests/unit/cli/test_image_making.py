@@ -288,7 +288,7 @@ def test_an_image_is_shown_with_its_dockerfile_and_deleted_with_it(
 ) -> None:
     make("create", "thesis", "-f", "pytorch")
     document = {**BUILT, "tags": ["a"], "created_at": None, "framework": "", "use_case": "", "author": ""}
-    document |= {"digest": "0" * 64, "containers": ["demo._.1"], "labels": {}}
+    document |= {"digest": "0" * 64, "bases": ["ubuntu=sha256:1"], "containers": ["demo._.1"], "labels": {}}
     daemon.answers["GET /v1/images/thesis"] = ok(document)
     assert make("inspect", "thesis", "--json").document["dockerfile_state"] == "newer than the image"
     daemon.answers["DELETE /v1/images/thesis"] = ok(

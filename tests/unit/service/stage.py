@@ -11,6 +11,7 @@ from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services
 from ds01.domain import label
 from ds01.domain.access import Caller
+from ds01.domain.build_site import BuildSite
 from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
 from ds01.domain.limit import Limits
 from ds01.domain.policy import Policy
@@ -220,6 +221,7 @@ class Stage:
         self.directories = TrappedDirectories(self.trap)
         self.policy = Policy(default_group="student", base=self.limits)
         self.messages: list[dict[str, object]] = []
+        self.build_site = BuildSite()
         self.services = self.boot()
         self.engine.programs[QUESTION] = answer_as_owner
 
@@ -232,6 +234,7 @@ class Stage:
             seal_key=SEAL_KEY,
             only_uid=self.only_uid,
             timezone="Europe/Berlin",
+            build_site=lambda: self.build_site,
         )
         return self.services
 

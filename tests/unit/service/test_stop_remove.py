@@ -137,7 +137,8 @@ async def test_a_removal_takes_the_private_tag_and_leaves_image_and_workspace(st
     assert "/home/alice/workspace/demo" in stage.directories.owners
 
 
-async def test_an_image_given_by_its_id_is_not_deleted_with_its_last_name(stage: Stage) -> None:
+async def test_an_image_given_by_its_id_is_not_deleted_with_its_last_name() -> None:
+    stage = Stage(only_uid=ALICE_CALLER.uid)
     image_id = stage.add_image("registry.example/built:1")
     stage.engine.images[image_id].details = replace(stage.engine.images[image_id].details, tags=())
     await stage.services.creation.create(ALICE_CALLER, order(image=image_id, count=0), stage.notify)

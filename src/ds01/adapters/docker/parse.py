@@ -211,6 +211,7 @@ def parse_image(document: Document) -> ImageDetails:
         architecture=document.text("Architecture", default=""),
         working_dir=config.text("WorkingDir", default=""),
         layers=document.child("RootFS").texts("Layers"),
+        triggers=config.texts("OnBuild"),
     )
 
 

@@ -120,7 +120,9 @@ EVENTS = Spec(
         Option("--since", "Not before: 2h, 1d, or a time such as '2026-01-31 14:30'.", kind="text", metavar="WHEN"),
         Option("--until", "Before, written in the same way.", kind="text", metavar="WHEN"),
         Option("--user", "Only about this user; others than yourself for administrators.", kind="text", metavar="NAME"),
-        Option("--container", "Only about containers of this name.", kind="text", metavar="NAME"),
+        Option(
+            "--container", "Only about containers of this name.", kind="text", metavar="NAME", completes="container"
+        ),
         Option(
             "--name",
             "Only this kind, or all that begin so: 'container.*'.",

@@ -252,7 +252,7 @@ MOVE = Spec(
     arguments=(Argument("name", shown="[NAME|ID]", completes="queue"),),
     options=(
         Option("--first", "To the first place."),
-        Option("--before", "Before this request.", kind="text", metavar="ID"),
+        Option("--before", "Before this request.", kind="text", metavar="ID", completes="queue"),
         Option("--last", "To the last place."),
         Option("--reason", "Why, for those who are passed.", kind="text", metavar="TEXT"),
         JSON,

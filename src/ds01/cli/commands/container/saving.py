@@ -238,7 +238,9 @@ def offer_to_save(call: Call, name: str) -> None:
 
 
 _OPTIONS = (
-    Option("--image", "Name of the image whose Dockerfile is written.", kind="text", metavar="IMAGE"),
+    Option(
+        "--image", "Name of the image whose Dockerfile is written.", kind="text", metavar="IMAGE", completes="own_image"
+    ),
     Option("--dockerfile", "The Dockerfile.", kind="text", metavar="FILE"),
     Option("--project-dockerfile", "The Dockerfile in a project's folder.", kind="text", metavar="PROJECT"),
     Option("--build", "Build it afterwards."),

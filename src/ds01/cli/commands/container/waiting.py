@@ -40,7 +40,9 @@ WAIT = Option(
     metavar="LENGTH",
 )
 NO_WAIT = Option("--no-wait", "Do not wait: no free GPU is a failure. This is the default.")
-RESERVATION = Option("--reservation", "Start inside this reservation.", kind="text", metavar="NAME")
+RESERVATION = Option(
+    "--reservation", "Start inside this reservation.", kind="text", metavar="NAME", completes="reservation"
+)
 MOST_ALTERNATIVES = 2
 START_OPTIONS = (WAIT, NO_WAIT)
 WAITING_OPTIONS = (

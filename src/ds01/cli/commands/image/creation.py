@@ -87,6 +87,7 @@ def _choices(call: Call, tiers: PackageTiers) -> ImageChoices:
     )
 
 
+SCRIPT = Option("--script", "For scripts: never ask, answer with yes. Without a short form: -s is --system here.")
 CREATE = Spec(
     create,
     examples=(
@@ -101,13 +102,23 @@ CREATE = Spec(
         "there stays unless --force is given, and then it is kept beside it. It never makes a container. A package "
         "that the base or an earlier tier has already is refused."
     ),
-    arguments=(Argument("name"),),
+    arguments=(Argument("name", completes="dockerfile"),),
     options=(
         Option(
-            "-f --framework", "Framework of the catalogue, with a version if you like.", kind="text", metavar="NAME"
+            "-f --framework",
+            "Framework of the catalogue, with a version if you like.",
+            kind="text",
+            metavar="NAME",
+            completes="framework",
         ),
-        Option("--base", "Any image instead of a framework.", kind="text", metavar="REF"),
-        Option("-t --type", "Use case: ml, cv, nlp, rl, audio, ts, llm, none.", kind="text", metavar="NAME"),
+        Option("--base", "Any image instead of a framework.", kind="text", metavar="REF", completes="image"),
+        Option(
+            "-t --type",
+            "Use case: ml, cv, nlp, rl, audio, ts, llm, none.",
+            kind="text",
+            metavar="NAME",
+            completes="use_case",
+        ),
         Option("-p --packages", "Packages of Python.", kind="text", metavar="LIST", many=True),
         Option("-s --system", "Packages of the system (apt).", kind="text", metavar="LIST", many=True),
         Option(
@@ -128,6 +139,7 @@ CREATE = Spec(
         *BUILD_OPTIONS,
         JSON,
         YES,
+        SCRIPT,
         NO_INPUT,
     ),
 )
