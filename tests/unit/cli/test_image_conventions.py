@@ -18,7 +18,7 @@ from tests.unit.cli.conftest import Ds01, catalogue
 from tests.unit.scripted_daemon import ScriptedDaemon, ok
 
 VERBS = tuple(entry for entry in ENTRIES if entry.noun == "image")
-CHANGING = ("create", "build", "update", "delete", "pull")
+CHANGING = ("create", "build", "update", "delete", "pull", "save")
 NAMES = [entry.verb for entry in VERBS]
 BODY = {"reference": "aimehub/pytorch-2.8.0", "size_bytes": 0, "was_current": False, "reason": "newest", "digest": ""}
 

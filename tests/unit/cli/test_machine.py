@@ -194,7 +194,7 @@ def test_every_topic_has_a_text_with_commands_to_copy(ds01: Ds01) -> None:
         (["create", "--arch", "CUDA_A"], {"CUDA_ADA", "CUDA_AMPERE"}),
         (["image", "pull", ""], {"pytorch", "tensorflow"}),
         (["image", "delete", ""], {"lab"}),
-        (["image", "update", "l"], {"lab"}),
+        (["image", "inspect", "l"], {"lab"}),
         (["events", "--name", "gpu.un"], {"gpu.unhealthy", "gpu.unmanaged"}),
         (["events", "--container", "the"], {"thesis"}),
         (["limits", "--gr"], {"--group"}),
