@@ -394,5 +394,5 @@ def _warnings(equipped: Equipped, account: InnerAccount, mounts: OpenedMounts) -
     if not account.has_sudo and inner.has_sudo:
         found.append("There is no sudo in this container: the site does not allow it.")
     if not mounts.is_workspace_writable:
-        found.append("You cannot write to the workspace directory.")
+        found.append("You cannot write to the workspace directory, so it is mounted read-only.")
     return tuple(found)

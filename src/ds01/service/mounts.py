@@ -60,7 +60,8 @@ class MountService:
         return await self._with_folders(user, order, workspace)
 
     async def _with_folders(self, user: User, order: CreateOrder, workspace: ResolvedDirectory) -> OpenedMounts:
-        mounts = [Mount(workspace.path, WORKSPACE_TARGET)]
+        # root inside the container would write where its owner may not write outside
+        mounts = [Mount(workspace.path, WORKSPACE_TARGET, is_read_only=not workspace.is_writable)]
         found: dict[str, str | None] = {DATA_TARGET: None, MODELS_TARGET: None}
         for target, path in ((DATA_TARGET, order.data), (MODELS_TARGET, order.models)):
             if path is not None:

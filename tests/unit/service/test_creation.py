@@ -201,6 +201,16 @@ async def test_a_dry_run_looks_at_the_folders_and_makes_none(stage: Stage) -> No
     assert stage.directories.owners == {"/srv/bobs": 1002}
 
 
+async def test_a_workspace_that_its_user_cannot_write_to_is_mounted_read_only(stage: Stage) -> None:
+    stage.directories.owners["/srv/shared"] = 1001
+    stage.directories.read_only.add("/srv/shared")
+    wanted = replace(order(count=0), workspace="/srv/shared")
+    creation = await stage.services.creation.create(ALICE_CALLER, wanted, stage.notify)
+    assert creation.details is not None
+    assert [(mount.source, mount.is_read_only) for mount in creation.details.mounts] == [("/srv/shared", True)]
+    assert any("read-only" in warning for warning in creation.warnings)
+
+
 async def test_what_is_wrong_with_a_folder_is_said_before_a_request_waits(stage: Stage) -> None:
     stage.directories.owners["/srv/bobs"] = 1002
     failure = await run_to_failure(stage.services.creation.prepare(ALICE_CALLER, replace(order(), data="/srv/bobs")))
