@@ -26,6 +26,7 @@ NOT_ENFORCED_KEYS = (
     "lifecycle.time_limit_steps",
     "lifecycle.quiet_hours",
     "lifecycle.exempt",
+    "lifecycle.container_types",
     "aggregate",
 )
 """Keys about the site that are read and kept, and that nothing obeys yet."""

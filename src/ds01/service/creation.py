@@ -29,7 +29,7 @@ from ds01.service.granting import Granted
 from ds01.service.images import USUAL_INSIDE, ImageChoice, InnerFiles, drop_private_tag
 from ds01.service.inner import Blueprint, build_spec, file_entries
 from ds01.service.limits import LimitService, cgroup_parent_of
-from ds01.service.mounts import MountService, OpenedMounts
+from ds01.service.mounts import MountOrder, MountService, OpenedMounts
 from ds01.service.observation import KnownRows, Observation, granted_rows
 from ds01.service.order import CreateOrder, require_valid_order
 from ds01.service.ports import EngineInfo, ImageDetails, Notify, World
@@ -161,7 +161,7 @@ class CreationService:
         """
         await self._reconciler.clear_dead_creation(caller.uid, parse_container_name(order.name))
         plan = await self._plan(caller, order)
-        await self._mounts.look(caller.user, order)
+        await self._mounts.look(_mounts_of(caller, plan))
         return plan
 
     async def create_granted(self, caller: Caller, granted: Granted, notify: Notify) -> Creation:
@@ -178,7 +178,7 @@ class CreationService:
             plan = await self._plan(caller, order, is_claimed=True)
             if plan.tag != row.image:
                 row = await complete(self._allocations.set_image(row, plan.tag))
-            mounts = await self._mounts.open(caller.user, order, undo)
+            mounts = await self._mounts.open(_mounts_of(caller, plan), undo)
             claim = Claim(granted.allocation, Placement((), granted.reason), row, granted.entry.id)
             return await self._build(_Work(caller, plan, mounts, undo, notify), claim)
 
@@ -189,13 +189,14 @@ class CreationService:
         image = await self._engine.find_image(plan.choice.reference)
         inner = (await self._images.find_inside(image) if image is not None else None) or USUAL_INSIDE
         account = self._account(caller, plan, inner)
+        mounts = await self._mounts.look(_mounts_of(caller, plan))
         spec = self._spec(
             caller,
             plan,
             image=image,
             inner=inner,
             account=account,
-            mounts=await self._mounts.look(caller.user, order),
+            mounts=mounts,
             gpu_uuids=tuple(gpu.uuid for gpu in placement.gpus),
         )
         plain = replace(spec, labels={key: value for key, value in spec.labels.items() if value})
@@ -203,7 +204,11 @@ class CreationService:
         if len(placement.gpus) < order.request.count:
             warnings.append("Its MIG instance would be made with the grant, so the command does not name it.")
         return Creation(
-            None, None, docker_create_command(plain), (plan.choice.reason, placement.reason), tuple(warnings)
+            None,
+            None,
+            docker_create_command(plain),
+            (plan.choice.reason, placement.reason),
+            (*warnings, *mounts.warnings),
         )
 
     async def _plan(self, caller: Caller, order: CreateOrder, *, is_claimed: bool = False) -> Prepared:
@@ -268,7 +273,7 @@ class CreationService:
         order = self.claim_order(caller, plan)
         with self._presence.in_flight(order.nonce):
             async with Undo() as undo:
-                mounts = await self._mounts.open(caller.user, plan.order, undo)
+                mounts = await self._mounts.open(_mounts_of(caller, plan), undo)
                 undo.add("release the claim", lambda: self._allocations.abandon(order, undo.reason), only_if_clean=True)
                 claim = await complete(self._scheduling.claim(order, plan.observation))
                 return await self._build(_Work(caller, plan, mounts, undo, notify), claim)
@@ -387,14 +392,11 @@ class CreationService:
 
 
 def _warnings(equipped: Equipped, account: InnerAccount, mounts: OpenedMounts) -> tuple[str, ...]:
-    inner = equipped.inner
-    found = [equipped.warning] if equipped.warning else []
-    if not inner.has_shell:
-        found.append(
-            "The image has no shell: the engine's init is its first process, and AIME's auto-stop will not work."
-        )
-    if not account.has_sudo and inner.has_sudo:
+    found = list(equipped.warnings)
+    if not account.has_sudo and equipped.inner.has_sudo:
         found.append("There is no sudo in this container: the site does not allow it.")
-    if not mounts.is_workspace_writable:
-        found.append("You cannot write to the workspace directory.")
-    return tuple(found)
+    return (*found, *mounts.warnings)
+
+
+def _mounts_of(caller: Caller, plan: Prepared) -> MountOrder:
+    return MountOrder(caller.user, plan.order, plan.limits.values.mounts)

@@ -36,6 +36,13 @@ class Equipped:
     inner: InnerFiles
     warning: str = ""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever creates from it should know."""
+        no_shell = "The image has no shell: the engine's init is its first process, and AIME's auto-stop will not work."
+        found = (self.warning, "" if self.inner.has_shell else no_shell)
+        return tuple(text for text in found if text)
+
 
 class ToolService:
     """Finds or builds derived images. Without a network a container is made without sudo or git, and it is said so."""

@@ -29,26 +29,28 @@ def chosen(offer: Offer) -> dict[str, str]:
 async def test_the_offer_is_what_this_machine_can_run_and_what_a_framework_means(stage: Stage) -> None:
     stage.add_image(NEWEST)
     offer = await stage.services.catalogue.offer()
-    assert chosen(offer) == {"Pytorch": "2.8.0-aime", "Tensorflow": "2.16.1", "JAX": "23.10"}
+    assert chosen(offer) == {"Pytorch": "2.8.0-aime", "Tensorflow": "2.16.1", "JAX": "23.10", "Python": "3.12"}
     assert offer.architectures.names == ("CUDA_ADA", "CUDA_AMPERE")
     assert all(item.is_usable for item in offer.rows)
     assert [item.row.image for item in offer.rows if item.is_local] == [NEWEST]
-    assert sum(item.is_chosen for item in offer.rows) == 3
-    assert len(offer.rows) + offer.left_out == 118
+    assert sum(item.is_chosen for item in offer.rows) == 4
+    assert len(offer.rows) + offer.left_out == 119
 
 
 async def test_hidden_rows_and_other_generations_come_with_everything_or_by_name(stage: Stage) -> None:
     usual = {item.row.framework for item in (await stage.services.catalogue.offer()).rows}
-    assert usual == {"Pytorch", "Tensorflow", "JAX"}
+    assert usual == {"Pytorch", "Tensorflow", "JAX", "Python"}
     everything = await stage.services.catalogue.offer(everything=True)
-    assert (len(everything.rows), everything.left_out) == (118, 0)
+    assert (len(everything.rows), everything.left_out) == (119, 0)
     assert {"Mxnet", "ROCM"} <= {item.row.framework for item in everything.rows}
     assert not all(item.is_usable for item in everything.rows)
     by_name = await stage.services.catalogue.offer("mxnet")
     assert [item.row.framework for item in by_name.rows] == ["Mxnet"]
     rocm = await stage.services.catalogue.offer(architecture="rocm6")
-    assert {name for item in rocm.rows for name in item.row.architectures} == {"ROCM6"}
-    assert chosen(rocm).keys() == {"Pytorch", "Tensorflow"}
+    assert {name for item in rocm.rows for name in item.row.architectures if item.row.framework != "Python"} == {
+        "ROCM6"
+    }
+    assert chosen(rocm).keys() == {"Pytorch", "Tensorflow", "Python"}
     assert "no JAX image" in str(rocm.choices["JAX"])
 
 
