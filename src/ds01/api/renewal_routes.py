@@ -14,4 +14,15 @@ RENEWAL_ROUTES: tuple[Route, ...] = (
         parameters=(OWNER,),
         errors=("not_found",),
     ),
+    Route(
+        "recreate_container",
+        "POST",
+        "/v1/containers/{name}/recreate",
+        "Make a container again from another image: name, folders, options, limits and grant stay.",
+        schema.RecreatedContainer,
+        body=schema.RecreateContainerBody,
+        parameters=(OWNER,),
+        answer_kind="stream",
+        errors=("not_found", "conflict"),
+    ),
 )

@@ -1,6 +1,6 @@
 """Documents about what was installed in containers, and about containers made again. A part of ds01.api.schema."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class PackageChangeDocument(TypedDict):
@@ -42,3 +42,32 @@ class DriftDocument(TypedDict):
     changes: list[PackageChangeDocument]
     left_out: list[LeftOutDocument]
     notes: list[str]
+
+
+class RecreateContainerBody(TypedDict):
+    """How to make a container again; image: as its owner types it, without it the own image that it was made from.
+
+    `stop`: one that runs is stopped for it and runs again afterwards; dry_run: only say what that would be.
+    """
+
+    image: NotRequired[str]
+    stop: NotRequired[bool]
+    dry_run: NotRequired[bool]
+
+
+class RecreatedContainer(TypedDict):
+    """A container that was made again from another image, or with dry_run would be.
+
+    `is_current`: it was made from this very image already, and nothing was done; `size_bytes`: what it had written
+    outside of its mounts, which is gone then.
+    """
+
+    schema_version: int
+    name: str
+    dry_run: bool
+    image: str
+    is_current: bool
+    was_running: bool
+    state: str
+    size_bytes: int
+    warnings: list[str]

@@ -105,6 +105,8 @@ from ds01.api.renewal_schema import (
     DriftDocument as DriftDocument,
     LeftOutDocument as LeftOutDocument,
     PackageChangeDocument as PackageChangeDocument,
+    RecreateContainerBody as RecreateContainerBody,
+    RecreatedContainer as RecreatedContainer,
 )
 from ds01.api.session_schema import (
     ConsoleSize as ConsoleSize,
@@ -300,9 +302,9 @@ class StartedContainer(TypedDict):
 class ProgressMessage(TypedDict):
     """One line of a long request's stream; `kind` says which of the other fields are there.
 
-    A result is in `result` for a new container, in `started` for a start, in `moved` for a move, in `image` for a pull,
-    in `built` for a build, whose messages are pieces of its output. `waiting` says the request's place whenever that
-    changes; after `gave_up` its place is gone, because its time to wait is over.
+    A result is in `result` for a new container, in `started` for a start, in `moved` for a move, in `recreated` for a
+    re-creation, in `image` for a pull, in `built` for a build, whose messages are pieces of its output. `waiting` says
+    the request's place whenever that changes; after `gave_up` its place is gone, because its time to wait is over.
     """
 
     kind: Literal["step", "pull", "build", "waiting", "gave_up", "result", "problem"]
@@ -315,6 +317,7 @@ class ProgressMessage(TypedDict):
     started: NotRequired[StartedContainer]
     image: NotRequired[PulledImage]
     moved: NotRequired[MovedContainer]
+    recreated: NotRequired[RecreatedContainer]
     built: NotRequired[BuiltImage]
     problem: NotRequired[Problem]
 

@@ -126,4 +126,4 @@ def _queue_handlers(
 
 
 def _succession_handlers(world: World, services: Services) -> tuple[MoveHandlers, RenewalHandlers]:
-    return MoveHandlers(services.moving, world.devices), RenewalHandlers(services.drift)
+    return MoveHandlers(services.moving, world.devices), RenewalHandlers(services.drift, services.recreation)

@@ -43,6 +43,7 @@ from ds01.service.ports import World
 from ds01.service.presence import Presence
 from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
+from ds01.service.recreation import RecreationService
 from ds01.service.renaming import RenameService
 from ds01.service.reservations import ReservationService
 from ds01.service.scheduling import Scheduling
@@ -348,6 +349,17 @@ class Services:
             instances=self.instances,
             drift=self.drift,
             seal_key=self._seal_key,
+        )
+
+    @cached_property
+    def recreation(self) -> RecreationService:
+        """Containers that are made again from newer images."""
+        return RecreationService(
+            self._world,
+            succession=self.succession,
+            images=self.images,
+            limits=self.limits,
+            timezone=self._timezone,
         )
 
     @cached_property

@@ -62,6 +62,11 @@ EVENTS: Mapping[str, EventKind] = _kinds(
         ("gpus", "old_gpus", "size_bytes"),
         "A container was made again with other devices, because its own were taken; its files were copied.",
     ),
+    EventKind(
+        "container.recreated",
+        ("image", "size_bytes"),
+        "A container was made again from another image; what it had written outside of its mounts is gone.",
+    ),
     EventKind("container.exported", ("base",), "A container was written into a file, without the layers of its base."),
     EventKind("container.imported", ("origin",), "A container was made from a file."),
     EventKind("container.failed", ("step", "reason"), "A creation or start failed and was undone."),

@@ -15,6 +15,7 @@ _REFERENCE = re.compile(
 )
 _IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
 _MOVED = re.compile(r"-moved-[0-9a-f]{8}$")
+_RENEWED = re.compile(r"-renewed-[0-9a-f]{8}$")
 MAX_REFERENCE_LENGTH = 255
 DEFAULT_TAG = "latest"
 
@@ -108,8 +109,20 @@ def moved_tag(tag: str, engine_name: EngineName, mark: str) -> str:
 
 
 def original_repository(repository: str) -> str:
-    """Return the repository of a private tag as it was before its container was moved."""
-    return _MOVED.sub("", repository)
+    """Return the repository of a private tag as it was before its container was moved or made again."""
+    return _RENEWED.sub("", _MOVED.sub("", repository))
+
+
+def renewed_tag(image: str, engine_name: EngineName, mark: str) -> str:
+    """Return the private tag for a container that is made again, while the tag of the old one is still needed.
+
+    Args:
+        image: Reference or id of the image.
+        engine_name: The container's name on the engine.
+        mark: 8 hex digits, so that the old tag and the new one can both be there.
+    """
+    repository = private_tag(image, engine_name).rpartition(":")[0]
+    return f"{original_repository(repository)}-renewed-{mark}:{engine_name}"
 
 
 def is_moved_tag(reference: str) -> bool:
