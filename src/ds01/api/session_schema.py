@@ -66,12 +66,14 @@ class ProcessList(TypedDict):
 
 
 class GpuReading(TypedDict):
-    """What a device of a container does now; None where this device cannot have the figure."""
+    """What a device of a container does now, and how much of it the container's own programs; None: it is not known."""
 
     uuid: str
     address: str
     utilization_ratio: float | None
+    own_utilization_ratio: float | None
     memory_used_bytes: int | None
+    own_memory_used_bytes: int | None
     memory_bytes: int
 
 

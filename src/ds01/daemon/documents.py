@@ -16,7 +16,7 @@ from ds01.domain.origin import origin_of
 from ds01.domain.policy import LimitLayer
 from ds01.domain.why_text import Viewer
 from ds01.service.containers import ContainerView
-from ds01.service.usage import ContainerReading, DeviceView
+from ds01.service.usage import ContainerReading, DeviceView, HeldDevice
 
 SCHEMA = schema.SCHEMA_VERSION
 
@@ -252,15 +252,19 @@ def stats_document(reading: ContainerReading, owner: str) -> schema.StatsDocumen
         block_read_bytes=stats.block_read_bytes,
         block_write_bytes=stats.block_write_bytes,
         pids=stats.pids,
-        gpus=[
-            schema.GpuReading(
-                uuid=gpu if isinstance(gpu, str) else gpu.uuid,
-                address="?" if isinstance(gpu, str) else gpu.address,
-                utilization_ratio=sample.utilization_ratio if sample else None,
-                memory_used_bytes=sample.memory_used_bytes if sample else None,
-                memory_bytes=0 if isinstance(gpu, str) else gpu.memory_bytes,
-            )
-            for gpu, sample in reading.devices
-        ],
+        gpus=[_gpu_reading(held) for held in reading.devices],
         gpu_memory_used_bytes=reading.gpu_memory_bytes,
+    )
+
+
+def _gpu_reading(held: HeldDevice) -> schema.GpuReading:
+    gpu, sample, own = held.gpu, held.sample, held.own
+    return schema.GpuReading(
+        uuid=gpu if isinstance(gpu, str) else gpu.uuid,
+        address="?" if isinstance(gpu, str) else gpu.address,
+        utilization_ratio=sample.utilization_ratio if sample else None,
+        own_utilization_ratio=own.utilization_ratio if own else None,
+        memory_used_bytes=sample.memory_used_bytes if sample else None,
+        own_memory_used_bytes=own.memory_bytes if own else None,
+        memory_bytes=0 if isinstance(gpu, str) else gpu.memory_bytes,
     )

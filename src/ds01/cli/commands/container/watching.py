@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from ds01.api.schema import StatsDocument, StatsList
+from ds01.api.schema import GpuReading, StatsDocument, StatsList
 from ds01.cli.call import Call
 from ds01.cli.selection import is_active, naming, one_name
 from ds01.cli.spec import JSON, NAME, NO_INPUT, Option, Spec
@@ -58,16 +58,29 @@ def _print_stats(call: Call, document: StatsList, *, as_lines: bool = False) -> 
     headings = ["NAME", "CPU", "MEMORY", "GPU", "GPU MEMORY", "NETWORK IN/OUT", "PROCESSES"]
     call.screen.data(render(call.screen, headings + (["OWNER"] if call.flag("all") else []), rows))
     for remark in _remarks(document["containers"]):
-        call.screen.note(remark)
+        call.screen.tell(remark)
 
 
 def _remarks(containers: Sequence[StatsDocument]) -> Iterator[str]:
     """What the driver does not say is said once, below the table."""
     gpus = [gpu for container in containers for gpu in container["gpus"]]
-    if any(gpu["utilization_ratio"] is None and gpu["address"].count(":") for gpu in gpus):
-        yield "GPU -: the driver does not say how busy a MIG instance is."
-    if any(_of_devices(container) is not None for container in containers):
-        yield f"{_DEVICE_MARK} memory of the whole device: the driver does not say it by program."
+    if any(_is_instance(gpu) and gpu["own_utilization_ratio"] is None for gpu in gpus):
+        yield f"GPU {UNKNOWN}: how busy a MIG instance is, the driver does not say; memory is per instance."
+    is_shared = any(_busy(gpu).endswith(_DEVICE_MARK) for gpu in gpus)
+    if is_shared or any(_of_devices(container) is not None for container in containers):
+        yield f"{_DEVICE_MARK} of the whole device: the driver does not say it by program."
+
+
+def _is_instance(gpu: GpuReading) -> bool:
+    return gpu["address"].count(":") > 0
+
+
+def _busy(gpu: GpuReading) -> str:
+    """Return how busy the container keeps a device; marked, how busy the device is."""
+    own, all_together = gpu["own_utilization_ratio"], gpu["utilization_ratio"]
+    if own is None and all_together is not None:
+        return format_ratio(all_together) + _DEVICE_MARK
+    return _ratio(own)
 
 
 def _of_devices(container: StatsDocument) -> int | None:
@@ -83,7 +96,8 @@ def _gpu_memory(container: StatsDocument) -> str:
     gpus, used, of_devices = container["gpus"], container["gpu_memory_used_bytes"], _of_devices(container)
     if not gpus:
         return UNKNOWN
-    text = _size(used) if of_devices is None else format_size(of_devices) + _DEVICE_MARK
+    mark = "" if all(_is_instance(gpu) for gpu in gpus) else _DEVICE_MARK
+    text = _size(used) if of_devices is None else format_size(of_devices) + mark
     return f"{text} / {format_size(sum(gpu['memory_bytes'] for gpu in gpus))}"
 
 
@@ -93,7 +107,7 @@ def _stats_row(container: StatsDocument, *, with_owner: bool) -> list[str]:
         container["name"],
         _ratio(container["cpu_ratio"]),
         f"{format_size(container['memory_used_bytes'])} / {format_size(container['memory_limit_bytes'])}",
-        ", ".join(f"{gpu['address']}: {_ratio(gpu['utilization_ratio'])}" for gpu in gpus) or UNKNOWN,
+        ", ".join(f"{gpu['address']}: {_busy(gpu)}" for gpu in gpus) or UNKNOWN,
         _gpu_memory(container),
         f"{_size(container['network_rx_bytes'])} / {_size(container['network_tx_bytes'])}",
         str(container["pids"]),
