@@ -17,6 +17,7 @@ from ds01.service.containers import ContainerService
 from ds01.service.copying import CopyService
 from ds01.service.creation import CreationService, Marks
 from ds01.service.deadlines import DeadlineService
+from ds01.service.disk_room import DiskRoom, ReadFreeBytes
 from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.explanations import ExplanationService
 from ds01.service.exporting import ExportService
@@ -63,6 +64,7 @@ class Services:
         timezone: str = "",
         boot: str = "",
         tiers: Callable[[], PackageTiers] = read_shipped_package_tiers,
+        free_bytes: ReadFreeBytes = lambda _: None,
     ) -> None:
         """Wire the use cases to a world.
 
@@ -75,6 +77,7 @@ class Services:
             timezone: The machine's, for `TZ` inside containers; empty: unknown.
             boot: The kernel's name of the present boot; empty: unknown.
             tiers: Returns the table of packages that images are offered.
+            free_bytes: Returns the room that is left in a folder.
         """
         self._world = world
         self._policy = policy
@@ -84,6 +87,7 @@ class Services:
         self._timezone = timezone
         self._boot = boot
         self.tiers = tiers
+        self.disk_room = DiskRoom(world.engine, free_bytes)
         self._observer = Observer(world.engine, world.devices)
         self._helpers = HelperContainers(world.engine, world.clock, key=seal_key)
         self._presence = Presence()
@@ -324,4 +328,4 @@ class Services:
     @cached_property
     def importing(self) -> ImportService:
         """Containers from files."""
-        return ImportService(self._world, self.creation, self.images, self.temporary_images)
+        return ImportService(self._world, self.creation, self.images, self.temporary_images, self.disk_room)

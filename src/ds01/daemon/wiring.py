@@ -11,6 +11,7 @@ from ds01.adapters.docker.engine import DockerEngine
 from ds01.adapters.linux.accounts import LinuxAccounts
 from ds01.adapters.linux.cgroup import LinuxCgroups
 from ds01.adapters.linux.directories import LinuxDirectories
+from ds01.adapters.linux.filesystem import find_free_bytes
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
@@ -189,6 +190,7 @@ def _services(
         timezone=read_timezone(),
         boot=read_boot(),
         tiers=tiers,
+        free_bytes=find_free_bytes,
     )
 
 
