@@ -28,6 +28,8 @@ BASE_TAGS = (
 BUSYBOX_TAG = "ds01-dev/busybox"
 USER_1000_TAG = "ds01-dev/uid1000"
 TRIXIE_TAG = "ds01-dev/trixie"
+SID_TAG = "ds01-dev/sid"
+UNSTABLE = "sid"
 _LABEL = "ds01-dev.recipe"
 _PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INCLUDED = "python3,python3-pip,python3-venv,sudo,git,ca-certificates,passwd,procps,iproute2"
@@ -122,6 +124,11 @@ def trixie_recipe() -> Recipe:
     return _debian_recipe((TRIXIE_TAG,), "trixie", _debian_sources("trixie"))
 
 
+def sid_recipe() -> Recipe:
+    """Return the recipe of the same image made of Debian's unstable packages, as they are when it is first made."""
+    return _debian_recipe((SID_TAG,), UNSTABLE, _debian_sources(UNSTABLE))
+
+
 def _debian_recipe(tags: tuple[str, ...], suite: str, sources: str) -> Recipe:
 
     def build(archive: Path) -> None:
@@ -134,6 +141,8 @@ def _debian_recipe(tags: tuple[str, ...], suite: str, sources: str) -> Recipe:
             f"--include={_INCLUDED}",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
             '--aptopt=Acquire::Languages "none"',
+            # its lists are valid for a week, and a mirror may be behind: signatures are checked all the same
+            *(['--aptopt=Acquire::Check-Valid-Until "false"'] if suite == UNSTABLE else []),
             suite,
             archive,
             "-",
@@ -205,10 +214,16 @@ def _package_sources() -> str:
 
 
 def _debian_sources(suite: str) -> str:
-    """Return sources of another Debian release, at the mirrors that this Debian has for its own."""
+    """Return sources of another Debian release, at the mirrors that this Debian has for its own.
+
+    Unstable has no further pockets: what is new is in it.
+    """
     if _distribution() != "Debian":
         raise DevError(f"an image of Debian {suite} is built on Debian only: its signing keys are needed")
-    return "".join(f"{line.replace(f' {_suite()}', f' {suite}')}\n" for line in _package_sources().splitlines())
+    lines = _package_sources().splitlines()
+    if suite == UNSTABLE:
+        lines = [line for line in lines if f" {_suite()} " in line]
+    return "".join(f"{line.replace(f' {_suite()}', f' {suite}')}\n" for line in lines)
 
 
 def _listed_sources(options: list[str]) -> list[str]:
@@ -239,6 +254,7 @@ RECIPES: dict[str, tuple[Callable[[], Recipe], ...]] = {
     "base": (base_recipe,),
     "busybox": (busybox_recipe,),
     "trixie": (trixie_recipe,),
+    "sid": (sid_recipe,),
     "all": (base_recipe, busybox_recipe),
 }
 

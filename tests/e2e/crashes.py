@@ -182,15 +182,13 @@ def _about_containers(containers: dict[str, str], books: list[tuple[Any, ...]]) 
 
 
 def _about_images(site: Site, wanted: set[str], containers: dict[str, str], before: frozenset[str]) -> list[str]:
-    found = [
-        f"the temporary image {tag}"
-        for tag in site.images()
-        if tag.startswith(("ds01.invalid/export", "ds01.invalid/import-")) and tag not in wanted
-    ]
-    found += [f"the private tag {tag} of no container" for tag in site.private_tags() if tag not in wanted]
-    used = site.engine.docker("inspect", "--format", "{{.Image}}", *containers).split() if containers else []
-    found += [f"the image {left}" for left in image_ids(site) - before - set(used)]
-    return found
+    lines = site.engine.docker("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
+    ids = dict(line.split() for line in lines)
+    tags = [tag for tag in ids if tag in site.private_tags() or tag.startswith("ds01.invalid/")]
+    found = [f"the tag {tag} of no container" for tag in tags if tag not in wanted]
+    used = set(site.engine.docker("inspect", "--format", "{{.Image}}", *containers).split()) if containers else set()
+    used |= {ids[tag] for tag in wanted & ids.keys()}
+    return [*found, *(f"the image {left}" for left in image_ids(site) - before - used)]
 
 
 def _about_grants(site: Site, wanted: set[str]) -> list[str]:

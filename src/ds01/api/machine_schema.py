@@ -125,7 +125,7 @@ class LimitsDocument(TypedDict):
 
 
 class EngineStatus(TypedDict):
-    """The container engine; version is empty when it does not answer."""
+    """The container engine; version is empty when it does not answer, free_bytes on its disk null when unknown."""
 
     ok: bool
     message: str
@@ -133,6 +133,7 @@ class EngineStatus(TypedDict):
     api_version: str
     storage_driver: str
     cgroup_driver: str
+    free_bytes: NotRequired[int | None]
 
 
 class DevicesStatus(TypedDict):

@@ -4,10 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from ds01.config.mig_tables import table_of_card
-from ds01.config.package_tiers import read_shipped_package_tiers
-from ds01.domain.build_site import BuildSite
+from ds01.daemon.surroundings import Surroundings
 from ds01.domain.catalogue import CatalogueRow
-from ds01.domain.package_tier import PackageTiers
 from ds01.domain.policy import Policy
 from ds01.service.adoption import AdoptionRules
 from ds01.service.allocations import AllocationService
@@ -20,6 +18,7 @@ from ds01.service.containers import ContainerService
 from ds01.service.copying import CopyService
 from ds01.service.creation import CreationService, Marks
 from ds01.service.deadlines import DeadlineService
+from ds01.service.disk_room import DiskRoom
 from ds01.service.drift import DriftService
 from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
 from ds01.service.explanations import ExplanationService
@@ -69,10 +68,7 @@ class Services:
         *,
         seal_key: bytes,
         only_uid: int | None,
-        timezone: str = "",
-        boot: str = "",
-        tiers: Callable[[], PackageTiers] = read_shipped_package_tiers,
-        build_site: Callable[[], BuildSite] = BuildSite,
+        surroundings: Surroundings | None = None,
     ) -> None:
         """Wire the use cases to a world.
 
@@ -82,20 +78,19 @@ class Services:
             catalogue: Returns the rows of framework images in force.
             seal_key: The daemon's secret.
             only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
-            timezone: The machine's, for `TZ` inside containers; empty: unknown.
-            boot: The kernel's name of the present boot; empty: unknown.
-            tiers: Returns the table of packages that images are offered.
-            build_site: Reads what the site gives to builds.
+            surroundings: What else is known of the machine and its site; None: nothing.
         """
+        around = surroundings or Surroundings()
         self._world = world
         self._policy = policy
         self._rows = catalogue
         self._seal_key = seal_key
         self._only_uid = only_uid
-        self._timezone = timezone
-        self._boot = boot
-        self.tiers = tiers
-        self._build_site = build_site
+        self._timezone = around.timezone
+        self._boot = around.boot
+        self.tiers = around.tiers
+        self._build_site = around.build_site
+        self.disk_room = DiskRoom(world.engine, around.free_bytes)
         self._observer = Observer(world.engine, world.devices)
         self._helpers = HelperContainers(world.engine, world.clock, key=seal_key)
         self._presence = Presence()
@@ -380,4 +375,11 @@ class Services:
     @cached_property
     def importing(self) -> ImportService:
         """Containers from files."""
-        return ImportService(self._world, self.creation, self.images, self.temporary_images, rules=self.image_rules)
+        return ImportService(
+            self._world,
+            self.creation,
+            self.images,
+            self.temporary_images,
+            rules=self.image_rules,
+            room=self.disk_room,
+        )

@@ -11,6 +11,7 @@ from ds01.adapters.docker.engine import DockerEngine
 from ds01.adapters.linux.accounts import LinuxAccounts
 from ds01.adapters.linux.cgroup import LinuxCgroups
 from ds01.adapters.linux.directories import LinuxDirectories
+from ds01.adapters.linux.filesystem import find_free_bytes
 from ds01.adapters.linux.helper_process import HelperProcesses
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
@@ -36,6 +37,7 @@ from ds01.daemon.server import ApiServer
 from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
+from ds01.daemon.surroundings import Surroundings
 from ds01.daemon.timezone import read_timezone
 from ds01.domain.policy import Policy, personal_policy
 from ds01.service.ports import Accounts, Checkpoint, World
@@ -187,10 +189,15 @@ def _services(
         lambda: catalogue.current,
         seal_key=key,
         only_uid=only_uid,
-        timezone=read_timezone(),
-        boot=read_boot(),
-        tiers=partial(read_package_tiers, location.config),
-        build_site=lambda: read_build_site(policy.current.site.builds, owner_uid=None if location.is_personal else uid),
+        surroundings=Surroundings(
+            timezone=read_timezone(),
+            boot=read_boot(),
+            tiers=partial(read_package_tiers, location.config),
+            build_site=lambda: read_build_site(
+                policy.current.site.builds, owner_uid=None if location.is_personal else uid
+            ),
+            free_bytes=find_free_bytes,
+        ),
     )
 
 

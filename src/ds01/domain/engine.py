@@ -21,6 +21,7 @@ class EngineInfo:
         cgroup_version: 1 or 2.
         storage_driver: Such as overlay2.
         runtimes: Names of OCI runtimes.
+        data_root: Folder on the engine's machine where it keeps its images; empty: it does not say.
     """
 
     id: str
@@ -33,6 +34,7 @@ class EngineInfo:
     cgroup_version: int
     storage_driver: str
     runtimes: tuple[str, ...] = ()
+    data_root: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from ds01.domain.name import EngineName, parse_container_name
 from ds01.domain.user import User
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation, CreationService
+from ds01.service.disk_room import DiskRoom, require_room
 from ds01.service.image_rules import ImageRules
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
 from ds01.service.layer_stream import OwnerChange, reown
@@ -42,11 +43,12 @@ _EMPTY_TIME = "1970-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One import: who, what, and under which name it is loaded."""
+    """One import: who, what, under which name it is loaded, and the room on the engine's disk (None: unknown)."""
 
     caller: Caller
     header: ExportHeader
     reference: str
+    free_bytes: int | None
 
 
 class ImportService:
@@ -60,6 +62,7 @@ class ImportService:
         temporary: TemporaryImages,
         *,
         rules: ImageRules,
+        room: DiskRoom,
     ) -> None:
         self._engine = world.engine
         self._store = world.store
@@ -68,6 +71,7 @@ class ImportService:
         self._images = images
         self._temporary = temporary
         self._rules = rules
+        self._room = room
 
     async def import_(
         self, caller: Caller, archive: AsyncIterator[bytes], order_of: Callable[[bytes], CreateOrder], notify: Notify
@@ -82,6 +86,7 @@ class ImportService:
 
         Raises:
             InvalidRequestError: The archive is damaged, hostile or of a newer DS01; nothing is made.
+            ConflictError: The engine's disk has no room for it; nothing is made.
             Ds01Error: As a creation; everything that was made is undone.
         """
         async with aclosing(parts_of(archive)) as parts:
@@ -90,9 +95,10 @@ class ImportService:
             await self._creation.prepare(caller, replace(order, image=_stand_in(order)))
             await self._require_base(caller.user, header.base, notify)
             name = EngineName(parse_container_name(order.name), caller.uid)
+            free_bytes = await self._room.free_bytes()
             async with self._temporary.named("import", name) as reference:
                 await notify({"kind": "step", "message": "Loading the layers"})
-                async with aclosing(_loadable(parts, _Work(caller, header, reference))) as pieces:
+                async with aclosing(_loadable(parts, _Work(caller, header, reference, free_bytes))) as pieces:
                     await self._engine.load_images(pieces)
                 await self._require_loaded(reference, len(header.layers))
                 imported = replace(order, image=replace(order.image, image=reference, is_internal=True))
@@ -165,12 +171,15 @@ async def _loadable(parts: AsyncIterator[Part], work: _Work) -> AsyncGenerator[b
         change = OwnerChange(header.uid, header.gid, caller.user.uid, caller.user.gid)
         change = None if (header.uid, header.gid) == (change.uid, change.gid) else change
     here: dict[str, str] = {}
+    size_bytes = 0
     async for entry, content in parts:
         diff_id = diff_id_of(entry.name)
         if diff_id not in header.included or diff_id in here or diff_id is None:
             raise InvalidRequestError(f"The archive holds {entry.name[:200]!r}, which does not belong there.")
         if entry.size_bytes > MAX_BYTES or entry.size_bytes % BLOCK_BYTES:
             raise InvalidRequestError(f"A layer of {entry.size_bytes} bytes is too large, or is none.")
+        size_bytes += entry.size_bytes
+        require_room(size_bytes, work.free_bytes)
         yield header_of(TarEntry(_place_of(diff_id), size_bytes=entry.size_bytes))
         came, sent = hashlib.sha256(), hashlib.sha256()
         async with aclosing(reown(_counted(content, came.update), change)) as pieces:

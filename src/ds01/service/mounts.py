@@ -12,6 +12,8 @@ from ds01.service.ports import Directories, ResolvedDirectory
 from ds01.service.undo import Undo
 
 WORKSPACE_TARGET = "/workspace"
+DATA_TARGET = "/data"
+MODELS_TARGET = "/models"
 _READ_ONLY = "You cannot write to the workspace directory, so it is mounted read-only."
 
 

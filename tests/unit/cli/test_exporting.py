@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Generator
 from pathlib import Path
@@ -154,6 +155,29 @@ def test_a_bomb_is_not_unpacked_beyond_what_it_says(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="unpacks to more"):
         for _ in read_content(str(path), 1000):
             pass
+
+
+def test_what_there_is_no_room_for_is_refused_before_it_is_unpacked(
+    daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path, exported: Path
+) -> None:
+    free = shutil.disk_usage(Path.home()).free
+    says_so, does_not = tmp_path / "says-so", tmp_path / "does-not"
+    with says_so.open("wb") as target:
+        writer = CompressedWriter(target)
+        writer.size_bytes = 2 * free
+        writer.finish()
+    does_not.write_bytes(zstandard.ZstdCompressor().compress(bytes(50_000_000)))
+    status = json.loads(bytes(daemon.answers["GET /v1/status"]).partition(b"\r\n\r\n")[2])  # type: ignore[arg-type]
+    for path, engine_bytes, code, words in (
+        (says_so, 1000, 8, "there is room for"),
+        (does_not, 1000 - free, 2, "unpacks to more than"),
+        (exported, 10**9, 0, "Every checksum is right"),
+    ):
+        status["engine"]["free_bytes"] = engine_bytes
+        daemon.answers["GET /v1/status"] = ok(status)
+        outcome = ds01("container", "import", str(path), "--dry-run")
+        assert (outcome.status, words in outcome.err) == (code, True), outcome.err
+    assert not [asked for asked in daemon.asked() if "imports" in asked]
 
 
 def test_a_newer_file_is_said_to_be_newer(tmp_path: Path) -> None:

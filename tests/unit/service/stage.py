@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services
+from ds01.daemon.surroundings import Surroundings
 from ds01.domain import label
 from ds01.domain.access import Caller
 from ds01.domain.build_site import BuildSite
@@ -233,8 +234,7 @@ class Stage:
             read_shipped_catalogue,
             seal_key=SEAL_KEY,
             only_uid=self.only_uid,
-            timezone="Europe/Berlin",
-            build_site=lambda: self.build_site,
+            surroundings=Surroundings(timezone="Europe/Berlin", build_site=lambda: self.build_site),
         )
         return self.services
 

@@ -19,6 +19,7 @@ from ds01.domain.image import is_private_tag
 from ds01.domain.request import GpuRequest
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation
+from ds01.service.disk_room import DiskRoom
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
@@ -212,6 +213,31 @@ async def test_what_is_damaged_or_cut_off_is_refused_and_nothing_is_made(stage: 
                 BOB_CALLER, pieces_of(whole[:length]), order_named("copy"), stage.notify
             )
     assert await stage.picture() == before
+
+
+@pytest.mark.parametrize(("free_bytes", "fits"), [(None, True), (10**9, True), (1000, False)])
+async def test_what_the_engines_disk_has_no_room_for_is_refused(
+    stage: Stage, free_bytes: int | None, *, fits: bool
+) -> None:
+    files = members(await export(stage))
+    before = await stage.picture()
+    stage.engine.info = replace(stage.engine.info, data_root="/engine")
+    stage.services.disk_room = DiskRoom(stage.engine, {"/engine": free_bytes}.get)
+    if fits:
+        assert (await import_(stage, files)).details is not None
+        return
+    with pytest.raises(ConflictError, match="1000B is free"):
+        await import_(stage, files)
+    assert await stage.picture() == before
+
+
+async def test_room_that_cannot_be_read_is_unknown(stage: Stage) -> None:
+    def fail(_folder: str) -> int:
+        raise BackendError("The kernel does not say.")
+
+    assert await DiskRoom(stage.engine, fail).free_bytes() is None
+    stage.engine.info = replace(stage.engine.info, data_root="/engine")
+    assert await DiskRoom(stage.engine, fail).free_bytes() is None
 
 
 async def test_a_taken_name_is_refused_before_anything_is_loaded(stage: Stage) -> None:

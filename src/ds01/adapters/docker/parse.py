@@ -36,6 +36,7 @@ def parse_info(info: Document, api_version: tuple[int, int]) -> EngineInfo:
         cgroup_version=2 if info.text("CgroupVersion", default="1") == "2" else 1,
         storage_driver=info.text("Driver"),
         runtimes=tuple(sorted(info.child("Runtimes").mapping())),
+        data_root=info.text("DockerRootDir", default=""),
     )
 
 

@@ -55,6 +55,7 @@ class MachineHandlers:
         self._containers = services.containers
         self._usage = services.usage
         self._queue = services.queue
+        self._room = services.disk_room
         self._identities = identities
         self._viewers = viewers
         self._policy = files.policy
@@ -131,6 +132,7 @@ class MachineHandlers:
             api_version=".".join(map(str, info.api_version)),
             storage_driver=info.storage_driver,
             cgroup_driver=info.cgroup_driver,
+            free_bytes=self._room.free_in(info),
         )
         return status, len(views), sum(1 for view in views if view.summary.state.has_processes)
 

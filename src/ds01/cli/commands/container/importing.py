@@ -27,7 +27,7 @@ def import_(call: Call) -> int:
     if path is None:
         raise InvalidRequestError("Which file? FILE is missing.", hint=f"Write {call.command('import', 'FILE')}.")
     call.screen.note(f"Checking {path}")
-    file = read_file(path)
+    file = read_file(path, room_bytes=_room(call))
     body = _order(call, file)
     size = format_size(max(1024, file.size_bytes // 1024 * 1024))
     if call.flag("dry_run"):
@@ -43,6 +43,17 @@ def import_(call: Call) -> int:
     call.done(f"Imported {body['name']}.", body["name"])
     call.screen.suggest(call.command("open", body["name"]))
     return 0
+
+
+def _room(call: Call) -> int | None:
+    """The most that an import can use: the layers on the engine's disk, the workspace on its own. None: unknown."""
+    engine_bytes = call.client.get_status()["engine"].get("free_bytes")
+    if engine_bytes is None:
+        return None
+    folder = call.text("workspace") or os.path.expanduser("~")
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(os.path.abspath(folder))
+    return engine_bytes + shutil.disk_usage(folder).free
 
 
 def _send(call: Call, file: ReadFile, body: CreateContainerBody) -> CreatedContainer:
