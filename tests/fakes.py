@@ -60,6 +60,7 @@ class FakeDirectories:
 
     def __init__(self) -> None:
         self.owners: dict[str, int] = {}
+        self.read_only: set[str] = set()
 
     async def resolve(self, user: User, path: str, *, create: bool) -> ResolvedDirectory:
         owner = self.owners.get(path)
@@ -70,10 +71,13 @@ class FakeDirectories:
             return ResolvedDirectory(path, was_created=True, is_writable=True)
         if owner != user.uid:
             raise ForbiddenError(f"{user.name} may not enter {path}.")
-        return ResolvedDirectory(path, was_created=False, is_writable=True)
+        return ResolvedDirectory(path, was_created=False, is_writable=path not in self.read_only)
 
     async def discard(self, user: User, path: str) -> None:
         self.owners.pop(path, None)
+
+    async def close(self) -> None:
+        pass
 
 
 @dataclass

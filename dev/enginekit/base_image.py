@@ -18,7 +18,7 @@ from dev.enginekit.commands import DevError, run
 from dev.enginekit.engine import engine_tree
 from dev.enginekit.folders import dev_folder, locked
 from dev.enginekit.packages import tree_with, unpacked_tree
-from dev.enginekit.sources import debian_sources, package_sources, suite
+from dev.enginekit.sources import UNSTABLE, debian_sources, package_sources, suite
 
 BASE_TAGS = (
     "aimehub/pytorch-2.8.0-aime-cuda12.6.3",
@@ -29,6 +29,7 @@ BASE_TAGS = (
 BUSYBOX_TAG = "ds01-dev/busybox"
 USER_1000_TAG = "ds01-dev/uid1000"
 TRIXIE_TAG = "ds01-dev/trixie"
+SID_TAG = "ds01-dev/sid"
 _LABEL = "ds01-dev.recipe"
 _PATH = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INCLUDED = "python3,python3-pip,python3-venv,sudo,git,ca-certificates,passwd,procps,iproute2"
@@ -123,6 +124,11 @@ def trixie_recipe() -> Recipe:
     return _debian_recipe((TRIXIE_TAG,), "trixie", debian_sources("trixie"))
 
 
+def sid_recipe() -> Recipe:
+    """Return the recipe of the same image made of Debian's unstable packages, as they are when it is first made."""
+    return _debian_recipe((SID_TAG,), UNSTABLE, debian_sources(UNSTABLE))
+
+
 def _debian_recipe(tags: tuple[str, ...], release: str, sources: str) -> Recipe:
 
     def build(archive: Path) -> None:
@@ -135,6 +141,8 @@ def _debian_recipe(tags: tuple[str, ...], release: str, sources: str) -> Recipe:
             f"--include={_INCLUDED}",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
             '--aptopt=Acquire::Languages "none"',
+            # its lists are valid for a week, and a mirror may be behind: signatures are checked all the same
+            *(['--aptopt=Acquire::Check-Valid-Until "false"'] if release == UNSTABLE else []),
             release,
             archive,
             "-",
@@ -191,6 +199,7 @@ RECIPES: dict[str, tuple[Callable[[], Recipe], ...]] = {
     "base": (base_recipe,),
     "busybox": (busybox_recipe,),
     "trixie": (trixie_recipe,),
+    "sid": (sid_recipe,),
     "all": (base_recipe, busybox_recipe),
 }
 

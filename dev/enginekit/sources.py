@@ -6,6 +6,8 @@ from pathlib import Path
 from dev.enginekit.commands import DevError, run
 from dev.enginekit.packages import updated_options
 
+UNSTABLE = "sid"
+
 
 def package_sources() -> str:
     """Return the machine's own Debian or Ubuntu package sources in apt's one-line format.
@@ -26,10 +28,16 @@ def package_sources() -> str:
 
 
 def debian_sources(release: str) -> str:
-    """Return sources of another Debian release, at the mirrors that this Debian has for its own."""
+    """Return sources of another Debian release, at the mirrors that this Debian has for its own.
+
+    Unstable has no further pockets: what is new is in it.
+    """
     if _distribution() != "Debian":
         raise DevError(f"packages of Debian {release} are had on Debian only: its signing keys are needed")
-    return "".join(f"{line.replace(f' {suite()}', f' {release}')}\n" for line in package_sources().splitlines())
+    lines = package_sources().splitlines()
+    if release == UNSTABLE:
+        lines = [line for line in lines if f" {suite()} " in line]
+    return "".join(f"{line.replace(f' {suite()}', f' {release}')}\n" for line in lines)
 
 
 def _listed_sources(options: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from ds01.api import (
     machine_schema,
     mig_schema,
     queue_schema,
+    renewal_schema,
     schema,
     session_schema,
 )
@@ -66,6 +67,7 @@ def documents() -> list[type]:
         change_schema,
         mig_schema,
         queue_schema,
+        renewal_schema,
         event_schema,
     ):
         source = inspect.getsource(module)

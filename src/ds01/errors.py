@@ -8,7 +8,8 @@
     ├── ConflictError               409    8    the resource's state forbids it, or the name is taken
     │   └── NoCapacityError         409    5    too few free GPUs now; waiting would help
     ├── BackendError                502    7    Docker, NVML, SQLite or Slurm failed: state unknown
-    │   └── BackendTimeoutError     504    7
+    │   ├── BackendTimeoutError     504    7
+    │   └── BuildStepError          502    7    a step of a build failed: the words are the builder's
     ├── WaitTimeoutError             -     6    waited and gave up; the place in the queue may be kept
     └── DaemonUnreachableError       -     7
 
@@ -117,6 +118,13 @@ class BackendTimeoutError(BackendError):
     code = "backend_timeout"
     http_status = 504
     title = "A part of the system did not answer"
+
+
+class BuildStepError(BackendError):
+    """A step of a build failed. The engine is well: what the step printed says why."""
+
+    code = "build_step_failed"
+    title = "A step of the build failed"
 
 
 class WaitTimeoutError(Ds01Error):

@@ -93,9 +93,9 @@ async def _prepare(site: StoreSite) -> None:
     for name in NAMES:
         order = CreateOrder(name, ImageOrder(image=IMAGE), GpuRequest(1))
         await site.services.creation.create(ALICE_CALLER, order, _ignore)
-        await site.services.containers.start(ALICE_CALLER, 1001, name)
-        await site.services.containers.stop(ALICE_CALLER, 1001, name)
-    await site.services.containers.start(ALICE_CALLER, 1001, NAMES[0])
+        await site.services.power.start(ALICE_CALLER, 1001, name)
+        await site.services.power.stop(ALICE_CALLER, 1001, name)
+    await site.services.power.start(ALICE_CALLER, 1001, NAMES[0])
 
 
 async def _take_turns(site: StoreSite, engine: WatchedEngine, commits: PlainCommits) -> tuple[list[float], list[float]]:

@@ -119,7 +119,9 @@ def describe(inventory: Inventory, processes: Sequence[GpuProcess]) -> str:
             lines.append(f"mig slot={one.index} uuid={one.uuid} profile={one.profile} {ids} start={one.start}")
             place_of[one.uuid] = ids
     lines += links
-    lines += [f"proc pid={p.pid} mem={(p.memory_bytes or 0) // MIB} {place_of[p.gpu_uuid]}" for p in processes]
+    for process in processes:
+        memory, busy = (process.memory_bytes or 0) // MIB, round((process.utilization_ratio or 0) * 100)
+        lines.append(f"proc pid={process.pid} mem={memory} sm={busy} {place_of[process.gpu_uuid]}")
     return "\n".join(lines)
 
 

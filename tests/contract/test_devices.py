@@ -96,7 +96,7 @@ async def test_a_lost_card_stays_listed_as_it_was_with_its_fault(world: World) -
 
 
 async def test_a_lost_card_leaves_samples_and_processes_of_the_others(world: World) -> None:
-    job = GpuProcess(pid=4001, gpu_uuid=WHOLE, memory_bytes=500 * MIB)
+    job = GpuProcess(pid=4001, gpu_uuid=WHOLE, memory_bytes=500 * MIB, utilization_ratio=0.25)
     world.show(TWO_CARDS, [job, GpuProcess(pid=4002, gpu_uuid=MIG_3G, memory_bytes=GIB)])
     world.lose(CUT)
     assert WHOLE in await world.devices.read_samples()
@@ -117,7 +117,7 @@ async def test_every_device_has_a_sample_and_only_whole_cards_a_utilisation(worl
 
 async def test_processes_are_on_the_device_they_use(world: World) -> None:
     processes = [
-        GpuProcess(pid=4001, gpu_uuid=WHOLE, memory_bytes=500 * MIB),
+        GpuProcess(pid=4001, gpu_uuid=WHOLE, memory_bytes=500 * MIB, utilization_ratio=0.25),
         GpuProcess(pid=4002, gpu_uuid=MIG_3G, memory_bytes=GIB),
         GpuProcess(pid=4003, gpu_uuid=OTHER_MIG_1G, memory_bytes=2 * GIB),
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ds01.domain.container import ContainerState, PublishedPort, ResourceLimits, differences
+from ds01.domain.engine import FileChange, FileChangeKind
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.ports import ExecSpec, FileEntry
 from tests.contract.engine_bench import GPU, IMAGE, LABEL, SECONDS, TWO_OUTPUTS, UID, Bench
@@ -210,6 +211,32 @@ async def test_files_are_written_and_read_whether_it_runs_or_not(bench: Bench) -
     assert await bench.engine.read_file(container, "/etc/deep/down/file") == b"second"
     assert await bench.engine.read_file(container, entries[2].path) == b"long"
     assert await bench.run_command(container, "cat", "/etc/deep/down/file") == "second"
+
+
+async def test_what_differs_between_a_container_and_its_image_is_listed(bench: Bench) -> None:
+    for is_running in (False, True):
+        container = await bench.create(f"changed-{is_running}")
+        if is_running:
+            await bench.engine.start_container(container)
+        await bench.engine.put_files(
+            container,
+            [FileEntry("/opt/tool/bin/run", b"new"), FileEntry("/etc/passwd", b"root:x:0:0::/root:/bin/sh\n#")],
+        )
+        kinds = {change.path: change.kind for change in await bench.engine.list_changes(container)}
+        assert kinds["/opt/tool/bin/run"] is FileChangeKind.ADDED
+        assert kinds["/etc/passwd"] is FileChangeKind.CHANGED
+        assert kinds["/etc"] is FileChangeKind.CHANGED
+        assert "/bin/sh" not in kinds
+        assert not [path for path in kinds if path.startswith("/workspace/")]
+    with pytest.raises(NotFoundError):
+        await bench.engine.list_changes("nobody")
+
+
+async def test_a_folder_that_is_gone_stands_for_all_that_was_in_it(docker_bench: Bench) -> None:
+    container = await docker_bench.run("emptied")
+    await docker_bench.run_command(container, "rm", "-r", "/tmp")
+    changes = [change for change in await docker_bench.engine.list_changes(container) if "/tmp" in change.path]
+    assert changes == [FileChange("/tmp", FileChangeKind.REMOVED)]
 
 
 async def test_what_is_no_regular_file_is_not_read(bench: Bench) -> None:

@@ -122,9 +122,28 @@ async def test_graphics_processes_and_those_of_vanished_instances_count_too(
     machine.append("proc gpu=0 pid=4001 mem=5 type=G")
     machine.append("proc gpu=1 gi=5 ci=0 pid=4002 mem=7")
     assert sorted(await open_devices().read_processes(), key=lambda process: process.pid) == [
-        GpuProcess(pid=4001, gpu_uuid=WHOLE, memory_bytes=5 * MIB, is_compute=False),
+        GpuProcess(pid=4001, gpu_uuid=WHOLE, memory_bytes=5 * MIB, is_compute=False, utilization_ratio=0.0),
         GpuProcess(pid=4002, gpu_uuid=CUT, memory_bytes=7 * MIB),
     ]
+
+
+async def test_how_busy_a_process_keeps_a_whole_card_is_said_and_of_an_instance_it_is_not_known(
+    machine: FakeMachine, open_devices: OpenDevices
+) -> None:
+    machine.append("proc gpu=0 pid=4001 mem=5 sm=37")
+    machine.append("proc gpu=1 gi=5 ci=0 pid=4002 mem=7 sm=50")
+    busy = {process.pid: process.utilization_ratio for process in await open_devices().read_processes()}
+    assert busy == {4001: 0.37, 4002: None}
+
+
+@pytest.mark.parametrize(("code", "ratio"), [(3, None), (4, None), (6, 0.0), (999, None)])
+async def test_a_driver_that_does_not_say_it_by_process_is_not_a_process_that_rests(
+    code: int, ratio: float | None, machine: FakeMachine, open_devices: OpenDevices
+) -> None:
+    machine.append("proc gpu=0 pid=4001 mem=5 sm=37")
+    machine.append(f"fail func=nvmlDeviceGetProcessUtilization gpu=0 ret={code}")
+    [process] = await open_devices().read_processes()
+    assert (process.memory_bytes, process.utilization_ratio) == (5 * MIB, ratio)
 
 
 async def test_a_call_that_hangs_ends_at_its_deadline_and_a_new_child_recovers(

@@ -72,6 +72,7 @@ CMD ["server"]
 BASES = (
     Base("bookworm", BOOKWORM, "Debian 12"),
     Base("trixie", "ds01-dev/trixie", "Debian 13"),
+    Base("sid", "ds01-dev/sid", "Debian unstable, as it is when the image is first made"),
     Base("uid1000", "ds01-dev/uid1000", "Debian 12 with uid and gid 1000 taken by `ubuntu`"),
     Base(
         "fixed-user",

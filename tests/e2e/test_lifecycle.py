@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.e2e.site import BUSYBOX, WHOLE_GPU, Site, wait_until
+from tests.e2e.site import BUSYBOX, GPUS, SMALL_INSTANCE, WHOLE_GPU, Site, wait_until
 
 SAVES_ON_TERM = (
     "trap 'sleep 2; echo saved > /workspace/saved; exit 0' TERM; "
@@ -134,6 +134,37 @@ def test_exec_passes_stdin_on_to_its_end(site: Site, running: str) -> None:
 def test_a_large_output_arrives_whole(site: Site, running: str) -> None:
     done = site.run("exec", running, "--", "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x")
     assert len(done.stdout) == 20_000_000
+
+
+def test_stats_shows_what_the_containers_own_programs_do_on_its_gpu(site: Site) -> None:
+    site.run("create", "mine", "--image", BUSYBOX, "--gpu-kind", "full")
+    site.run("start", "mine")
+    site.run("create", "small", "--image", BUSYBOX, "--gpu-kind", "1g.5gb")
+    site.run("start", "small")
+    pids = {name: site.inspect(name)["State"]["Pid"] for name in ("mine", "small")}
+    [held] = site.run("inspect", "small", "--json").document["gpus"]
+    instance = 7 if held["uuid"] == SMALL_INSTANCE else 8
+    try:
+        busy = f"proc gpu=0 pid={pids['mine']} mem=2048 sm=37\nproc gpu=0 pid=1 mem=512 sm=60\n"
+        site.write_gpus(f"{GPUS}{busy}proc gpu=1 gi={instance} ci=0 pid={pids['small']} mem=1024 sm=50\n")
+        [reading] = site.run("stats", "mine", "--json").document["containers"]
+        [gpu] = reading["gpus"]
+        assert (gpu["own_utilization_ratio"], gpu["own_memory_used_bytes"]) == (0.37, 2 * 1024**3)
+        shown = site.run("stats")
+        assert "0: 37%" in shown.stdout
+        assert "memory is per instance" in shown.stderr
+        [small] = site.run("stats", "small", "--json").document["containers"]
+        assert small["gpus"][0]["own_utilization_ratio"] is None
+        assert small["gpu_memory_used_bytes"] == 1024**3
+        refused = site.run("stats", "mine", user="bob", check=False)
+        assert refused.status == 3
+    finally:
+        site.write_gpus(GPUS)
+    site.run("stop", "mine")
+    stopped = site.run("stats", "mine", check=False)
+    assert (stopped.status, stopped.stdout) == (8, "")
+    assert "does not run (it is exited)" in stopped.stderr
+    assert "ds01 start mine" in stopped.stderr
 
 
 def test_logs_stats_top_and_inspect_show_the_container(site: Site, running: str) -> None:

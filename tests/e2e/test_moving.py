@@ -1,13 +1,11 @@
-"""`ds01 start --move` on a real engine: the same container with another GPU, whatever happens on the way.
+"""`ds01 start --move` on a real engine: the same container with another GPU, whatever happens on the way."""
 
-Of the crash points every fifth is tried, with `DS01_TEST_LONG=1` each of them.
-"""
-
-import os
+import json
 
 import pytest
 
-from tests.e2e.site import BUSYBOX, Site, wait_until
+from tests.e2e.crashes import Trial, moves_under_way, rows, survive
+from tests.e2e.site import BUSYBOX, Site
 
 POLICY = """\
 version: 2
@@ -18,8 +16,8 @@ defaults:
   gpu_hold_after_stop: 0s
 """
 MIB = 1024**2
-MAX_POINTS = 60
-STEP = 1 if os.environ.get("DS01_TEST_LONG") else 5
+REPAIRS = """SELECT details FROM events WHERE name = 'allocation.repaired' AND container = 'work' AND id > (
+    SELECT max(id) FROM events WHERE name = 'container.created' AND container = 'work')"""
 
 
 @pytest.fixture
@@ -90,35 +88,32 @@ def test_a_container_whose_gpu_is_taken_goes_on_with_another(site: Site) -> None
 
 
 @pytest.mark.slow
-def test_a_move_survives_a_crash_at_any_point(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    seen: dict[str, int] = {"old": 0, "new": 0}
-    for point in range(1, MAX_POINTS, STEP):
-        made(site)
-        before = site.inspect("work")["Id"]
-        site.stop()
-        site.launch(DS01_CRASH_AT=str(point))
-        wait_until(lambda: has_died(site) or site.run("status", check=False).status == 0, "an answer or a death")
-        status = site.run("start", "work", "--move", "--yes", check=False).status
-        crashed = has_died(site)
-        site.stop()
-        site.start()
-        site.run("list")
-        after = site.inspect("work")
-        which = "old" if after["Id"] == before else "new"
-        seen[which] += 1
-        assert after["State"]["Running"] is (which == "new"), point
-        assert [tag for tag in site.private_tags() if ":work._." in tag] == [after["Config"]["Image"]], point
-        assert len([name for name in site.containers() if "helper" in name or "work" in name]) == 1, point
-        site.run("start", "work", "--move", "--yes")
-        assert site.run("exec", "work", "--", "wc", "-c", "/tmp/big").stdout.split()[0] == str(5 * MIB)
-        site.clear()
-        if not crashed:
-            assert status == 0
-            break
-    assert min(seen.values()) > 0
+def test_a_move_survives_a_crash_at_any_point(own_site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    own_site.write_policy(POLICY)
+    old_id, has_begun = [""], [False]
+
+    def prepare() -> None:
+        made(own_site)
+        old_id[0] = own_site.inspect("work")["Id"]
+
+    def act() -> int:
+        status = own_site.run("start", "work", "--move", "--yes", check=False).status
+        has_begun[0] = bool(moves_under_way(own_site))
+        return status
+
+    def settled(_crashed: bool, status: int) -> str:
+        after = own_site.inspect("work")
+        which = "old" if after["Id"] == old_id[0] else "new"
+        assert which == "new" or status != 0
+        assert after["State"]["Running"] is (which == "new")
+        said = [json.loads(text)["reason"] for (text,) in rows(own_site, REPAIRS)]
+        assert said == ([f"its move had not ended: the {which} container stays"] if has_begun[0] else [])
+        own_site.run("start", "work", "--move", "--yes")
+        assert own_site.run("exec", "work", "--", "wc", "-c", "/tmp/big").stdout.split()[0] == str(5 * MIB)
+        assert [name for name in own_site.containers() if name.startswith("work")] == [after["Name"].lstrip("/")]
+        return which
+
+    outcome = survive(own_site, Trial(prepare, act, settled, every=5))
     with capsys.disabled():
-        print(f"\n[crash points up to {point}, every {STEP}: {seen}]")
-
-
-def has_died(site: Site) -> bool:
-    return site.process is None or site.process.poll() is not None
+        print(f"\ncrash points of a move: {outcome}")
+    assert min(outcome.seen["old"], outcome.seen["new"]) > 0

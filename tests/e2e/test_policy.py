@@ -107,3 +107,18 @@ def test_sighup_reads_the_policy_again_and_ends_nothing(edited: Site) -> None:
     site.write_policy(POLICY.replace("max_gpus: 1", "max_gpus: 3"))
     wait_until(lambda: max_gpus(site, "bob") == "3", "the new limit")
     assert site.run("status", "--json").document["pid"] == count
+
+
+def test_the_sites_folders_are_offered_read_only_to_everybody(edited: Site) -> None:
+    site = edited
+    offered = site.scratch / "lab data"
+    offered.mkdir(exist_ok=True)
+    (offered / "set.csv").write_text("1,2\n", encoding="utf-8")
+    site.write_policy(POLICY.replace("memory: 512M,", f"memory: 512M, mounts: {{data: '{offered}'}},", 1))
+    mounts = {"data": str(offered), "models": None}
+    wait_until(lambda: site.run("limits", "--json").document["limits"]["mounts"]["value"] == mounts, "the new policy")
+    site.run("create", "mine", "--image", BUSYBOX, "--cpu-only")
+    site.run("start", "mine")
+    assert site.run("exec", "mine", "--", "cat", "/data/set.csv").stdout == "1,2\n"
+    refused = site.run("exec", "--root", "mine", "--", "touch", "/data/mine", check=False)
+    assert "Read-only file system" in refused.stderr

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.site import Site
+from tests.e2e.site import BUSYBOX, Site, wait_until
 from tests.terminal import Terminal
 
 CTRL_C = "\x03"
@@ -140,3 +140,41 @@ def test_a_kept_session_needs_tmux_and_is_taken_up_again_by_its_name(site: Site,
         terminal.wait_for("asked: new-session -A -s ds01 train a b")
         assert terminal.wait() == 0
     assert site.run("open", running, "--keep", check=False).status == 2
+
+
+def test_attach_reaches_the_main_process_and_leaves_it_running(site: Site, running: str, start: Start) -> None:
+    with start("container", "attach", running) as terminal:
+        terminal.wait_for(f"The main process of {running} only waits")
+        wait_until(terminal.is_raw, "the passing on of keys")
+        terminal.type("nobody reads this\n")
+        terminal.wait_for("nobody reads this")  # the echo of the container's own terminal
+        terminal.type("\x03\x10\x11")  # Ctrl-C ends nothing there
+        assert terminal.wait() == 0
+        assert terminal.modes() == terminal.modes_before
+    assert site.inspect(running)["State"]["Running"]
+    assert site.run("exec", running, "--", "echo", "still").stdout == "still\n"
+
+
+def test_attach_to_what_plain_docker_made_sizes_watches_and_passes_the_status(site: Site, start: Start) -> None:
+    uid = site.accounts["alice"].uid
+    script = "read -r line; stty size; echo said $line; read -r line; exit 7"
+    words = ("run", "--detach", "--interactive", "--tty", "--user", str(uid), "--name", f"asks._.{uid}")
+    site.engine.docker(*words, BUSYBOX, "sh", "-c", script)
+    watching = site.spawn("container", "attach", "--no-stdin", "asks")
+    with start("attach", "asks", "--detach-keys", "ctrl-x") as terminal:
+        wait_until(terminal.is_raw, "the passing on of keys")
+        terminal.type("hello\n")
+        terminal.wait_for("said hello")
+        assert "30 100" in terminal.text()
+        terminal.type("\x10\x11\n")  # docker's own keys reach the program
+        assert terminal.wait() == 7
+    seen, _ = watching.communicate(timeout=30)
+    assert "said hello" in seen
+    assert watching.returncode == 7
+    stopped = site.run("attach", "--no-stdin", "asks", check=False)
+    assert (stopped.status, "does not run" in stopped.stderr) == (125, True)
+
+
+def test_nobody_attaches_to_anothers_container(site: Site, running: str) -> None:
+    refused = site.run("attach", "--no-stdin", running, user="bob", check=False)
+    assert (refused.status, refused.stdout) == (125, "")

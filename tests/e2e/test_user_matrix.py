@@ -40,6 +40,7 @@ def people(request: pytest.FixtureRequest) -> Iterator[dict[str, Account]]:
 def bases(shared_site: Site) -> Iterator[None]:
     """Every base on the engine."""
     shared_site.engine.bring_images("trixie")
+    shared_site.engine.bring_images("sid")
     shared_site.engine.bring_images("all", with_user_1000=True)
     for base in BASES:
         if base.dockerfile:

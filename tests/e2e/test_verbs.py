@@ -118,6 +118,24 @@ def test_a_paused_container_does_nothing_and_goes_on(site: Site, running: str) -
     assert site.inspect(running)["State"]["Status"] == "exited"
 
 
+def test_a_restart_keeps_its_gpu_while_somebody_waits_for_it(site: Site) -> None:
+    site.run("create", "mine", "--image", BUSYBOX, "--gpu-kind", "full")
+    assert "Would start mine" in site.run("start", "mine", "--dry-run").stderr
+    assert site.inspect("mine")["State"]["Status"] == "created"
+    site.run("start", "mine")
+    begun = site.inspect("mine")["State"]["StartedAt"]
+    waiting = site.spawn("create", "theirs", "--image", BUSYBOX, "--gpu-kind", "full", "--wait", user="bob")
+    wait_until(lambda: "theirs" in site.run("queue", "list", user="bob").stdout, "bob's place in the queue")
+    assert site.run("restart", "mine", "--json").document["results"][0]["container"]["gpus"][0]["uuid"] == WHOLE_GPU
+    assert site.inspect("mine")["State"]["StartedAt"] != begun
+    assert waiting.poll() is None
+    assert site.run("restart", "mine", "--dry-run").stdout == f"docker restart mine._.{site.accounts['alice'].uid}\n"
+    site.run("container", "pause", "mine", "--dry-run")
+    assert site.inspect("mine")["State"]["Status"] == "running"
+    site.run("stop", "mine")
+    assert waiting.wait(timeout=60) == 0
+
+
 def test_ports_shows_what_listens(site: Site, running: str) -> None:
     site.spawn("exec", running, "--", "nc", "-l", "-p", "8899")
     wait_until(lambda: site.run("container", "ports", running, "--json").document["ports"], "the listening port")

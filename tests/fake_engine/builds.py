@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ds01.adapters.docker.tar import require_plain_path
 from ds01.domain.image import parse_reference
-from ds01.errors import BackendError, InvalidRequestError, NotFoundError
+from ds01.errors import BackendError, BuildStepError, InvalidRequestError, NotFoundError
 from ds01.service.ports import BuildProgress, BuildSpec, Checkpoint, Clock, ImageDetails, PathStat
 from tests.fake_engine.layers import diff_id_of, layer_of, loaded, pack, saved
 from tests.fake_engine.parts import EngineParts, full_reference, pass_every_checkpoint
@@ -19,11 +19,12 @@ BuildStep = Callable[[FileTree], None]
 
 
 class FakeBuilds(EngineParts):
-    """Images that are made here. A RUN does what `build_steps` has for its text, or nothing."""
+    """Images that are made here. A RUN does what `build_steps` has for its text, or else `every_step`."""
 
     def __init__(self, *, checkpoint: Checkpoint = pass_every_checkpoint, clock: Clock | None = None) -> None:
         super().__init__(checkpoint=checkpoint, clock=clock)
         self.build_steps: dict[str, BuildStep] = {}
+        self.every_step: BuildStep = _do_nothing
         self.unpacked: list[bytes] = []
         self.built_specs: list[BuildSpec] = []
 
@@ -43,10 +44,12 @@ class FakeBuilds(EngineParts):
             yield BuildProgress(f"Step {number}/{len(steps)} : {step}\n")
             word, _, rest = step.partition(" ")
             if word == "FROM":
-                found = self._base(rest.strip())
-                tree, base = found.tree.copy(), found.details
-            elif word == "RUN" and rest.strip() in self.build_steps:
-                self.build_steps[rest.strip()](tree)
+                tree, base = self._begin(rest.strip())
+            elif word == "RUN":
+                try:
+                    self.build_steps.get(rest.strip(), self.every_step)(tree)
+                except BackendError as failure:
+                    raise BuildStepError(failure.message) from failure
         made = self._keep(replace(base, labels={**base.labels, **spec.labels}), tree, spec.tag)
         yield BuildProgress("", image_id=made)
 
@@ -119,11 +122,17 @@ class FakeBuilds(EngineParts):
         for start in range(0, len(packed), 4096):
             yield packed[start : start + 4096]
 
+    def _begin(self, reference: str) -> tuple[FileTree, ImageDetails]:
+        if reference == "scratch":
+            return FileTree(), ImageDetails("")
+        found = self._base(reference)
+        return found.tree.copy(), found.details
+
     def _base(self, reference: str) -> FakeImage:
         try:
             return self.image_of(reference)
         except NotFoundError as missing:
-            raise BackendError(f"The fake engine answered: manifest for {reference} not found") from missing
+            raise BuildStepError(f"The fake engine answered: manifest for {reference} not found") from missing
 
     def _keep(self, base: ImageDetails, tree: FileTree, reference: str, *, uid: int = 0) -> str:
         below = self.images[base.id] if base.id else FakeImage(base)
@@ -137,6 +146,10 @@ class FakeBuilds(EngineParts):
         details = replace(details, layers=(*base.layers, diff_id_of(layer)))
         self.images[identifier] = FakeImage(details, tree, blobs)
         return identifier
+
+
+def _do_nothing(_tree: FileTree) -> None:
+    """A command that changes no file."""
 
 
 def _unpack(data: bytes) -> dict[str, bytes | None]:

@@ -1,6 +1,7 @@
 """Containers of the fake engine."""
 
 import asyncio
+import posixpath
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from ds01.domain.container import (
     ContainerSummary,
     ResourceLimits,
 )
+from ds01.domain.engine import FileChange, FileChangeKind
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.ports import FileEntry
 from tests.fake_engine.parts import EngineParts
@@ -171,6 +173,11 @@ class FakeContainers(EngineParts):
         async with self.call("measure_container"):
             return sum(len(content) for content in self.look_up(container).tree.files.values() if content)
 
+    async def list_changes(self, container: str) -> list[FileChange]:
+        async with self.call("list_changes"):
+            found = self.look_up(container)
+            return changes_between(self.image_of(found.details.image_id).tree.files, found.tree.files)
+
     async def put_files(self, container: str, entries: Sequence[FileEntry]) -> None:
         async with self.call("put_files", f"put files into container {container}"):
             tree = self.look_up(container).tree
@@ -226,15 +233,15 @@ class FakeContainers(EngineParts):
                 sent += len(new)
                 yield new
 
-    async def attach_container(self, container: str) -> ProgramStream:
+    async def attach_container(self, container: str, *, has_stdin: bool = True) -> ProgramStream:
         async with self.call("attach_container"):
             found = self.look_up(container)
             if found.details.state in _ENDED:
                 raise ConflictError(f"The container {container} is not running ({found.details.state}).")
             stream = self.open_stream()
             found.attached.append(stream)
-            if found.pid1 is not None:
-                self.spawn(stream.feed(found.pid1.stdin))
+            if found.pid1 is not None and has_stdin:
+                self.spawn(stream.feed(found.pid1.stdin, passes_end=False))  # the next one may type, too
             return stream
 
     async def resize_container(self, container: str, *, rows: int, columns: int) -> None:
@@ -302,3 +309,17 @@ def _summary(details: ContainerDetails) -> ContainerSummary:
         labels=details.labels,
         mounts={mount.target: mount.source for mount in details.mounts},
     )
+
+
+def changes_between(lower: Mapping[str, bytes | None], upper: Mapping[str, bytes | None]) -> list[FileChange]:
+    """Return what an engine says of a tree that began as another: below a folder that is gone, nothing is named."""
+    kinds = {path: FileChangeKind.ADDED for path in upper if path not in lower}
+    kinds |= {path: FileChangeKind.CHANGED for path in upper if path in lower and upper[path] != lower[path]}
+    gone = {path for path in lower if path not in upper}
+    kinds |= {path: FileChangeKind.REMOVED for path in gone if posixpath.dirname(path) not in gone}
+    for path in list(kinds):
+        parent = posixpath.dirname(path)
+        while parent != "/":
+            kinds.setdefault(parent, FileChangeKind.CHANGED)
+            parent = posixpath.dirname(parent)
+    return [FileChange(path, kinds[path]) for path in sorted(kinds)]

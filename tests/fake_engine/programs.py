@@ -161,13 +161,14 @@ class ProgramStream:
         if not self._was_given_away:
             self._client.close()
 
-    async def feed(self, stdin: asyncio.Queue[bytes]) -> None:
+    async def feed(self, stdin: asyncio.Queue[bytes], *, passes_end: bool = True) -> None:
         """Bring what the client sends to the program, and the end of it as nothing."""
         loop = asyncio.get_running_loop()
         with suppress(OSError):
             while data := await loop.sock_recv(self._server, _READ_BYTES):
                 stdin.put_nowait(data)
-        stdin.put_nowait(b"")
+        if passes_end:
+            stdin.put_nowait(b"")
 
     async def send(self, data: bytes) -> None:
         """Bring output to the client; one that has gone is no error, as with the real engine."""

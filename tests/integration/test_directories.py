@@ -6,18 +6,16 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from ds01.adapters.linux.accounts import LinuxAccounts
 from ds01.adapters.linux.directories import LinuxDirectories
-from ds01.adapters.linux.helper_process import MOST_HELPERS_OF_A_USER, HelperProcesses
 from ds01.domain.user import User
-from ds01.errors import BackendError, BackendTimeoutError, ForbiddenError, InvalidRequestError, NotFoundError
+from ds01.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from tests.integration.unix_accounts import GROUP, make_account, remove_account, require_root
 
 
@@ -295,78 +293,6 @@ except PermissionError:
     uid, gid = people.alice.uid, people.alice.gid
     groups = list(people.alice.supplementary_gids)
     assert done.stdout == f"{(uid, uid, uid)} {(gid, gid, gid)} {groups} 0 False\nno way back\n", done.stderr
-
-
-async def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    for _ in range(500):
-        if is_so():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"waited too long until {what}")
-
-
-def has_ended(pid: str) -> bool:
-    return not Path("/proc", pid.strip()).exists()
-
-
-@pytest.mark.parametrize("hang", ["exec sleep 600", "kill -STOP $$"], ids=["hanging", "stopped"])
-async def test_a_helper_that_does_not_answer_is_killed_at_its_deadline(tmp_path: Path, hang: str) -> None:
-    pid_file = tmp_path / "pid"
-    command = ("/bin/sh", "-c", f"echo $$ > {pid_file}; {hang}")
-    directories = LinuxDirectories(helpers=HelperProcesses(command, timedelta(seconds=0.5)))
-    user = LinuxAccounts().get_user(os.getuid())
-    with pytest.raises(BackendTimeoutError, match=r"within 0\.5 s"):
-        await directories.resolve(user, "/data", create=False)
-    await directories.close()
-    assert has_ended(pid_file.read_text())
-
-
-async def test_a_caller_that_is_cancelled_leaves_no_helper_behind(tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    command = ("/bin/sh", "-c", f"echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 600")
-    directories = LinuxDirectories(helpers=HelperProcesses(command))
-    user = LinuxAccounts().get_user(os.getuid())
-    task = asyncio.create_task(directories.resolve(user, "/data", create=False))
-    await wait_until(pid_file.exists, "the helper runs")
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await directories.close()
-    assert has_ended(pid_file.read_text())
-
-
-async def test_many_requests_of_one_user_at_once_all_get_their_answer(tmp_path: Path) -> None:
-    directories = LinuxDirectories()
-    user = LinuxAccounts().get_user(os.getuid())
-    wanted = [f"{tmp_path}/{number}" for number in range(2 * MOST_HELPERS_OF_A_USER + 1)]
-    found = await asyncio.gather(*(directories.resolve(user, path, create=True) for path in wanted))
-    assert [directory.path for directory in found] == wanted
-
-
-async def test_one_user_cannot_start_helpers_without_end(tmp_path: Path) -> None:
-    def list_started() -> list[Path]:
-        return list(tmp_path.iterdir())
-
-    helpers = HelperProcesses(("/bin/sh", "-c", f"touch {tmp_path}/$$; exec sleep 600"), timedelta(seconds=1))
-    user = LinuxAccounts().get_user(os.getuid())
-    asked = [asyncio.create_task(helpers.ask(user, {})) for _ in range(MOST_HELPERS_OF_A_USER + 1)]
-    await wait_until(lambda: len(list_started()) == MOST_HELPERS_OF_A_USER, "all places are taken")
-    await asyncio.sleep(0.2)
-    assert len(list_started()) == MOST_HELPERS_OF_A_USER
-    errors = await asyncio.gather(*asked, return_exceptions=True)
-    assert all(isinstance(error, BackendTimeoutError) for error in errors)
-    await helpers.close()
-    assert all(has_ended(started.name) for started in list_started())
-    with pytest.raises(BackendTimeoutError, match="did not answer"):  # their places are free again
-        await helpers.ask(user, {})
-    await helpers.close()
-
-
-@pytest.mark.parametrize("command", [("/bin/false",), ("/bin/true",), ("/bin/echo", "[]"), ("/does/not/exist",)])
-async def test_a_helper_that_fails_is_an_error_and_not_an_answer(command: tuple[str, ...]) -> None:
-    directories = LinuxDirectories(helpers=HelperProcesses(command))
-    with pytest.raises(BackendError, match="helper for directories"):
-        await directories.resolve(LinuxAccounts().get_user(os.getuid()), "/data", create=False)
 
 
 def test_names_of_directory_services_are_opaque(accounts: tuple[User, User]) -> None:

@@ -15,6 +15,7 @@ TABLE = {
     "NoCapacityError": (409, 5),
     "BackendError": (502, 7),
     "BackendTimeoutError": (504, 7),
+    "BuildStepError": (502, 7),
     "WaitTimeoutError": (None, 6),
     "DaemonUnreachableError": (None, 7),
 }

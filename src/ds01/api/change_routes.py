@@ -1,19 +1,30 @@
-"""Routes of containers that exist: pausing, renaming, ports and files. A part of ds01.api.routes."""
+"""Routes of containers that exist: pausing, renaming, consoles, ports and files. A part of ds01.api.routes."""
 
 from ds01.api import schema
 from ds01.api.route import Parameter, Route
 
 OWNER = Parameter("uid", "integer", "Owner of the container; administrators only. Without it: the caller.")
+DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
 _PATH = Parameter("path", "string", "Absolute path inside the container; /workspace without it.")
 
 CHANGE_ROUTES: tuple[Route, ...] = (
+    Route(
+        "restart_container",
+        "POST",
+        "/v1/containers/{name}/restart",
+        "Stop a container if it runs, and start it; it keeps its GPUs all the while.",
+        schema.RestartedContainer,
+        body=schema.StopContainerBody,
+        parameters=(OWNER,),
+        errors=("not_found", "conflict", "no_capacity", "quota_exceeded"),
+    ),
     Route(
         "pause_container",
         "POST",
         "/v1/containers/{name}/pause",
         "Freeze the programs of a running container; its GPUs stay its own.",
         schema.PausedContainer,
-        parameters=(OWNER,),
+        parameters=(DRY_RUN, OWNER),
         errors=("not_found", "conflict"),
     ),
     Route(
@@ -22,8 +33,28 @@ CHANGE_ROUTES: tuple[Route, ...] = (
         "/v1/containers/{name}/unpause",
         "Let the programs of a paused container go on.",
         schema.PausedContainer,
-        parameters=(OWNER,),
+        parameters=(DRY_RUN, OWNER),
         errors=("not_found", "conflict"),
+    ),
+    Route(
+        "attach_container",
+        "POST",
+        "/v1/containers/{name}/attach",
+        "The console of a container's main process: after 101 raw with a terminal, else in the engine's frames.",
+        None,
+        parameters=(Parameter("stdin", "boolean", "What the client sends reaches it."), OWNER),
+        answer_kind="upgrade",
+        errors=("not_found", "conflict", "forbidden"),
+    ),
+    Route(
+        "resize_container",
+        "POST",
+        "/v1/containers/{name}/resize",
+        "Set the size of the main process's terminal.",
+        schema.ConsoleSize,
+        body=schema.ResizeBody,
+        parameters=(OWNER,),
+        errors=("not_found",),
     ),
     Route(
         "list_ports",

@@ -4,12 +4,13 @@ from typing import NotRequired, TypedDict
 
 
 class PausedContainer(TypedDict):
-    """Outcome of a pause or of its end; `state` is the container's state afterwards."""
+    """Outcome of a pause or of its end; `state` is the container's state afterwards, with dry_run as it is now."""
 
     schema_version: int
     name: str
     state: str
     was_so: bool
+    dry_run: bool
     docker_command: str
 
 

@@ -19,7 +19,7 @@ IMAGE_ROUTES: tuple[Route, ...] = (
         ),
         answer_kind="stream",
         takes_archive=True,
-        errors=("conflict",),
+        errors=("forbidden", "not_found", "conflict"),
     ),
     Route(
         "get_image",

@@ -57,20 +57,25 @@ class ImageList(TypedDict):
 
 
 class PullImageBody(TypedDict):
-    """What to pull: any image's reference, or a framework of the catalogue."""
+    """What to pull: any image's reference, or a framework of the catalogue; `dry_run`: only say what that would be."""
 
     reference: NotRequired[str]
     framework: NotRequired[str]
     version: NotRequired[str]
     architecture: NotRequired[str]
+    dry_run: NotRequired[bool]
 
 
 class PulledImage(TypedDict):
-    """Outcome of a pull; `was_current`: the engine had this very image before."""
+    """Outcome of a pull; `was_current`: the engine had this very image before; `digest`: the registry's.
+
+    Of a dry run, id and digest are those of an image of that name that is here, and empty without one.
+    """
 
     schema_version: int
     reference: str
     id: str
+    digest: str
     size_bytes: int
     was_current: bool
     reason: str
@@ -88,7 +93,10 @@ class BuiltImage(TypedDict):
 
 
 class OwnImageDocument(TypedDict):
-    """An image of somebody's own; `digest`: SHA-256 of the Dockerfile it was built from, empty where unknown."""
+    """An image of somebody's own; `digest`: SHA-256 of the Dockerfile it was built from, empty where unknown.
+
+    `bases`: images that it was built from, as `name=digest`.
+    """
 
     schema_version: int
     name: str
@@ -101,6 +109,7 @@ class OwnImageDocument(TypedDict):
     use_case: str
     author: str
     digest: str
+    bases: list[str]
     containers: list[str]
     labels: dict[str, str]
 

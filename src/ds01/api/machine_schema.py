@@ -125,7 +125,7 @@ class LimitsDocument(TypedDict):
 
 
 class EngineStatus(TypedDict):
-    """The container engine; version is empty when it does not answer."""
+    """The container engine; version is empty when it does not answer, free_bytes on its disk null when unknown."""
 
     ok: bool
     message: str
@@ -133,6 +133,7 @@ class EngineStatus(TypedDict):
     api_version: str
     storage_driver: str
     cgroup_driver: str
+    free_bytes: NotRequired[int | None]
 
 
 class DevicesStatus(TypedDict):
@@ -170,7 +171,7 @@ class QueueStatus(TypedDict):
 
 
 class StatusDocument(TypedDict):
-    """The machine at a glance."""
+    """The machine at a glance; the numbers of containers are null while the engine does not say them."""
 
     schema_version: int
     version: str
@@ -183,8 +184,8 @@ class StatusDocument(TypedDict):
     catalogue: CatalogueStatus
     events: NotRequired[EventsStatus]
     queue: NotRequired[QueueStatus]
-    containers: int
-    containers_running: int
+    containers: int | None
+    containers_running: int | None
     usage: UsageDocument
 
 

@@ -1,14 +1,14 @@
 """The table of routes: what `ds01d` answers. Handlers, client and the OpenAPI document are checked against it."""
 
 from ds01.api import schema
-from ds01.api.change_routes import CHANGE_ROUTES, OWNER as _OWNER
+from ds01.api.change_routes import CHANGE_ROUTES, DRY_RUN as _DRY_RUN, OWNER as _OWNER
 from ds01.api.image_routes import IMAGE_ROUTES
 from ds01.api.queue_routes import QUEUE_ROUTES
+from ds01.api.renewal_routes import RENEWAL_ROUTES
 from ds01.api.route import Parameter, Route
 
 _FORCE = Parameter("force", "boolean", "Stop it first when it runs.")
 _WITH_BASE = Parameter("with_base", "boolean", "With the layers of its base.")
-_DRY_RUN = Parameter("dry_run", "boolean", "Only say what would be done.")
 
 ROUTES: tuple[Route, ...] = (
     Route("get_status", "GET", "/v1/status", "The machine at a glance.", schema.StatusDocument),
@@ -101,6 +101,7 @@ ROUTES: tuple[Route, ...] = (
         errors=("forbidden", "quota_exceeded", "not_found", "conflict", "no_capacity"),
     ),
     *CHANGE_ROUTES,
+    *RENEWAL_ROUTES,
     Route(
         "remove_container",
         "DELETE",
@@ -246,7 +247,7 @@ ROUTES: tuple[Route, ...] = (
         schema.PulledImage,
         body=schema.PullImageBody,
         answer_kind="stream",
-        errors=("not_found",),
+        errors=("forbidden", "not_found"),
     ),
     Route("list_gpus", "GET", "/v1/gpus", "Devices of the machine and who holds them.", schema.GpuList),
     Route(

@@ -101,7 +101,15 @@ from ds01.api.queue_schema import (
     WaitingDocument as WaitingDocument,
     WhyDocument as WhyDocument,
 )
+from ds01.api.renewal_schema import (
+    DriftDocument as DriftDocument,
+    LeftOutDocument as LeftOutDocument,
+    PackageChangeDocument as PackageChangeDocument,
+    RecreateContainerBody as RecreateContainerBody,
+    RecreatedContainer as RecreatedContainer,
+)
 from ds01.api.session_schema import (
+    ConsoleSize as ConsoleSize,
     ExecBody as ExecBody,
     ExecCreated as ExecCreated,
     ExecStatus as ExecStatus,
@@ -234,6 +242,8 @@ class ContainerDetailsDocument(ContainerDocument):
     limits: LimitsOfContainer
     labels: dict[str, str]
     ip_address: str
+    command: list[str]
+    terminal: bool
     inspect: NotRequired[dict[str, object]]
 
 
@@ -274,24 +284,27 @@ class StartContainerBody(TypedDict):
 
     wait: NotRequired[bool]
     wait_s: NotRequired[float]
+    dry_run: NotRequired[bool]
 
 
 class StartedContainer(TypedDict):
-    """Outcome of a start; request: it does not run yet, it waits for its GPUs."""
+    """Outcome of a start; request: it does not run yet, it waits for its GPUs; dry_run: it is a plan."""
 
     schema_version: int
     container: ContainerDetailsDocument
     was_running: bool
     warnings: list[str]
     request: NotRequired[RequestDocument]
+    dry_run: NotRequired[bool]
+    docker_command: NotRequired[str]
 
 
 class ProgressMessage(TypedDict):
     """One line of a long request's stream; `kind` says which of the other fields are there.
 
-    A result is in `result` for a new container, in `started` for a start, in `moved` for a move, in `image` for a pull,
-    in `built` for a build, whose messages are pieces of its output. `waiting` says the request's place whenever that
-    changes; after `gave_up` its place is gone, because its time to wait is over.
+    A result is in `result` for a new container, in `started` for a start, in `moved` for a move, in `recreated` for a
+    re-creation, in `image` for a pull, in `built` for a build, whose messages are pieces of its output. `waiting` says
+    the request's place whenever that changes; after `gave_up` its place is gone, because its time to wait is over.
     """
 
     kind: Literal["step", "pull", "build", "waiting", "gave_up", "result", "problem"]
@@ -304,6 +317,7 @@ class ProgressMessage(TypedDict):
     started: NotRequired[StartedContainer]
     image: NotRequired[PulledImage]
     moved: NotRequired[MovedContainer]
+    recreated: NotRequired[RecreatedContainer]
     built: NotRequired[BuiltImage]
     problem: NotRequired[Problem]
 
@@ -323,6 +337,12 @@ class StoppedContainer(TypedDict):
     was_running: bool
     dry_run: bool
     docker_command: str
+
+
+class RestartedContainer(StoppedContainer):
+    """Outcome of a restart; was_running is how it was before."""
+
+    warnings: list[str]
 
 
 class RemovedContainer(TypedDict):

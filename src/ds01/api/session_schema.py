@@ -40,6 +40,15 @@ class ResizeBody(TypedDict):
     columns: int
 
 
+class ConsoleSize(TypedDict):
+    """Size that the terminal of a container's main process has now."""
+
+    schema_version: int
+    name: str
+    rows: int
+    columns: int
+
+
 class ProcessRow(TypedDict):
     """A process of a container."""
 
@@ -57,12 +66,14 @@ class ProcessList(TypedDict):
 
 
 class GpuReading(TypedDict):
-    """What a device of a container does now; None where this device cannot have the figure."""
+    """What a device of a container does now, and how much of it the container's own programs; None: it is not known."""
 
     uuid: str
     address: str
     utilization_ratio: float | None
+    own_utilization_ratio: float | None
     memory_used_bytes: int | None
+    own_memory_used_bytes: int | None
     memory_bytes: int
 
 

@@ -10,6 +10,7 @@ ARCH = Option(
     "CUDA generation of the image, such as CUDA_ADA; else as this machine needs.",
     kind="text",
     metavar="NAME",
+    completes="architecture",
 )
 VARIABLES = ("DS01_ARCH", "MLC_ARCH")
 """Read in this order. Source: AIME's mlc reads MLC_ARCH when -arch is not given; an empty one counts as not set."""

@@ -60,19 +60,31 @@ class Call:
     Attributes:
         process: The process.
         values: Values of arguments and options.
+        verb: How the verb was typed; empty where nothing is asked about it.
         tail: Words of the program to run; None if `--` was not typed.
         form: How the command's noun was typed: `ds01` or `ds01 container`; hints use the same form.
     """
 
     def __init__(
-        self, process: Process, values: Mapping[str, Any], *, form: str = "ds01", tail: Sequence[str] | None = None
+        self,
+        process: Process,
+        values: Mapping[str, Any],
+        *,
+        form: str = "ds01",
+        verb: str = "",
+        tail: Sequence[str] | None = None,
     ) -> None:
         self.process = process
         self.screen = process.screen
         self.environment = process.environment
         self.values = values
         self.form = form
+        self.verb = verb
         self.tail = list(tail) if tail is not None else None
+
+    def with_values(self, values: Mapping[str, Any]) -> Call:
+        """Return the same call with other values."""
+        return Call(self.process, values, form=self.form, verb=self.verb, tail=self.tail)
 
     @property
     def client(self) -> Client:

@@ -13,7 +13,7 @@ from ds01.cli.tree import DEFAULT_VERBS, PACKAGE, Entry, nouns_below, verbs_of
 from ds01.client import Client
 from ds01.errors import Ds01Error
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.1
 _ALONE = frozenset({"flag", "optional"})
 _KINDS = ("any", "full", "mig")
 
@@ -21,7 +21,7 @@ _KINDS = ("any", "full", "mig")
 def complete(process: Process, words: Sequence[str]) -> int:
     """Print the candidates for the last of `words`, which are those after `ds01`; the last may be empty."""
     before, current = list(words[:-1]), words[-1] if words else ""
-    for candidate in _candidates(process, before, current):
+    for candidate in dict.fromkeys(_candidates(process, before, current)):
         if candidate.startswith(current) and candidate == clean(candidate):
             process.screen.data(candidate)
     return 0
@@ -49,18 +49,22 @@ def _of_command(process: Process, entry: Entry, rest: list[str], current: str) -
         return _values(process, waiting)
     if current.startswith("-"):
         return [name for option in spec.options for name in option.names] + ["--help"]
-    position = _count_arguments(spec, rest)
+    typed = _typed_arguments(spec, rest)
+    position = len(typed)
     if spec.arguments and spec.arguments[-1].many:
         position = min(position, len(spec.arguments) - 1)
-    return _of_kind(process, spec.arguments[position].completes) if position < len(spec.arguments) else []
+    if position >= len(spec.arguments):
+        return []
+    kind = spec.arguments[position].completes
+    return _versions(process, typed[-1]) if kind == "version" else _of_kind(process, kind)
 
 
 def _option(spec: Spec, word: str) -> Option | None:
     return next((option for option in spec.options if word in option.names), None)
 
 
-def _count_arguments(spec: Spec, rest: list[str]) -> int:
-    count, takes_value = 0, False
+def _typed_arguments(spec: Spec, rest: list[str]) -> list[str]:
+    found, takes_value = [], False
     for word in rest:
         option = _option(spec, word)
         if takes_value:
@@ -68,16 +72,14 @@ def _count_arguments(spec: Spec, rest: list[str]) -> int:
         elif option is not None:
             takes_value = option.kind not in _ALONE
         elif not word.startswith("-"):
-            count += 1
-    return count
+            found.append(word)
+    return found
 
 
 def _values(process: Process, option: Option) -> list[str]:
     if option.key in {"gpu_kind", "kind"}:
         return [*_KINDS, *_of_kind(process, "profile")]
-    if option.key in {"reservation", "before"}:
-        return _of_kind(process, "reservation" if option.key == "reservation" else "queue")
-    return list(option.choices)
+    return _of_kind(process, option.completes) if option.completes else list(option.choices)
 
 
 def _of_kind(process: Process, kind: str) -> list[str]:
@@ -89,38 +91,88 @@ def _of_kind(process: Process, kind: str) -> list[str]:
         from ds01.cli.commands.completion import SHELLS
 
         return list(SHELLS)
+    if kind == "dockerfile":
+        from ds01.cli.dockerfiles import dockerfile_names
+
+        return dockerfile_names(process.environment)
+    return [name for ask in _SOURCES.get(kind, ()) for name in _from_daemon(process, ask)]
+
+
+def _versions(process: Process, framework: str) -> list[str]:
+    return _from_daemon(
+        process, lambda client: [row["version"] for row in client.get_catalogue(framework=framework)["rows"]]
+    )
+
+
+def _from_daemon(process: Process, ask: Callable[[Client], list[str]]) -> list[str]:
     try:
-        return _from_daemon(process, kind)
+        return ask(_quick_client(process))
     except Ds01Error:
         return []
 
 
-def _from_daemon(process: Process, kind: str) -> list[str]:
-    ask = _SOURCES.get(kind)
-    if ask is None:
-        return []
-    return ask(Client.from_environment(process.environment, os.getuid(), may_start=False, timeout_s=TIMEOUT_S))
+def _quick_client(process: Process) -> Client:
+    return Client.from_environment(process.environment, os.getuid(), may_start=False, timeout_s=TIMEOUT_S)
 
 
 def _containers(client: Client) -> list[str]:
     return [container["name"] for container in client.list_containers()["containers"]]
 
 
+def _frameworks(client: Client) -> list[str]:
+    return [choice["framework"].lower() for choice in client.get_catalogue()["choices"]]
+
+
+def _architectures(client: Client) -> list[str]:
+    rows = client.get_catalogue(everything=True)["rows"]
+    return sorted({name for row in rows for name in row["architectures"]})
+
+
+def _images(client: Client) -> list[str]:
+    return [image["name"] for image in client.list_images()["images"]]
+
+
+def _own_images(client: Client) -> list[str]:
+    return [image["name"] for image in client.list_images()["images"] if image["own"]]
+
+
 def _requests(client: Client) -> list[str]:
     return [request["container"] for request in client.list_queue()["requests"]]
 
 
-def _subjects(client: Client) -> list[str]:
-    return [*_requests(client), *_containers(client), *(gpu["address"] for gpu in client.list_gpus()["gpus"])]
+def _queue_ids(client: Client) -> list[str]:
+    return [request["id"] for request in client.list_queue(everybody=True)["requests"]]
 
 
-_SOURCES: dict[str, Callable[[Client], list[str]]] = {
-    "container": _containers,
-    "request": _requests,
-    "queue": lambda client: [request["id"] for request in client.list_queue(everybody=True)["requests"]],
-    "reservation": lambda client: [found["name"] for found in client.list_reservations()["reservations"]],
-    "subject": _subjects,
-    "gpu": lambda client: [gpu["address"] for gpu in client.list_gpus()["gpus"]],
-    "framework": lambda client: [choice["framework"].lower() for choice in client.get_catalogue()["choices"]],
-    "profile": lambda client: sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]}),
+def _reservations(client: Client) -> list[str]:
+    return [found["name"] for found in client.list_reservations()["reservations"]]
+
+
+def _gpus(client: Client) -> list[str]:
+    return [gpu["address"] for gpu in client.list_gpus()["gpus"]]
+
+
+def _use_cases(client: Client) -> list[str]:
+    return [tier["name"] for tier in client.get_package_tiers()["use_cases"]]
+
+
+def _profiles(client: Client) -> list[str]:
+    return sorted({gpu["profile"] for gpu in client.list_gpus()["gpus"] if gpu["profile"]})
+
+
+_SOURCES: dict[str, tuple[Callable[[Client], list[str]], ...]] = {
+    "container": (_containers,),
+    "request": (_requests,),
+    "queue": (_queue_ids,),
+    "reservation": (_reservations,),
+    "subject": (_requests, _containers, _gpus),
+    "gpu": (_gpus,),
+    "framework": (_frameworks,),
+    "framework_or_image": (_own_images, _frameworks),
+    "architecture": (_architectures,),
+    "image": (_images,),
+    "own_image": (_own_images,),
+    "use_case": (_use_cases,),
+    "profile": (_profiles,),
 }
+"""What is asked for each kind of word; a question that fails does not take the others' answers away."""

@@ -91,17 +91,20 @@ def damaged(path: str) -> InvalidRequestError:
     return InvalidRequestError(f"{path} is damaged: its checksum is wrong.", hint="Copy it again, or export it again.")
 
 
-def read_content(path: str, size_bytes: int | None) -> Iterator[bytes]:
+def read_content(path: str, size_bytes: int | None, room_bytes: int | None = None) -> Iterator[bytes]:
     """Yield what is in a file: of zstd, gzip, bzip2, xz, or as it is.
 
     Args:
         path: The file.
         size_bytes: Length of the content; None: it does not say.
+        room_bytes: The most that can be used of one that does not say; None: unknown.
 
     Raises:
         InvalidRequestError: It is damaged, cut off, or grows without measure.
     """
     limit = size_bytes if size_bytes is not None else os.path.getsize(path) * MAX_RATIO + FREE_BYTES
+    if size_bytes is None and room_bytes is not None:
+        limit = min(limit, room_bytes)
     done = 0
     try:
         with open(path, "rb") as source, closing(_opened(source)) as content:

@@ -1,5 +1,6 @@
 """Dockerfiles of this user: where they are, and how they are read and written."""
 
+import itertools
 import os
 import pwd
 import tempfile
@@ -85,6 +86,15 @@ def find_dockerfile(environment: Mapping[str, str], text: str | None) -> Path:
     )
 
 
+def dockerfile_names(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the images whose Dockerfiles are kept; none where there is no such folder."""
+    try:
+        found = os.listdir(home(environment) / FOLDER)
+    except (OSError, InvalidRequestError):
+        return []
+    return sorted({image_name_of(Path(name)) for name in found if name.endswith(SUFFIX) and not name.startswith(".")})
+
+
 def image_name_of(path: Path) -> str:
     """Return the name of the image that a Dockerfile is for by where it is."""
     own = handle(os.getuid(), login_name())
@@ -128,12 +138,32 @@ def write_text(path: Path, text: str, *, replaces: bool) -> Path | None:
             new.write(text)
         os.chmod(new.name, 0o644)
         if os.path.lexists(path):
-            backup = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
-            os.replace(path, backup)
+            backup = _back_up(path)
         os.replace(new.name, path)
     except OSError as failure:
         raise _said(path, failure) from failure
     return backup
+
+
+def _back_up(path: Path) -> Path:
+    """Keep a file under a second name; it is there under its own until the new one takes its place."""
+    while True:
+        backup = _unused(path, ".bak")
+        try:
+            os.link(path, backup, follow_symlinks=False)
+        except FileExistsError:
+            continue  # another process took the name
+        except OSError:  # a file system without hard links
+            with backup.open("xb") as kept:
+                kept.write(path.read_bytes())
+        return backup
+
+
+def _unused(path: Path, suffix: str) -> Path:
+    """Return a name that says when, and that nothing has yet: two changes may fall into one second."""
+    stem = f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}"
+    names = itertools.chain([stem + suffix], (f"{stem}-{number}{suffix}" for number in itertools.count(2)))
+    return next(found for found in map(path.with_name, names) if not os.path.lexists(found))
 
 
 def move_to_trash(path: Path) -> Path:
@@ -142,7 +172,7 @@ def move_to_trash(path: Path) -> Path:
     Raises:
         Ds01Error: It cannot be moved.
     """
-    place = path.parent / TRASH / f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}"
+    place = _unused(path.parent / TRASH / path.name, "")
     try:
         place.parent.mkdir(exist_ok=True)
         os.replace(path, place)

@@ -13,6 +13,7 @@ from typing import IO, cast
 
 from ds01.cli.archive import PieceReader, Unpacker, Warn, pack
 from ds01.cli.compression import CompressedWriter, checked_size, damaged, read_content
+from ds01.cli.whole_file import whole_file
 from ds01.domain.export import (
     HEADER_NAME,
     MAX_DOCUMENT_BYTES,
@@ -25,6 +26,7 @@ from ds01.domain.export import (
     plain_config,
 )
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
+from ds01.units import format_size
 
 _MANIFEST = "manifest.json"
 _ROOT_FILES = frozenset({"etc/passwd", "bin/sh", "usr/bin", "etc/os-release", "bin/busybox"})
@@ -69,21 +71,11 @@ def write_export(
     Raises:
         Ds01Error: It cannot be written, or what came is not whole; nothing is left.
     """
-    part = f"{path}.part"
-    with _said(part):
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with _said(path), _read_well(), open(descriptor, "wb") as target:
-            writer = CompressedWriter(target)
-            with closing(ask()) as archive:
-                header = _write_members(writer, archive, workspace, warn)
-            writer.finish()
-            target.flush()
-            os.fsync(target.fileno())
-            os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
+    with _said(path), _read_well(), whole_file(path) as target:
+        writer = CompressedWriter(target)
+        with closing(ask()) as archive:
+            header = _write_members(writer, archive, workspace, warn)
+        writer.finish()
     return header
 
 
@@ -156,23 +148,29 @@ def _read_well() -> Iterator[None]:
         raise InvalidRequestError(f"The archive cannot be read: {error}.", hint="Make it again.") from error
 
 
-def read_file(path: str) -> ReadFile:
+def read_file(path: str, *, room_bytes: int | None = None) -> ReadFile:
     """Look through a file: every checksum, before anything is made of it.
+
+    Args:
+        path: The file.
+        room_bytes: The most that there is room for here; None: unknown.
 
     Raises:
         NotFoundError: There is no such file.
+        ConflictError: It says that it is longer than there is room for.
         InvalidRequestError: It is damaged, or no container's file.
     """
     with _said(path):
         if not os.path.isfile(path):
             raise NotFoundError(f"There is no file {path}.")
         told = checked_size(path)
+    _require_room(path, told, room_bytes)
     size_bytes, layers, has_workspace = 0, _Layers(), False
     header: ExportHeader | None = None
 
     def counted() -> Iterator[bytes]:
         nonlocal size_bytes
-        for piece in read_content(path, told):
+        for piece in read_content(path, told, room_bytes):
             size_bytes += len(piece)
             layers.whole.update(piece)
             yield piece
@@ -192,6 +190,14 @@ def read_file(path: str) -> ReadFile:
             raise damaged(path)
         return ReadFile(path, header, size_bytes, told is not None, has_workspace)
     return layers.as_foreign(path, size_bytes)
+
+
+def _require_room(path: str, told: int | None, room_bytes: int | None) -> None:
+    if told is not None and room_bytes is not None and told > room_bytes:
+        raise ConflictError(
+            f"{path} unpacks to {format_size(told)}, and there is room for {format_size(room_bytes)} here.",
+            hint="Free some: `ds01 container cleanup`, or ask your administrator.",
+        )
 
 
 class _Layers:
@@ -329,6 +335,9 @@ def _said(path: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError as failure:
-        raise ConflictError(f"{path} is there already.", hint=f"Remove it if nothing writes it: rm {path}") from failure
+        there = failure.filename or path
+        raise ConflictError(
+            f"{there} is there already.", hint=f"Remove it if nothing writes it: rm {there}"
+        ) from failure
     except OSError as failure:
         raise ConflictError(f"{path} cannot be used: {failure.strerror or failure}.") from failure

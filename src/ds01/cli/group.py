@@ -103,7 +103,8 @@ class SpecCommand(click.Command):
             words = list(values.pop("tail"))
             tail = words[1:] if words[:1] == ["--"] else words
         is_noun = context.parent is not None and context.parent.info_name == "container"
-        return self.spec.run(Call(process, values, form="ds01 container" if is_noun else "ds01", tail=tail))
+        form = "ds01 container" if is_noun else "ds01"
+        return self.spec.run(Call(process, values, form=form, verb=context.info_name or "", tail=tail))
 
     def _asks_for_json(self, words: Sequence[str]) -> bool:
         keys = {option.key for option in self.spec.options}

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from ds01.cli.call import Call, Process
+from ds01.cli.screen import forget
 from ds01.cli.spec import parse_simple
-from ds01.errors import EXIT_INTERRUPTED, EXIT_OK, Ds01Error
+from ds01.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, Ds01Error
 
 TYPE_CHECKING = False  # see client.session
 if TYPE_CHECKING:
@@ -55,8 +56,14 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        forget(sys.stdout)
         status = EXIT_BROKEN_PIPE
+    except OSError as failure:
+        if not process.screen.is_out_lost():
+            raise
+        forget(sys.stdout)
+        process.screen.failure(f"The output could not be written: {failure.strerror}.", "Write it where there is room.")
+        status = EXIT_FAILURE
     return status
 
 
@@ -104,14 +111,6 @@ def _answer_with_click(process: Process, words: Sequence[str]) -> int:
     except click.Abort as error:
         raise KeyboardInterrupt from error
     return status if isinstance(status, int) else EXIT_OK
-
-
-def _forget_stdout() -> None:
-    """Give the rest of the output nowhere to go: Python would complain at its end."""
-    if sys.stdout is not None:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 def _show_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

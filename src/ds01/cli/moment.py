@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from ds01.api.explanation import Clock
 from ds01.errors import InvalidRequestError
 from ds01.units import parse_duration
 
@@ -70,3 +71,8 @@ class SystemZone(tzinfo):
 def present() -> datetime:
     """Return the moment, in UTC."""
     return datetime.now(UTC)
+
+
+def clock() -> Clock:
+    """Return how moments are said to this person."""
+    return Clock(present(), SystemZone())

@@ -43,7 +43,7 @@ def with_preferences(call: Call, options: Sequence[Option]) -> Call:
         is_typed = call.values.get(key) is not None or (key in _GPU_KEYS and _says_gpus(call))
         if not is_typed and key not in found:
             found[key] = _number(value, place) if key in numbers else value
-    return Call(call.process, {**call.values, **found}, form=call.form, tail=call.tail) if found else call
+    return call.with_values({**call.values, **found}) if found else call
 
 
 def _says_gpus(call: Call) -> bool:

@@ -142,10 +142,29 @@ def _settings(call: Call) -> dict[str, Any]:
 
 
 def _asked(prompt: Any) -> Any:  # noqa: ANN401 - questionary's answers are what its choices hold
+    _obey_interrupts(prompt.application)
     try:
         return prompt.unsafe_ask()
     except EOFError as failure:
         raise cancelled() from failure
+
+
+def _obey_interrupts(application: Any) -> None:  # noqa: ANN401 - prompt_toolkit's, of any result
+    """Let Ctrl-C end the question from its first moment on.
+
+    Until the terminal is in raw mode Ctrl-C comes as a signal, which prompt_toolkit makes a key that questionary does
+    not know.
+    """
+    from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
+    from prompt_toolkit.keys import Keys
+
+    interrupt = KeyBindings()
+
+    @interrupt.add(Keys.SIGINT, eager=True)
+    def _end(event: Any) -> None:  # noqa: ANN401 - as above
+        event.app.exit(exception=KeyboardInterrupt, style="class:aborting")
+
+    application.key_bindings = merge_key_bindings([application.key_bindings, interrupt])
 
 
 def _read(prompt: str) -> str:

@@ -34,11 +34,13 @@ class Screen:
     Attributes:
         out_is_terminal: Data goes to a person.
         error_is_terminal: Messages go to a person.
+        has_lost_data: Data could not be written.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.out_is_terminal = _is_terminal(sys.stdout)
         self.error_is_terminal = _is_terminal(sys.stderr)
+        self.has_lost_data = False
         wants_colour = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         self.out_has_colour = wants_colour and self.out_is_terminal
         self.error_has_colour = wants_colour and self.error_is_terminal
@@ -56,9 +58,27 @@ class Screen:
             return DEFAULT_WIDTH
 
     def data(self, text: str) -> None:
-        """Write lines of data."""
-        if sys.stdout is not None:
+        """Write lines of data.
+
+        Raises:
+            OSError: They do not reach their place.
+        """
+        if sys.stdout is None:
+            return
+        try:
             sys.stdout.write(text + "\n")
+        except OSError:
+            self.has_lost_data = True
+            raise
+
+    def is_out_lost(self) -> bool:
+        """Tell whether some of what was printed did not reach its place; what is still in the buffer is tried again."""
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:
+            return True
+        return self.has_lost_data
 
     def document(self, document: object) -> None:
         """Write a document as JSON, in ASCII so that no locale can spoil it."""
@@ -146,15 +166,27 @@ class Screen:
         return self.styled(self.symbol(symbol), style) + " "
 
     def _message(self, text: str) -> None:
-        if sys.stderr is not None:
+        if sys.stderr is None:
+            return
+        try:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
+        except OSError:  # nobody can be told; what was asked for and its exit status are worth more
+            forget(sys.stderr)
 
     def _error_width(self) -> int:
         try:
             return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_WIDTH
         except OSError:
             return DEFAULT_WIDTH
+
+
+def forget(stream: TextIO | None) -> None:
+    """Give the rest of an output nowhere to go: Python would complain at its end, and change the exit status."""
+    if stream is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 from ds01.api.schema import ContainerDocument
 from ds01.cli.call import Call
-from ds01.cli.commands.container.listing import gpu_text, image_text
+from ds01.cli.container_text import gpu_text, image_text
 from ds01.cli.prompts import Choice, pick, pick_several
 from ds01.cli.tree import nearest
 from ds01.errors import Ds01Error, InvalidRequestError, NotFoundError
@@ -74,7 +74,9 @@ def some_names(call: Call, verb: str, *, fits: Filter = is_any, kind: str = "") 
     typed = list(dict.fromkeys(call.texts("names")))
     if call.flag("all"):
         if typed:
-            raise InvalidRequestError("--all and names exclude each other.", hint=f"Use {call.command(verb, '--all')}")
+            raise InvalidRequestError(
+                "--all and names exclude each other.", hint=f"Use {call.command(call.verb, '--all')}"
+            )
         return [container["name"] for container in _mine(call) if fits(container)]
     if typed:
         return typed
@@ -90,7 +92,7 @@ def require_name(call: Call, verb: str) -> InvalidRequestError:
     """Return the error for a missing name where nobody can be asked."""
     return InvalidRequestError(
         f"Which container to {verb}? NAME is missing.",
-        hint=f"Write {call.command(verb, 'NAME')}; {call.command('list')} shows yours.",
+        hint=f"Write {call.command(call.verb, 'NAME')}; {call.command('list')} shows yours.",
     )
 
 

@@ -26,12 +26,13 @@ class Option:
         meaning: One sentence.
         kind: flag; text; number: a whole one; choice: one of `choices`; optional: alone, or `--name=LENGTH` with a
             length of time.
-        choices: What a choice may be.
+        choices: What a choice may be; what the completion proposes for a text.
         metavar: Stands for the value in help.
         many: May be given more than once.
+        completes: What the completion offers for its value, as of arguments.
     """
 
-    __slots__ = ("choices", "key", "kind", "many", "meaning", "metavar", "names")
+    __slots__ = ("choices", "completes", "key", "kind", "many", "meaning", "metavar", "names")
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Option:
         metavar: str = "",
         choices: Sequence[str] = (),
         many: bool = False,
+        completes: str = "",
     ) -> None:
         self.names = tuple(names.split())
         self.key = self.names[-1].lstrip("-").replace("-", "_")
@@ -49,6 +51,7 @@ class Option:
         self.kind = kind
         self.metavar = metavar
         self.choices = tuple(choices)
+        self.completes = completes
         self.many = many
 
 
@@ -59,7 +62,7 @@ class Argument:
         key: Name of its value; shown in capitals.
         many: Takes all that are left.
         shown: How help shows it.
-        completes: What the completion offers for it: container, gpu, topic or nothing.
+        completes: What the completion offers for it, see `complete`: container, gpu, own_image, topic, ... or nothing.
     """
 
     __slots__ = ("completes", "key", "many", "shown")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from ds01.cli.leaving import LeavingKeys
 from ds01.cli.screen import clean
 from ds01.client.frames import STDERR, FrameReader
 from ds01.client.wire import Connection
@@ -109,25 +110,31 @@ def _wake_pipe() -> Iterator[int]:
         os.close(writing)
 
 
-def run_on_terminal(stream: Connection, resize: Resize) -> None:
-    """Connect a program that has a terminal with this one until its stream ends.
+def run_on_terminal(stream: Connection, resize: Resize, leaving: LeavingKeys | None = None) -> None:
+    """Connect a program that has a terminal with this one until its stream ends, or until the keys that leave it.
 
     Args:
         stream: The program's bytes.
         resize: Tells it rows and columns; False: it was not possible yet, try again.
+        leaving: Keys that leave it as it is; it knows afterwards whether they were typed.
     """
     with raw_mode(STDIN_DESCRIPTOR), _wake_pipe() as waking:
-        _Pump(stream, reads_stdin=True, is_framed=False, waking=waking, resize=resize).run()
+        _Pump(stream, reads_stdin=True, is_framed=False, waking=waking, resize=resize, leaving=leaving).run()
 
 
-def run_on_pipes(stream: Connection, *, reads_stdin: bool) -> None:
+def run_on_pipes(stream: Connection, *, reads_stdin: bool, is_framed: bool = True) -> None:
     """Connect a program without a terminal: stdin, stdout and stderr stay apart, the end of stdin reaches it.
+
+    Args:
+        stream: The program's bytes.
+        reads_stdin: It gets our stdin.
+        is_framed: They are in frames; False: a terminal of its own has mixed them.
 
     Raises:
         DaemonUnreachableError: The stream ended in the middle of something.
     """
     with ended_by_signal():
-        _Pump(stream, reads_stdin=reads_stdin, is_framed=True).run()
+        _Pump(stream, reads_stdin=reads_stdin, is_framed=is_framed).run()
 
 
 class _Pump:
@@ -141,8 +148,10 @@ class _Pump:
         is_framed: bool,
         waking: int | None = None,
         resize: Resize | None = None,
+        leaving: LeavingKeys | None = None,
     ) -> None:
         self._stream = stream
+        self._leaving = leaving
         self._frames = FrameReader() if is_framed else None
         self._waiting = b""
         self._reads_stdin = reads_stdin and is_open(STDIN_DESCRIPTOR)
@@ -154,7 +163,7 @@ class _Pump:
             self._end_sending()
 
     def run(self) -> None:
-        """Copy until the program's side ends."""
+        """Copy until the program's side ends, or until the keys that leave it."""
         while True:
             if self._stream.has_buffered():
                 readable: list[Source] = [self._stream]
@@ -168,6 +177,8 @@ class _Pump:
             if STDIN_DESCRIPTOR in readable:
                 self._read_stdin()
             self._send_waiting()
+            if self._leaving is not None and self._leaving.were_typed:
+                return
             if self._stream in readable and not self._pass_output():
                 return
 
@@ -186,7 +197,9 @@ class _Pump:
             data = os.read(STDIN_DESCRIPTOR, READ_BYTES)
         except OSError:
             data = b""  # a terminal that hung up
-        if data:
+        if data and self._leaving is not None:
+            self._waiting += self._leaving.pass_on(data) if self._can_send else b""
+        elif data:
             self._waiting += data if self._can_send else b""
         else:
             self._reads_stdin = False

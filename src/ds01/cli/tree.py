@@ -46,6 +46,12 @@ ENTRIES: tuple[Entry, ...] = (
         "Open a container, or create one and run a command in it.",
         daily="run",
     ),
+    Entry(
+        "container attach",
+        "container.attaching:ATTACH",
+        "Connect to the main process of a running container.",
+        daily="attach",
+    ),
     Entry("container exec", "container.shell:EXEC", "Run a command in a running container.", daily="exec"),
     Entry("container list", "container.listing:LIST", "List your containers.", aliases="ls", daily="list ls"),
     Entry("container start", "container.power:START", "Start containers.", daily="start"),
@@ -67,6 +73,12 @@ ENTRIES: tuple[Entry, ...] = (
         aliases="rm",
         daily="rm remove",
     ),
+    Entry(
+        "container save",
+        "container.saving:SAVE",
+        "Save what was installed in a container to a Dockerfile.",
+        daily="save",
+    ),
     Entry("container logs", "container.watching:LOGS", "Show the output of a container's main process.", daily="logs"),
     Entry("container stats", "container.watching:STATS", "Show what running containers use.", daily="stats"),
     Entry("container top", "container.watching:TOP", "List the processes of a running container.", daily="top"),
@@ -85,6 +97,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("image packages", "image.looking:PACKAGES", "List the packages of Python in an image."),
     Entry("image update", "image.updating:UPDATE", "Add packages to the Dockerfile of an image, or remove them."),
     Entry("image delete", "image.deletion:DELETE", "Delete an image of your own; its Dockerfile goes to the trash."),
+    Entry("image save", "container.saving:SAVE_OF_IMAGE", "Save what was installed in a container to a Dockerfile."),
     Entry("image list", "image.listing:LIST", "List the images that are here.", aliases="ls"),
     Entry("image pull", "image.pulling:PULL", "Fetch an image from its registry before it is needed."),
     Entry("container adopt", "container.adoption:ADOPT", "Take a container that mlc or docker made under management."),
@@ -132,7 +145,7 @@ DEFAULT_VERBS = {"limits": "show", "queue": "list", "reservation": "list"}
 """A noun that is typed alone does this."""
 
 SECTIONS: tuple[tuple[str, str], ...] = (
-    ("Every day", "create open run exec list start stop restart rm logs stats top inspect cp deploy retire"),
+    ("Every day", "create open run exec list start stop restart rm logs stats top inspect cp save deploy retire"),
     ("The machine", "gpus queue why timeline reservation limits status events"),
     ("More", "container image gpu admin help completion version"),
 )
@@ -157,5 +170,6 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     """Return the known name that a mistyped one most likely means."""
     from difflib import get_close_matches
 
-    found = get_close_matches(name, known, n=1)
-    return found[0] if found else None
+    by_lower_case = {text.lower(): text for text in reversed(known)}
+    found = get_close_matches(name, known, n=1) or get_close_matches(name.lower(), by_lower_case, n=1)
+    return by_lower_case.get(found[0].lower(), found[0]) if found else None

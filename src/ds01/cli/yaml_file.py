@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from ds01.domain.yaml_remark import remark_on, remark_on_character
 from ds01.errors import InvalidRequestError
 
 MAX_CHARACTERS = 1024 * 1024
@@ -20,16 +21,21 @@ def parse_yaml(text: str, name: str) -> tuple[Mapping[str, object], Callable[[Pa
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.reader import ReaderError
 
     if len(text) > MAX_CHARACTERS:
         raise InvalidRequestError(f"{name} is larger than 1 MiB.", hint="Is it the right file?")
+    content = text.removeprefix("\ufeff")
     try:
-        document = YAML(typ="rt", pure=True).load(text.removeprefix("\ufeff"))
+        document = YAML(typ="rt", pure=True).load(content)
+    except ReaderError as failure:
+        line, remark = remark_on_character(content, failure.position)
+        raise InvalidRequestError(f"{name}:{line}: {remark.problem}", hint=remark.hint) from failure
     except YAMLError as failure:
-        mark, problem = getattr(failure, "problem_mark", None), getattr(failure, "problem", None)
+        mark = getattr(failure, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark is not None else name
-        reason = problem or str(failure).splitlines()[0]
-        raise InvalidRequestError(f"{where}: {reason}.", hint="Indent with spaces; each key once.") from failure
+        remark = remark_on(getattr(failure, "problem", None) or str(failure).splitlines()[0])
+        raise InvalidRequestError(f"{where}: {remark.problem}", hint=remark.hint) from failure
     except (RecursionError, ValueError, LookupError) as failure:
         raise InvalidRequestError(f"{name} cannot be read as YAML.", hint="Write odd values in quotes.") from failure
     if document is None:

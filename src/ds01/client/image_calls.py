@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ds01.client.calls import LINES_TYPE, Calls, query_of
 from ds01.client.transport import Request
-from ds01.client.wire import quote
+from ds01.client.wire import segment
 
 TYPE_CHECKING = False  # the name that checkers know, without the import of typing that costs 5 ms
 if TYPE_CHECKING:
@@ -63,12 +63,14 @@ class ImageCalls(Calls):
 
     def get_image(self, name: str) -> schema.OwnImageDocument:
         """Return an image of the caller's own."""
-        answer: schema.OwnImageDocument = self._get(f"/v1/images/{quote(name)}")
+        answer: schema.OwnImageDocument = self._get(f"/v1/images/{segment(name, 'the image')}")
         return answer
 
     def delete_image(self, name: str, *, dry_run: bool = False) -> schema.DeletedImage:
         """Delete an image of the caller's own, or with dry_run say what that would delete."""
-        answer: schema.DeletedImage = self._act("DELETE", f"/v1/images/{quote(name)}" + query_of(dry_run=dry_run))
+        answer: schema.DeletedImage = self._act(
+            "DELETE", f"/v1/images/{segment(name, 'the image')}" + query_of(dry_run=dry_run)
+        )
         return answer
 
     def list_packages(self, image: str) -> schema.PackageList:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from ds01.api.place import find_place
 from ds01.client.calls import ACTING_TIMEOUT_S, LINES_TYPE, query_of
 from ds01.client.image_calls import ImageCalls
+from ds01.client.renewal_calls import RenewalCalls
 from ds01.client.transport import READING_TIMEOUT_S, Request, error_from, parse_document
 from ds01.client.waiting import WaitingCalls
-from ds01.client.wire import SWITCHING_PROTOCOLS, Answer, Connection, broken, quote
+from ds01.client.wire import SWITCHING_PROTOCOLS, Answer, Connection, broken, quote, segment
 
 TYPE_CHECKING = False  # the name that checkers know, without the import of typing that costs 5 ms
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 STREAM_PROTOCOL = "ds01-stream"
 
 
-class Client(WaitingCalls, ImageCalls):
+class Client(WaitingCalls, ImageCalls, RenewalCalls):
     """Asks the daemon of one place. Every request has its own connection; nothing is kept open in between."""
 
     @classmethod
@@ -101,14 +102,23 @@ class Client(WaitingCalls, ImageCalls):
         answer: schema.StoppedContainer = self._act("POST", _of(name) + "/stop" + query_of(uid=uid), body or {})
         return answer
 
-    def pause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
-        """Freeze the programs of a container, or find them frozen."""
-        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + query_of(uid=uid))
+    def restart_container(
+        self, name: str, body: schema.StopContainerBody | None = None, *, uid: int | None = None
+    ) -> schema.RestartedContainer:
+        """Stop a container if it runs, and start it; or with dry_run say how."""
+        answer: schema.RestartedContainer = self._act("POST", _of(name) + "/restart" + query_of(uid=uid), body or {})
         return answer
 
-    def unpause_container(self, name: str, *, uid: int | None = None) -> schema.PausedContainer:
+    def pause_container(self, name: str, *, dry_run: bool = False, uid: int | None = None) -> schema.PausedContainer:
+        """Freeze the programs of a container, or find them frozen."""
+        query = query_of(dry_run=dry_run, uid=uid)
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/pause" + query)
+        return answer
+
+    def unpause_container(self, name: str, *, dry_run: bool = False, uid: int | None = None) -> schema.PausedContainer:
         """Let the programs of a container go on, or find them going."""
-        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + query_of(uid=uid))
+        query = query_of(dry_run=dry_run, uid=uid)
+        answer: schema.PausedContainer = self._act("POST", _of(name) + "/unpause" + query)
         return answer
 
     def list_ports(self, name: str, *, uid: int | None = None) -> schema.PortList:
@@ -232,7 +242,22 @@ class Client(WaitingCalls, ImageCalls):
 
         With a terminal they are raw, else in frames: `ds01.client.frames`.
         """
-        target = f"/v1/exec/{quote(exec_id)}/start"
+        return self._upgraded(f"/v1/exec/{quote(exec_id)}/start")
+
+    def attach_container(self, name: str, *, stdin: bool = False, uid: int | None = None) -> Connection:
+        """Return the connection that carries the bytes of a container's main process.
+
+        With a terminal they are raw, else in frames: `ds01.client.frames`.
+        """
+        return self._upgraded(_of(name) + "/attach" + query_of(stdin=stdin, uid=uid))
+
+    def resize_container(self, name: str, rows: int, columns: int, *, uid: int | None = None) -> schema.ConsoleSize:
+        """Set the size of the terminal of a container's main process."""
+        body: schema.ResizeBody = {"rows": rows, "columns": columns}
+        answer: schema.ConsoleSize = self._act("POST", _of(name) + "/resize" + query_of(uid=uid), body)
+        return answer
+
+    def _upgraded(self, target: str) -> Connection:
         answer = self._transport.ask(Request("POST", target, upgrade=STREAM_PROTOCOL))
         if answer.status != SWITCHING_PROTOCOLS or answer.headers.get("upgrade", "").lower() != STREAM_PROTOCOL:
             answer.connection.close()
@@ -349,7 +374,7 @@ class Client(WaitingCalls, ImageCalls):
 
 
 def _of(name: str) -> str:
-    return f"/v1/containers/{quote(name)}"
+    return f"/v1/containers/{segment(name, 'the container')}"
 
 
 def _closing(answer: Answer) -> Iterator[bytes]:

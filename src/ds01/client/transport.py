@@ -239,8 +239,24 @@ def _encode(body: Mapping[str, object]) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as failure:
-        bad = text[max(0, failure.start - 20) : failure.end + 20].encode("utf-8", "backslashreplace").decode()
-        raise InvalidRequestError(f"A name or path is not UTF-8: {bad!r}.", hint="Rename it.") from failure
+        bad = next(_not_utf8(body), "").encode("utf-8", "surrogateescape")
+        raise InvalidRequestError(
+            f"{str(bad)[1:]} is not UTF-8.", hint="Write it in UTF-8; a file of such a name has to be renamed first."
+        ) from failure
+
+
+def _not_utf8(value: object) -> Iterator[str]:
+    """Yield the texts of a document that came from bytes which are not UTF-8."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _not_utf8(key)
+            yield from _not_utf8(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _not_utf8(inner)
 
 
 def parse_document(text: bytes, path: str) -> Any:  # noqa: ANN401 - the caller names the document

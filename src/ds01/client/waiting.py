@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ds01.client.calls import Calls, query_of
-from ds01.client.wire import quote
+from ds01.client.wire import segment
 
 TYPE_CHECKING = False  # the name that checkers know, without the import of typing that costs 5 ms
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ class WaitingCalls(Calls):
 
     def explain_container(self, name: str, *, uid: int | None = None) -> schema.WhyDocument:
         """Return why a container of this name waits, or what it has."""
-        answer: schema.WhyDocument = self._get(f"/v1/containers/{quote(name)}/why" + query_of(uid=uid))
+        answer: schema.WhyDocument = self._get(
+            f"/v1/containers/{segment(name, 'the container')}/why" + query_of(uid=uid)
+        )
         return answer
 
     def explain_gpu(self, gpu: str) -> schema.WhyDocument:
         """Return why a device cannot be granted now."""
-        answer: schema.WhyDocument = self._get(f"/v1/gpus/{quote(gpu)}/why")
+        answer: schema.WhyDocument = self._get(f"/v1/gpus/{segment(gpu, 'the GPU')}/why")
         return answer
 
     def list_reservations(self, *, everybody: bool = False, over: bool = False) -> schema.ReservationList:
@@ -55,12 +57,14 @@ class WaitingCalls(Calls):
 
     def get_reservation(self, reservation: str) -> schema.ReservationDocument:
         """Return one reservation by its name or id."""
-        answer: schema.ReservationDocument = self._get(f"/v1/reservations/{quote(reservation)}")
+        answer: schema.ReservationDocument = self._get(f"/v1/reservations/{segment(reservation, 'the reservation')}")
         return answer
 
     def cancel_reservation(self, reservation: str) -> schema.CancelledReservation:
         """End a reservation before its time."""
-        answer: schema.CancelledReservation = self._act("DELETE", f"/v1/reservations/{quote(reservation)}")
+        answer: schema.CancelledReservation = self._act(
+            "DELETE", f"/v1/reservations/{segment(reservation, 'the reservation')}"
+        )
         return answer
 
     def get_timeline(self, *, from_at: str | None = None, to_at: str | None = None) -> schema.TimelineDocument:
@@ -70,4 +74,4 @@ class WaitingCalls(Calls):
 
 
 def _request(request: str) -> str:
-    return f"/v1/queue/{quote(request)}"
+    return f"/v1/queue/{segment(request, 'the request')}"

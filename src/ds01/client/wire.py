@@ -9,7 +9,7 @@ from _socket import AF_UNIX, MSG_DONTWAIT, SHUT_WR, SO_PEERCRED, SOCK_STREAM, SO
 from collections.abc import Iterator, Mapping
 from sys import byteorder
 
-from ds01.errors import DaemonUnreachableError
+from ds01.errors import DaemonUnreachableError, InvalidRequestError
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_LINE_BYTES = 16 * 1024
@@ -349,6 +349,17 @@ def quote(text: str) -> str:
     """Return text as one segment of a path or one value of a query. Source: RFC 3986, section 2.1."""
     data = text.encode("utf-8", "surrogateescape")
     return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in data)
+
+
+def segment(text: str, what: str) -> str:
+    """Return text as one segment of a path.
+
+    Raises:
+        InvalidRequestError: It is empty: the path would be another one.
+    """
+    if not text:
+        raise InvalidRequestError(f"The name of {what} is empty.", hint="Is a variable of your script empty?")
+    return quote(text)
 
 
 def broken(path: str, what: str) -> DaemonUnreachableError:

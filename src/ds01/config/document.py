@@ -9,8 +9,10 @@ from typing import NoReturn
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.reader import ReaderError
 
 from ds01.domain.policy import PolicyWarning
+from ds01.domain.yaml_remark import remark_on, remark_on_character
 from ds01.errors import InvalidRequestError
 
 MAX_FILE_BYTES = 256 * 1024
@@ -70,15 +72,20 @@ def parse(file: TextFile) -> CommentedMap:
     require_size(raw, name)
     yaml = YAML(typ="rt", pure=True)
     try:
-        document = yaml.load(raw.decode("utf-8-sig"))
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
         line = raw[: failure.start].count(b"\n") + 1
         raise refusal(f"{name}:{line}", "the file is not UTF-8.", "Save it as UTF-8.") from failure
+    try:
+        document = yaml.load(text)
+    except ReaderError as failure:
+        line, remark = remark_on_character(text, failure.position)
+        raise refusal(f"{name}:{line}", remark.problem, remark.hint) from failure
     except YAMLError as failure:
         mark = getattr(failure, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark is not None else name
-        problem = getattr(failure, "problem", None) or str(failure).splitlines()[0]
-        raise refusal(where, f"{problem}.", "Indent with spaces; each key once.") from failure
+        remark = remark_on(getattr(failure, "problem", None) or str(failure).splitlines()[0])
+        raise refusal(where, remark.problem, remark.hint) from failure
     except RecursionError as failure:
         raise refusal(name, "the file is nested too deeply.", "Close every bracket.") from failure
     except (ValueError, LookupError) as failure:  # a date or number that is none, with a tag or without

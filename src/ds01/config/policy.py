@@ -1,5 +1,6 @@
 """`resource-limits.yaml`: every section, read strictly."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from ruamel.yaml.scalarint import ScalarInt
 
 from ds01.config.document import Source, TextFile, parse, read_file
 from ds01.config.members import ARCHIVED, MEMBER, MEMBERS_FOLDER, MEMBERS_SUFFIX, parse_members
-from ds01.config.predecessor import DROPPED, DROPPED_SECTIONS, Rewriter
+from ds01.config.predecessor import DROPPED, DROPPED_SECTIONS, RENAMED, Rewriter
 from ds01.config.sections import (
     CONTAINER_KINDS,
     IDLE,
@@ -32,6 +33,8 @@ TOP_KEYS = ("version", "defaults", "default_group", "groups", "user_overrides")
 GROUP_KEYS = ("members", "admin", "aggregate", "group_quota", "idle", "shares")
 OVERRIDE_KEYS = ("group", "aggregate", "reservation")
 DEFAULTS_KEYS = ("aggregate",)
+# names of groups stand in labels, where a comma would break AIME's tool, in file names and in tables
+_GROUP_NAME = re.compile(r"\w[\w.-]{0,63}")
 _EXAMPLE = f"Write `version: {VERSION}`; docs/reference/config.md has an example."
 
 
@@ -162,6 +165,9 @@ class _Reader:
         if not isinstance(is_admin, bool):
             what = f"admin: {shown(is_admin)} is neither true nor false."
             self._source.refuse(section, "admin", what, "Write true or false.")
+        if not _GROUP_NAME.fullmatch(name):
+            what = f"{name[:80]!r} is not the name of a group."
+            self._source.refuse(self._document["groups"], name, what, "Use up to 64 letters, digits, _, - and dots.")
         members = _members(self._source, section)
         from_file = self._members.get(name, {})
         return PolicyGroup(
@@ -212,7 +218,9 @@ class _Reader:
         return reservation
 
     def _layer(self, section: CommentedMap, *, extra: tuple[str, ...]) -> LimitLayer:
-        require_known(self._source, section, (*READERS, *extra), DROPPED)
+        known = (*READERS, *extra)
+        old = RENAMED if self._source.version == 1 else ()  # whoever keeps the old form may have mistyped an old key
+        require_known(self._source, section, known, DROPPED, proposed=(*known, *old))
         values: dict[str, object] = {}
         origins: dict[str, str] = {}
         for name in section:

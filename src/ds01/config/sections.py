@@ -206,6 +206,14 @@ SITE: Mapping[str, Section] = {
     ),
     "report": Section(site.Report, {"co2_g_per_kwh": values.FIGURE.or_null()}),
     "cache": Section(site.Cache, {"shared": values.FOLDER.or_null()}),
+    "builds": Section(
+        site.Builds,
+        {
+            "time_limit": values.LENGTH_ABOVE_0.or_null(),
+            "proxy_file": values.FOLDER.or_null(),
+            "pip_config_file": values.FOLDER.or_null(),
+        },
+    ),
     "catalogue": Section(site.CatalogueSettings, {"aime_dir": values.FOLDER.or_null()}),
     "sharing": Section(site.Sharing, {"max_containers_per_gpu": COUNT}),
     "late_binding": Section(
@@ -234,7 +242,14 @@ RESERVATION = Section(
 )
 
 
-def require_known(source: Source, section: CommentedMap, known: Sequence[str], why: Mapping[str, str]) -> None:
+def require_known(
+    source: Source,
+    section: CommentedMap,
+    known: Sequence[str],
+    why: Mapping[str, str],
+    *,
+    proposed: Sequence[str] | None = None,
+) -> None:
     """Raise if a section has a key that is none of these.
 
     Args:
@@ -242,13 +257,14 @@ def require_known(source: Source, section: CommentedMap, known: Sequence[str], w
         section: The section.
         known: Its keys.
         why: What to say about keys that were there once.
+        proposed: Keys of which the nearest is proposed; None: the known ones.
 
     Raises:
         InvalidRequestError: The message holds the line, the hint the nearest key.
     """
     for key in section:
         if key not in known:
-            near = nearest(key, known) if isinstance(key, str) else f"Known: {', '.join(known)}."
+            near = nearest(key, proposed or known) if isinstance(key, str) else f"Known: {', '.join(known)}."
             hint = why.get(key, near) if isinstance(key, str) else near
             source.refuse(section, key, f"the key {shown(key)} is unknown.", hint)
 

@@ -16,7 +16,7 @@ from ds01.domain.origin import origin_of
 from ds01.domain.policy import LimitLayer
 from ds01.domain.why_text import Viewer
 from ds01.service.containers import ContainerView
-from ds01.service.usage import ContainerReading, DeviceView
+from ds01.service.usage import ContainerReading, DeviceView, HeldDevice
 
 SCHEMA = schema.SCHEMA_VERSION
 
@@ -41,10 +41,19 @@ def _moment(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def container_document(view: ContainerView, gpus: Mapping[str, Gpu], names: Names) -> schema.ContainerDocument:
-    """Return one row of a list."""
+def container_document(
+    view: ContainerView, attached: Iterable[str], gpus: Mapping[str, Gpu], names: Names
+) -> schema.ContainerDocument:
+    """Return one row of a list.
+
+    Args:
+        view: The container.
+        attached: Devices that it has without a grant.
+        gpus: The machine's devices by UUID.
+        names: Names of users.
+    """
     summary = view.summary
-    granted = view.allocation.gpu_uuids if view.allocation else _labelled_gpus(summary.labels)
+    uuids = view.allocation.gpu_uuids if view.allocation else attached
     document = schema.ContainerDocument(
         name=view.name,
         id=summary.id,
@@ -57,7 +66,7 @@ def container_document(view: ContainerView, gpus: Mapping[str, Gpu], names: Name
         image=_shown_image(summary.image, summary.labels),
         framework=summary.labels.get(label.FRAMEWORK, ""),
         created_at=_moment(summary.created_at),
-        gpus=[grant_document(gpus.get(uuid, uuid)) for uuid in granted],
+        gpus=[grant_document(gpus.get(uuid, uuid)) for uuid in uuids],
         allocation_id=view.allocation.id if view.allocation else None,
         allocation_state=view.allocation.state.value if view.allocation else None,
         workspace=summary.mounts.get("/workspace"),
@@ -65,10 +74,6 @@ def container_document(view: ContainerView, gpus: Mapping[str, Gpu], names: Name
     if view.doubt:
         document["owner_doubt"] = view.doubt
     return document
-
-
-def _labelled_gpus(labels: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(uuid for uuid in labels.get(label.GPU_UUIDS, "").split(";") if uuid)
 
 
 def _shown_image(image: str, labels: Mapping[str, str]) -> str:
@@ -134,6 +139,8 @@ def details_document(
         limits=limits_of_container(details.limits),
         labels=dict(labels),
         ip_address=details.ip_address,
+        command=[*details.entrypoint, *details.command],
+        terminal=details.fixed.has_terminal,
     )
 
 
@@ -245,15 +252,19 @@ def stats_document(reading: ContainerReading, owner: str) -> schema.StatsDocumen
         block_read_bytes=stats.block_read_bytes,
         block_write_bytes=stats.block_write_bytes,
         pids=stats.pids,
-        gpus=[
-            schema.GpuReading(
-                uuid=gpu if isinstance(gpu, str) else gpu.uuid,
-                address="?" if isinstance(gpu, str) else gpu.address,
-                utilization_ratio=sample.utilization_ratio if sample else None,
-                memory_used_bytes=sample.memory_used_bytes if sample else None,
-                memory_bytes=0 if isinstance(gpu, str) else gpu.memory_bytes,
-            )
-            for gpu, sample in reading.devices
-        ],
+        gpus=[_gpu_reading(held) for held in reading.devices],
         gpu_memory_used_bytes=reading.gpu_memory_bytes,
+    )
+
+
+def _gpu_reading(held: HeldDevice) -> schema.GpuReading:
+    gpu, sample, own = held.gpu, held.sample, held.own
+    return schema.GpuReading(
+        uuid=gpu if isinstance(gpu, str) else gpu.uuid,
+        address="?" if isinstance(gpu, str) else gpu.address,
+        utilization_ratio=sample.utilization_ratio if sample else None,
+        own_utilization_ratio=own.utilization_ratio if own else None,
+        memory_used_bytes=sample.memory_used_bytes if sample else None,
+        own_memory_used_bytes=own.memory_bytes if own else None,
+        memory_bytes=0 if isinstance(gpu, str) else gpu.memory_bytes,
     )

@@ -8,6 +8,7 @@ from ds01.daemon.export import EventExport
 from ds01.daemon.feed import EventFeed
 from ds01.daemon.handlers.changes import ChangeHandlers
 from ds01.daemon.handlers.config import ConfigHandlers
+from ds01.daemon.handlers.consoles import ConsoleHandlers
 from ds01.daemon.handlers.containers import ContainerHandlers
 from ds01.daemon.handlers.events import EventHandlers
 from ds01.daemon.handlers.exports import ExportHandlers
@@ -19,6 +20,7 @@ from ds01.daemon.handlers.mig import MigHandlers
 from ds01.daemon.handlers.moving import MoveHandlers
 from ds01.daemon.handlers.own_images import OwnImageHandlers
 from ds01.daemon.handlers.queue import QueueHandlers, Waiters
+from ds01.daemon.handlers.renewal import RenewalHandlers
 from ds01.daemon.handlers.reservations import ReservationHandlers
 from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.handlers.upkeep import UpkeepHandlers
@@ -82,6 +84,8 @@ def build_server(
     containers = ContainerHandlers(
         services.containers,
         services.creation,
+        services.power,
+        services.removal,
         world.devices,
         identities,
         waiting=WaitingHandlers(services.queue, services.explanations, viewers),
@@ -90,7 +94,7 @@ def build_server(
     )
     tables = (
         *(containers, machine, *_queue_handlers(world, services, viewers, waiters)),
-        SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=personal),
+        *_program_handlers(services, relay, identities, is_personal=personal),
         ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
         EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
         ChangeHandlers(services.pausing, services.renaming, services.listening),
@@ -98,13 +102,20 @@ def build_server(
         FileHandlers(services.copying),
         ExportHandlers(services.exporting, services.importing, containers),
         ImageHandlers(services.catalogue),
-        OwnImageHandlers(services.building, services.own_images, world.engine, services.tiers),
+        OwnImageHandlers(services.building, services.own_images, services.image_rules, services.tiers),
         MigHandlers(services.mig, only_uid=only_uid),
-        MoveHandlers(services.moving, world.devices),
+        *_succession_handlers(world, services),
         UpkeepHandlers(services.upkeep, is_personal=personal),
     )
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))
+
+
+def _program_handlers(
+    services: Services, relay: StreamRelay, identities: Identities, *, is_personal: bool
+) -> tuple[SessionHandlers, ConsoleHandlers]:
+    sessions = SessionHandlers(services.sessions, services.usage, relay, identities, is_personal=is_personal)
+    return sessions, ConsoleHandlers(services.consoles, relay)
 
 
 def _queue_handlers(
@@ -114,3 +125,7 @@ def _queue_handlers(
         services.queue, services.explanations, waiters, viewers, containers=services.containers, usage=services.usage
     )
     return queueing, ReservationHandlers(services.reservations, viewers, world.accounts, world.clock)
+
+
+def _succession_handlers(world: World, services: Services) -> tuple[MoveHandlers, RenewalHandlers]:
+    return MoveHandlers(services.moving, world.devices), RenewalHandlers(services.drift, services.recreation)

@@ -12,7 +12,6 @@ from ds01.errors import Ds01Error
 from ds01.units import format_cpus, format_duration, format_size
 
 NOT_ENFORCED_KEYS = (
-    "access.registries",
     "access.ports",
     "notices",
     "report",
@@ -27,6 +26,7 @@ NOT_ENFORCED_KEYS = (
     "lifecycle.time_limit_steps",
     "lifecycle.quiet_hours",
     "lifecycle.exempt",
+    "lifecycle.container_types",
     "aggregate",
 )
 """Keys about the site that are read and kept, and that nothing obeys yet."""

@@ -1,159 +1,46 @@
 """The use cases, wired to one world: the daemon's with adapters, the tests' with fakes."""
 
-from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from ds01.config.mig_tables import table_of_card
-from ds01.config.package_tiers import read_shipped_package_tiers
-from ds01.domain.catalogue import CatalogueRow
-from ds01.domain.package_tier import PackageTiers
-from ds01.domain.policy import Policy
+from ds01.daemon.foundations import Foundations
 from ds01.service.adoption import AdoptionRules
-from ds01.service.allocations import AllocationService
-from ds01.service.bell import Bell
+from ds01.service.build_images import BuildImages
 from ds01.service.building import BuildService
 from ds01.service.catalogue import CatalogueService
+from ds01.service.consoles import ConsoleService
 from ds01.service.containers import ContainerService
 from ds01.service.copying import CopyService
-from ds01.service.creation import CreationService, Marks
+from ds01.service.creation import CreationService
 from ds01.service.deadlines import DeadlineService
-from ds01.service.dynamic_instances import DynamicInstances, OnDemandCards
+from ds01.service.drift import DriftService
 from ds01.service.explanations import ExplanationService
 from ds01.service.exporting import ExportService
-from ds01.service.helper_container import HelperContainers
-from ds01.service.images import ImageService
 from ds01.service.importing import ImportService
 from ds01.service.last_exit import LastExit
-from ds01.service.late_binding import LateBinding
 from ds01.service.leftovers import LeftoverService
-from ds01.service.limits import LimitService
 from ds01.service.listening import ListeningService
-from ds01.service.mig import MigService
 from ds01.service.moving import MoveService
-from ds01.service.observation import Observer
 from ds01.service.own_images import OwnImageService
 from ds01.service.pausing import PauseService
-from ds01.service.people import People
-from ds01.service.ports import HostCdi, World
-from ds01.service.presence import Presence
-from ds01.service.provision import Provision
+from ds01.service.pip_config import PipConfigLender
+from ds01.service.power import PowerService
+from ds01.service.preparation import Marks
 from ds01.service.queue import QueueService
 from ds01.service.reconcile import Reconciler
-from ds01.service.regranting import Regranting
+from ds01.service.recreation import RecreationService
+from ds01.service.removal import RemovalService
 from ds01.service.renaming import RenameService
 from ds01.service.reservations import ReservationService
-from ds01.service.scheduling import Scheduling
 from ds01.service.sessions import SessionService
-from ds01.service.situation import mig_boards
 from ds01.service.starting import Starter
+from ds01.service.succession import Succession
 from ds01.service.takeover import TakeoverService
-from ds01.service.temporary_images import TemporaryImages
-from ds01.service.upkeep import UpkeepService
+from ds01.service.tools import ImageSupply, ToolService
 from ds01.service.usage import UsageService
 
 
-class Services:
+class Services(Foundations):
     """The use cases, each made when it is first asked for; whatever needs another names it here and nowhere else."""
-
-    def __init__(
-        self,
-        world: World,
-        policy: Callable[[], Policy],
-        catalogue: Callable[[], Sequence[CatalogueRow]],
-        *,
-        seal_key: bytes,
-        only_uid: int | None,
-        timezone: str = "",
-        boot: str = "",
-        tiers: Callable[[], PackageTiers] = read_shipped_package_tiers,
-        cdi: HostCdi | None = None,
-    ) -> None:
-        """Wire the use cases to a world.
-
-        Args:
-            world: Everything outside.
-            policy: Returns the policy in force.
-            catalogue: Returns the rows of framework images in force.
-            seal_key: The daemon's secret.
-            only_uid: A personal daemon's user; None: a server, which adopts only what is sealed.
-            timezone: The machine's, for `TZ` inside containers; empty: unknown.
-            boot: The kernel's name of the present boot; empty: unknown.
-            tiers: Returns the table of packages that images are offered.
-            cdi: The host's CDI; None: no container is bound late.
-        """
-        self._world = world
-        self._policy = policy
-        self._rows = catalogue
-        self._seal_key = seal_key
-        self._only_uid = only_uid
-        self._timezone = timezone
-        self._boot = boot
-        self.tiers = tiers
-        self._cdi = cdi
-        self._observer = Observer(world.engine, world.devices, find_bound=self._find_bound)
-        self._helpers = HelperContainers(world.engine, world.clock)
-        self._presence = Presence()
-        self.bell = Bell()
-
-    @cached_property
-    def limits(self) -> LimitService:
-        """What applies to whom."""
-        return LimitService(self._helpers, self._policy, self._world.accounts)
-
-    @cached_property
-    def late_binding(self) -> LateBinding:
-        """GPUs that containers get at each start."""
-        return LateBinding(
-            self._world,
-            self._cdi,
-            limits=self.limits,
-            settings=lambda: self._policy().site.late_binding,
-            find_attachment=self._observer.find_attachment,
-        )
-
-    @cached_property
-    def provision(self) -> Provision:
-        """How granted devices come into containers."""
-        return Provision(self.instances, self.late_binding)
-
-    async def _find_bound(self, engine_id: str, name: str) -> frozenset[str] | None:
-        return await self.late_binding.find_gpus(engine_id, name)
-
-    @cached_property
-    def upkeep(self) -> UpkeepService:
-        """Drained and unhealthy devices."""
-        return UpkeepService(self._world, self.bell, boot=self._boot)
-
-    @cached_property
-    def allocations(self) -> AllocationService:
-        """Every change of a grant."""
-        return AllocationService(
-            self._world.store,
-            self._world.clock,
-            bell=self.bell,
-            half_life=lambda: self._policy().site.scheduling.fair_share_half_life,
-        )
-
-    @cached_property
-    def scheduling(self) -> Scheduling:
-        """Who gets which device, and when."""
-        return Scheduling(
-            self._world,
-            observer=self._observer,
-            limits=self.limits,
-            people=People(self.limits, self._world.clock),
-            boards=mig_boards(self._policy, self.upkeep.unusable, OnDemandCards(table_of_card)),
-        )
-
-    @cached_property
-    def instances(self) -> DynamicInstances:
-        """MIG instances that are made for a grant and go with it."""
-        return DynamicInstances(self._world, observer=self._observer, tables=table_of_card)
-
-    @cached_property
-    def mig(self) -> MigService:
-        """Layouts of cards."""
-        return MigService(self._world, observer=self._observer, instances=self.instances, tables=table_of_card)
 
     @cached_property
     def reconciler(self) -> Reconciler:
@@ -168,20 +55,22 @@ class Services:
             adoption=AdoptionRules(self._only_uid, self._seal_key if self._only_uid is None else None),
             late_binding=self.late_binding,
         )
-        reconciler.keep(
-            self.mig.recover, self.instances.reconcile, self.temporary_images.clear, self.late_binding.reconcile
-        )
+        reconciler.keep(self.mig.recover, self.instances.reconcile, self.late_binding.reconcile)
+        reconciler.keep(self._helpers.clear, self.temporary_images.clear)  # a container keeps its image
         return reconciler
-
-    @cached_property
-    def images(self) -> ImageService:
-        """Finds, pulls and looks into images."""
-        return ImageService(self._world.engine, self._helpers, self._world.store, self._rows)
 
     @cached_property
     def building(self) -> BuildService:
         """Builds of people's own images."""
-        return BuildService(self._world, self.limits, self._rows, self.tiers)
+        return BuildService(
+            self._world,
+            self.limits,
+            self._rows,
+            self.tiers,
+            images=BuildImages(self.images, self.image_rules),
+            pip_config=PipConfigLender(self._world.engine, self.temporary_images),
+            site=self._around.build_site,
+        )
 
     @cached_property
     def own_images(self) -> OwnImageService:
@@ -191,16 +80,32 @@ class Services:
     @cached_property
     def containers(self) -> ContainerService:
         """Containers that exist."""
-        return ContainerService(
+        return ContainerService(self._world, observer=self._observer, late_binding=self.late_binding)
+
+    @cached_property
+    def power(self) -> PowerService:
+        """Starts and stops."""
+        return PowerService(
             self._world,
+            self.containers,
             observer=self._observer,
             limits=self.limits,
             allocations=self.allocations,
             scheduling=self.scheduling,
             presence=self._presence,
             reconciler=self.reconciler,
-            late_binding=self.late_binding,
-            regranting=Regranting(self.scheduling, self.allocations, self.instances, self._world.clock),
+            provision=self.provision,
+        )
+
+    @cached_property
+    def removal(self) -> RemovalService:
+        """Removals."""
+        return RemovalService(
+            self._world,
+            self.containers,
+            allocations=self.allocations,
+            reconciler=self.reconciler,
+            presence=self._presence,
         )
 
     @cached_property
@@ -211,17 +116,22 @@ class Services:
             limits=self.limits,
             allocations=self.allocations,
             scheduling=self.scheduling,
-            images=self.images,
+            supply=ImageSupply(self.images, ToolService(self._world.engine, self.images, self._around.build_site)),
             presence=self._presence,
             reconciler=self.reconciler,
             provision=self.provision,
-            marks=Marks(self._seal_key, self._timezone),
+            marks=Marks(self._seal_key, self._around.timezone),
         )
 
     @cached_property
     def sessions(self) -> SessionService:
         """Programs in containers."""
         return SessionService(self._world.engine, self.containers, self.limits, self._world.accounts, self.last_exit)
+
+    @cached_property
+    def consoles(self) -> ConsoleService:
+        """Main processes of containers, watched and typed into."""
+        return ConsoleService(self._world.engine, self.containers, self.limits)
 
     @cached_property
     def last_exit(self) -> LastExit:
@@ -253,7 +163,7 @@ class Services:
     @cached_property
     def leftovers(self) -> LeftoverService:
         """What lies about."""
-        return LeftoverService(self._world, self.containers, self._presence)
+        return LeftoverService(self._world, self.containers, self.removal, self._presence)
 
     @cached_property
     def starter(self) -> Starter:
@@ -261,7 +171,7 @@ class Services:
         return Starter(
             self._world,
             creation=self.creation,
-            containers=self.containers,
+            power=self.power,
             allocations=self.allocations,
             limits=self.limits,
             presence=self._presence,
@@ -322,29 +232,51 @@ class Services:
         return PauseService(self._world, self.containers, self._presence)
 
     @cached_property
+    def drift(self) -> DriftService:
+        """What was installed in containers."""
+        return DriftService(self._world, self.containers, self._helpers)
+
+    @cached_property
+    def succession(self) -> Succession:
+        """Containers that take the place of others."""
+        return Succession(
+            self._world,
+            containers=self.containers,
+            allocations=self.allocations,
+            reconciler=self.reconciler,
+            presence=self._presence,
+            late_binding=self.late_binding,
+        )
+
+    @cached_property
     def moving(self) -> MoveService:
         """Containers whose GPUs are taken go on with others."""
         return MoveService(
             self._world,
-            containers=self.containers,
+            succession=self.succession,
             allocations=self.allocations,
             scheduling=self.scheduling,
             limits=self.limits,
             provision=self.provision,
-            reconciler=self.reconciler,
-            presence=self._presence,
+            drift=self.drift,
             seal_key=self._seal_key,
+        )
+
+    @cached_property
+    def recreation(self) -> RecreationService:
+        """Containers that are made again from newer images."""
+        return RecreationService(
+            self._world,
+            succession=self.succession,
+            images=self.images,
+            limits=self.limits,
+            timezone=self._around.timezone,
         )
 
     @cached_property
     def renaming(self) -> RenameService:
         """Other names for containers."""
         return RenameService(self._world, self.containers, self._presence)
-
-    @cached_property
-    def temporary_images(self) -> TemporaryImages:
-        """Images that exist only while a container is exported or imported."""
-        return TemporaryImages(self._world.engine, only_uid=self._only_uid)
 
     @cached_property
     def exporting(self) -> ExportService:
@@ -354,4 +286,11 @@ class Services:
     @cached_property
     def importing(self) -> ImportService:
         """Containers from files."""
-        return ImportService(self._world, self.creation, self.images, self.temporary_images)
+        return ImportService(
+            self._world,
+            self.creation,
+            self.images,
+            self.temporary_images,
+            rules=self.image_rules,
+            room=self.disk_room,
+        )

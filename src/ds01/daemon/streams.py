@@ -13,7 +13,7 @@ import socket
 
 from aiohttp import web
 
-from ds01.errors import BackendError
+from ds01.errors import BackendError, InvalidRequestError
 from ds01.service.ports import RawStream
 
 CHUNK_BYTES = 64 * 1024
@@ -24,6 +24,16 @@ REST_S = 1.0
 MAX_REST_CHUNKS = 64
 UPGRADE = "ds01-stream"
 SWITCHING = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE}\r\n\r\n".encode()
+
+
+def require_upgrade(request: web.Request) -> None:
+    """Raise if a request does not ask for raw bytes: nothing is started then.
+
+    Raises:
+        InvalidRequestError: It names the header.
+    """
+    if request.headers.get("Upgrade", "").lower() != UPGRADE:
+        raise InvalidRequestError(f"This route needs the header Upgrade: {UPGRADE}.")
 
 
 class StreamRelay:

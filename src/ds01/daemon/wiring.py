@@ -12,9 +12,12 @@ from ds01.adapters.linux.accounts import LinuxAccounts
 from ds01.adapters.linux.cdi_files import LinuxCdi
 from ds01.adapters.linux.cgroup import LinuxCgroups
 from ds01.adapters.linux.directories import LinuxDirectories
+from ds01.adapters.linux.filesystem import find_free_bytes
+from ds01.adapters.linux.helper_process import HelperProcesses
 from ds01.adapters.nvml.devices import NvmlDevices
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
+from ds01.config.build_site import read_build_site
 from ds01.config.cdi_file import parse_cdi_spec
 from ds01.config.package_tiers import read_package_tiers
 from ds01.daemon.boot import read_boot
@@ -36,8 +39,8 @@ from ds01.daemon.server import ApiServer
 from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
+from ds01.daemon.surroundings import Surroundings
 from ds01.daemon.timezone import read_timezone
-from ds01.domain.package_tier import PackageTiers
 from ds01.domain.policy import Policy, personal_policy
 from ds01.service.ports import Accounts, Checkpoint, World
 
@@ -88,6 +91,7 @@ class Daemon:
         await self.world.devices.close()
         await self.world.engine.close()
         await self.world.store.close()
+        await self.world.directories.close()
 
 
 async def open_world(location: Location, environment: Mapping[str, str], checkpoint: Checkpoint) -> World:
@@ -104,7 +108,10 @@ async def open_world(location: Location, environment: Mapping[str, str], checkpo
         store=store,
         clock=SystemClock(),
         accounts=LinuxAccounts(),
-        directories=LinuxDirectories(forbidden=() if location.is_personal else forbidden_folders(location)),
+        directories=LinuxDirectories(
+            forbidden=() if location.is_personal else forbidden_folders(location),
+            helpers=HelperProcesses(keeps_one_ready=True),
+        ),
         cgroups=LinuxCgroups(),
     )
 
@@ -139,7 +146,8 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
     cdi = None if personal else LinuxCdi(parse_cdi_spec, tag=cdi_tag(key), checkpoint=checkpoint)
-    services = _services(world, policy, catalogue, key, only_uid, partial(read_package_tiers, location.config), cdi)
+    around = _surroundings(location, policy, uid, cdi)
+    services = _services(world, SiteFiles(policy, catalogue), key, only_uid, around)
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
     relay = StreamRelay()
@@ -175,24 +183,26 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     )
 
 
-def _services(
-    world: World,
-    policy: PolicyFile,
-    catalogue: CatalogueFiles,
-    key: bytes,
-    only_uid: int | None,
-    tiers: Callable[[], PackageTiers],
-    cdi: LinuxCdi | None,
-) -> Services:
+def _services(world: World, files: SiteFiles, key: bytes, only_uid: int | None, surroundings: Surroundings) -> Services:
+    policy, catalogue = files.policy, files.catalogue
     return Services(
         world,
         lambda: policy.current,
         lambda: catalogue.current,
         seal_key=key,
         only_uid=only_uid,
+        surroundings=surroundings,
+    )
+
+
+def _surroundings(location: Location, policy: PolicyFile, uid: int, cdi: LinuxCdi | None) -> Surroundings:
+    owner = None if location.is_personal else uid
+    return Surroundings(
         timezone=read_timezone(),
         boot=read_boot(),
-        tiers=tiers,
+        tiers=partial(read_package_tiers, location.config),
+        build_site=lambda: read_build_site(policy.current.site.builds, owner_uid=owner),
+        free_bytes=find_free_bytes,
         cdi=cdi,
     )
 

@@ -35,7 +35,9 @@ def acting_uid(caller: Caller, named_uid: int | None) -> int:
     if named_uid is None or named_uid == caller.uid:
         return caller.uid
     if not caller.is_admin:
-        raise ForbiddenError("Only an administrator may act for another user.", hint="Leave --user out.")
+        raise ForbiddenError(
+            "Only an administrator may act for another user.", hint="Leave the user out, to ask about yourself."
+        )
     return named_uid
 
 

@@ -101,6 +101,12 @@ def attached_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str
     return frozenset(held)
 
 
+def may_reach_gpus(facts: AttachmentFacts) -> bool:
+    """Tell whether something is attached that could be a GPU; without it the devices need not be asked."""
+    is_listed = facts.visible_devices is not None and facts.visible_devices not in _NO_DEVICE
+    return bool(facts.requests or facts.device_paths or is_listed)
+
+
 def needed_gpus(facts: AttachmentFacts, inventory: Inventory) -> frozenset[str]:
     """Return the devices that a container cannot run without, of those that it holds.
 
@@ -229,3 +235,20 @@ def _device_node(path: str, inventory: Inventory) -> set[str]:
 
 def _everything(inventory: Inventory) -> set[str]:
     return {gpu.uuid for gpu in all_gpus(inventory)}
+
+
+def devices_in(facts: AttachmentFacts, inventory: Inventory | None) -> tuple[Gpu | str, ...]:
+    """Return the devices of a container in display order.
+
+    Args:
+        facts: What decides which it reaches.
+        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone.
+    """
+    if inventory is None:
+        if facts.bound is not None:
+            return tuple(sorted(facts.bound))
+        return tuple(uuid for request in facts.requests for uuid in request.device_ids)
+    uuids = attached_gpus(facts, inventory)
+    known = [gpu for gpu in all_gpus(inventory) if gpu.uuid in uuids]
+    missing = sorted(uuids - {gpu.uuid for gpu in known})
+    return (*known, *missing)

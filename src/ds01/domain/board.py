@@ -8,47 +8,19 @@ bits, one for a share and all of them for somebody who wants it alone.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from ds01.domain.allocation import Allocation
 from ds01.domain.gpu import GpuKind, GpuState, Inventory, MigInstance, PhysicalGpu, instance_equivalents
+from ds01.domain.mig import MigTable
 from ds01.domain.occupancy import ForeignContainer
-
-if TYPE_CHECKING:
-    from ds01.domain.mig import MigTable
+from ds01.domain.position import FULL_PROFILE, Position
 
 UNUSABLE_TEXT: Mapping[GpuState, str] = {
     GpuState.MIG_EMPTY: "MIG is on and it has no instance",
     GpuState.PENDING: "its MIG mode waits for a reset",
 }
-FULL_PROFILE = "full"
 Piece = tuple[int, int]
 """Bits of one card: place of the card on the board, and the mask."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """One way to take a device, or a part of one.
-
-    Attributes:
-        mask: Bits of the card that it occupies; never 0.
-        kind: Whole or MIG.
-        profile: `full` or the MIG profile.
-        gpu_uuid: The device; None: an instance that is made on demand.
-        start: First memory slice of an instance that is made on demand; None for a device that exists.
-        equivalents: What it weighs: a whole GPU is 1.0.
-        memory_bytes: Memory that the container gets.
-        shares: Into how many parts the device is divided by this position; 1: nobody else gets any of it.
-    """
-
-    mask: int
-    kind: GpuKind
-    profile: str
-    gpu_uuid: str | None
-    start: int | None
-    equivalents: float
-    memory_bytes: int
-    shares: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ds01.domain.image_name import REGISTRY
 from ds01.domain.requirement import nearest_package
 
 TAIL_LINES = 20
 MAX_LINE_CHARACTERS = 500
 _STEP = re.compile(r"Step (?:\d+/\d+ : |\[[^]]*\d+/\d+\] )?(?P<text>.+)")
+_BASE_STEP = re.compile(r"FROM\s+(?:--\S+\s+)*(?P<image>\S+)", re.IGNORECASE)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>()][A-Z0-9]?")
 
 
@@ -25,10 +27,13 @@ class Cause(StrEnum):
     NO_NETWORK = "no_network"
     CERTIFICATE = "certificate"
     OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    WRONG_HASH = "wrong_hash"
     NO_BASE = "no_base"
     NO_TOOL = "no_tool"
     NO_COMPILER = "no_compiler"
     NEEDS_BUILDKIT = "needs_buildkit"
+    WRONG_ARCHITECTURE = "wrong_architecture"
     MANAGED_PYTHON = "managed_python"
     NO_FILE = "no_file"
     UNKNOWN = "unknown"
@@ -74,8 +79,21 @@ def explain_failure(output: str, message: str, known: Sequence[str] = ()) -> Bui
         found = pattern.search(text)
         if found is not None:
             subject, reason, hint = reading(found, known)
+            base = _BASE_STEP.match(step) if cause is Cause.NO_NETWORK else None
+            if base is not None:
+                return _no_base(base["image"], step, tail)
             return BuildFailure(cause, reason, hint, step, tail, subject)
-    return BuildFailure(Cause.UNKNOWN, _plain(message)[:300], "The last lines say why.", step, tail)
+    return BuildFailure(Cause.UNKNOWN, _plain(message)[:300].rstrip("."), "The last lines say why.", step, tail)
+
+
+def _no_base(image: str, step: str, tail: tuple[str, ...]) -> BuildFailure:
+    """A base that is not here, and whose registry does not answer: that of people's own images never does."""
+    if image.startswith(f"{REGISTRY}/"):
+        reason, hint = f"there is no image {image}", "`ds01 image list` shows yours; one of them can be the base."
+    else:
+        reason = f"the base image {image} is not here, and its registry does not answer"
+        hint = "Take one that is here (`ds01 image list --all`), or tell the administrator."
+    return BuildFailure(Cause.NO_BASE, reason, hint, step, tail, image)
 
 
 def plain_lines(text: str) -> list[str]:
@@ -132,6 +150,15 @@ def _name_of(requirement: str) -> str:
     return found[0] if found else requirement.strip()[:60]
 
 
+def _wrong_hash(found: re.Match[str], _known: Sequence[str]) -> tuple[str, str, str]:
+    package = found["package"] or ""
+    return (
+        package,
+        f"what was fetched{f' as {package}' if package else ''} is not what its hash says",
+        "Try again: the download may be damaged. If it stays so, correct the hash in the requirements.",
+    )
+
+
 def _says(reason: str, hint: str, subject: str = "") -> Reading:
     """Return a reading whose words name the groups of what was found."""
 
@@ -165,6 +192,11 @@ _RULES = (  # the first that fits: what makes the others happen comes before the
         r"Temporary failure (?:in name resolution|resolving)|Could not resolve host|Network is unreachable"
         r"|NewConnectionError|Failed to establish a new connection|no such host|Connection timed out",
         _says("the network does not answer", "Try again later, or tell the administrator."),
+    ),
+    _rule(
+        Cause.WRONG_HASH,
+        r"DO NOT MATCH THE HASHES[^\n]*(?:\n+\s+(?P<package>[A-Za-z0-9][^\s(]*))?|Hash Sum mismatch",
+        _wrong_hash,
     ),
     _rule(
         Cause.WRONG_PYTHON,
@@ -211,6 +243,14 @@ _RULES = (  # the first that fits: what makes the others happen comes before the
         Cause.NEEDS_BUILDKIT,
         r"the --(?:mount|security|chmod|link) option requires BuildKit|unknown instruction: <?EOF|Unknown flag: mount",
         _says("a line of the Dockerfile needs BuildKit", "Build with --buildkit."),
+    ),
+    _rule(
+        Cause.WRONG_ARCHITECTURE,
+        r"exec format error",
+        _says(
+            "the base image, or a program in it, is for another kind of processor than this machine has",
+            "Take a base image for this machine: `ds01 image catalogue`.",
+        ),
     ),
     _rule(
         Cause.NO_COMPILER,

@@ -16,6 +16,12 @@ from ds01.domain.dockerfile_text import PieceKind
 from ds01.domain.recipe import ImageRecipe
 
 HEADING = "# Made by ds01. Edit it as you like: your own lines are kept."
+_MAY_INSTALL = "ENV PIP_BREAK_SYSTEM_PACKAGES=1"
+PYTHON_IS_OURS = f"# The Python of an image is nobody else's: pip may install into it (PEP 668)\n{_MAY_INSTALL}\n"
+"""Without it pip refuses on bases whose Python comes from Debian 12, Ubuntu 24.04 or newer. Older ones pass it over.
+
+Source: PEP 668; pip's documentation of --break-system-packages (23.0.1) and of its environment variables.
+"""
 END = 'WORKDIR /workspace\n\nCMD ["/bin/bash"]\n'
 _DERIVED = frozenset({Section.JUPYTER_CONFIG, Section.KERNEL})
 _AT_THE_END = frozenset(
@@ -30,7 +36,7 @@ def render_dockerfile(recipe: ImageRecipe, *, has_cache: bool = False) -> str:
         recipe: The recipe.
         has_cache: Keep what pip fetches in a cache of the builder: BuildKit only, the classic builder refuses it.
     """
-    parts = [f"{HEADING}\n", f"FROM {recipe.base}\n", write_labels(recipe)]
+    parts = [f"{HEADING}\n", f"FROM {recipe.base}\n", write_labels(recipe), PYTHON_IS_OURS]
     parts += [_with_heading(recipe, section, has_cache=has_cache) for section in Section]
     return "\n".join([*(part for part in parts if part), END])
 
@@ -171,7 +177,8 @@ class _Change:
         index = len(self._file.pieces) - 1
         while index > self._file.base_piece:
             piece = self._file.pieces[index]
-            if piece.kind is PieceKind.INSTRUCTION and piece.keyword not in _AT_THE_END and index not in self._removed:
+            is_step = piece.keyword not in _AT_THE_END or piece.text.strip() == _MAY_INSTALL
+            if piece.kind is PieceKind.INSTRUCTION and is_step and index not in self._removed:
                 return index
             index -= 1
         return max({index, *self._file.label_pieces} - self._removed)

@@ -129,10 +129,14 @@ def _instruction(lines: list[str], start: int, is_heading: Callable[[str], bool]
     return piece, end
 
 
+def heredocs_of(command: str) -> list[tuple[str, str]]:
+    """Return the here-documents that a command begins: `-` if tabs before their lines do not count, and their marks."""
+    return [(match[1], match[3]) for match in _HEREDOC.finditer(_QUOTED.sub("''", command))]
+
+
 def _after_heredocs(lines: list[str], end: int, command: str) -> int:
     """Return where an instruction ends that brings its own text; without the text's end it brings none."""
-    for match in _HEREDOC.finditer(_QUOTED.sub("''", command)):
-        strips_tabs, _, mark = match.groups()
+    for strips_tabs, mark in heredocs_of(command):
         for position in range(end, len(lines)):
             content = lines[position].rstrip("\r\n")
             if (content.lstrip("\t") if strips_tabs else content) == mark:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class EngineInfo:
         storage_driver: Such as overlay2.
         runtimes: Names of OCI runtimes.
         cdi_folders: Folders where it reads device specs, the later ones win; empty: it has no CDI, or has it off.
+        data_root: Folder on the engine's machine where it keeps its images; empty: it does not say.
     """
 
     id: str
@@ -34,6 +36,7 @@ class EngineInfo:
     storage_driver: str
     runtimes: tuple[str, ...] = ()
     cdi_folders: tuple[str, ...] = ()
+    data_root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class ImageDetails:
         architecture: Such as amd64.
         working_dir: Working directory of its configuration.
         layers: Diff ids of its layers, lowest first; empty in lists.
+        triggers: Instructions that a build from it carries out first (ONBUILD).
     """
 
     id: str
@@ -71,6 +75,7 @@ class ImageDetails:
     architecture: str = ""
     working_dir: str = ""
     layers: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +249,24 @@ class FileEntry:
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
+
+
+class FileChangeKind(StrEnum):
+    """What happened to a path of a container since it was made."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A path that differs between a container and its image. Source: Engine API 1.41, ContainerChanges.
+
+    Attributes:
+        path: Absolute path inside. A folder that is gone stands for everything below it.
+        kind: What happened; a folder in which something else happened is CHANGED.
+    """
+
+    path: str
+    kind: FileChangeKind

@@ -35,8 +35,13 @@ def _kinds(*kinds: EventKind) -> dict[str, EventKind]:
 _WINDOW = ("reservation", "name", "gpus", "kind", "start_at", "end_at")
 
 EVENTS: Mapping[str, EventKind] = _kinds(
-    EventKind("container.created", ("image", "gpus", "allocation"), "A container was created and verified."),
+    EventKind(
+        "container.created",
+        ("image", "digest", "gpus", "allocation"),
+        "A container was created and verified; `digest`: which image its name meant at that moment.",
+    ),
     EventKind("container.started", (), "A container runs."),
+    EventKind("container.restarted", (), "A container was stopped and started; it kept its grant."),
     EventKind("container.stopped", ("exit_code", "reason"), "A container does not run any more."),
     EventKind(
         "container.overdue",
@@ -56,6 +61,11 @@ EVENTS: Mapping[str, EventKind] = _kinds(
         "container.moved",
         ("gpus", "old_gpus", "size_bytes"),
         "A container was made again with other devices, because its own were taken; its files were copied.",
+    ),
+    EventKind(
+        "container.recreated",
+        ("image", "size_bytes"),
+        "A container was made again from another image; what it had written outside of its mounts is gone.",
     ),
     EventKind("container.exported", ("base",), "A container was written into a file, without the layers of its base."),
     EventKind("container.imported", ("origin",), "A container was made from a file."),
@@ -98,7 +108,11 @@ EVENTS: Mapping[str, EventKind] = _kinds(
         ("allocation", "gpus", "reason"),
         "A device of a grant is not on the machine any more; nothing was moved to another one.",
     ),
-    EventKind("image.built", ("image", "reference"), "Somebody built an image of their own."),
+    EventKind(
+        "image.built",
+        ("image", "reference", "id", "bases"),
+        "Somebody built an image of their own; `bases`: the images it was built from, with their digests.",
+    ),
     EventKind("image.deleted", ("image", "tags"), "Somebody deleted an image of their own, with its earlier builds."),
     EventKind(
         "mig.changed",

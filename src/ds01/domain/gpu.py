@@ -237,12 +237,14 @@ class GpuProcess:
         gpu_uuid: Whole device or MIG instance it runs on.
         memory_bytes: Device memory it uses; None if the driver does not say.
         is_compute: It computes; False: it only draws.
+        utilization_ratio: How busy it keeps the device, 0 to 1; None if the driver does not say (never for MIG).
     """
 
     pid: int
     gpu_uuid: str
     memory_bytes: int | None
     is_compute: bool = True
+    utilization_ratio: float | None = None
 
 
 def schedulable_gpus(inventory: Inventory) -> tuple[Gpu, ...]:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from ds01.domain.engine import ImageDetails
 from ds01.domain.name import EngineName, parse_engine_name
 from ds01.errors import InvalidRequestError
 
@@ -14,6 +15,7 @@ _REFERENCE = re.compile(
 )
 _IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{12,64}")
 _MOVED = re.compile(r"-moved-[0-9a-f]{8}$")
+_RENEWED = re.compile(r"-renewed-[0-9a-f]{8}$")
 MAX_REFERENCE_LENGTH = 255
 DEFAULT_TAG = "latest"
 
@@ -60,6 +62,22 @@ def is_image_id(text: str) -> bool:
     return _IMAGE_ID.fullmatch(text) is not None
 
 
+def digest_of(image: ImageDetails, reference: str) -> str:
+    """Return which image a name means now: `sha256:...` of its registry, else the image's id.
+
+    Args:
+        image: The image.
+        reference: The name; an image can be known to several registries.
+    """
+    if not is_image_id(reference):
+        repository = parse_reference(reference).repository.removeprefix("docker.io/").removeprefix("library/")
+        for known in image.digests:
+            name, _, digest = known.partition("@")
+            if name.removeprefix("docker.io/").removeprefix("library/") == repository:
+                return digest
+    return image.id
+
+
 def private_tag(image: str, engine_name: EngineName) -> str:
     """Return the free tag a container is created from: `<repo>:<name>._.<uid>`.
 
@@ -91,8 +109,25 @@ def moved_tag(tag: str, engine_name: EngineName, mark: str) -> str:
 
 
 def original_repository(repository: str) -> str:
-    """Return the repository of a private tag as it was before its container was moved."""
-    return _MOVED.sub("", repository)
+    """Return the repository of a private tag as it was before its container was moved or made again."""
+    return _RENEWED.sub("", _MOVED.sub("", repository))
+
+
+def renewed_tag(image: str, engine_name: EngineName, mark: str) -> str:
+    """Return the private tag for a container that is made again, while the tag of the old one is still needed.
+
+    Args:
+        image: Reference or id of the image.
+        engine_name: The container's name on the engine.
+        mark: 8 hex digits, so that the old tag and the new one can both be there.
+    """
+    repository = private_tag(image, engine_name).rpartition(":")[0]
+    return f"{original_repository(repository)}-renewed-{mark}:{engine_name}"
+
+
+def is_moved_tag(reference: str) -> bool:
+    """Tell whether the tag names the copy of a container's own files that a move has made."""
+    return is_private_tag(reference) and _MOVED.search(reference.rpartition(":")[0]) is not None
 
 
 def is_private_tag(reference: str) -> bool:

@@ -42,6 +42,7 @@ CUSTOM_IMAGE = f"{PREFIX}.CUSTOM_IMAGE"
 MAINTAINER = f"{PREFIX}.MAINTAINER"
 USE_CASE = f"{PREFIX}.DS01_USE_CASE"
 RECIPE = f"{PREFIX}.DS01_RECIPE"
+BASES = f"{PREFIX}.DS01_BASES"
 
 LABELS: Mapping[str, str] = {
     OWNER: "Login name of the owner (AIME).",
@@ -68,6 +69,7 @@ LABELS: Mapping[str, str] = {
     CUSTOM_IMAGE: "Image given by the user; empty for images of the catalogue.",
     MAINTAINER: "Who built a custom image.",
     USE_CASE: "Use case that a custom image was made for, such as cv.",
+    BASES: "Images that a custom image was built from: `name=digest`, or the id without a digest, joined by `;`.",
     RECIPE: "SHA-256 of the Dockerfile that a custom image was built from.",
 }
 """Every label we write, with its meaning; docs/reference/labels.md is checked against this."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypedDict
 
-from ds01.domain.board import FULL_PROFILE, Board, Card, Position
+from ds01.domain.board import Board, Card
 from ds01.domain.gpu import GpuKind, MigProfile
 from ds01.domain.mig import MigTable, make_table
 from ds01.domain.mig_value import with_values
+from ds01.domain.position import FULL_PROFILE, Position
 from ds01.errors import InvalidRequestError
 
 StateValues = Mapping[str, Mapping[str, Sequence[float]]]

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ds01.domain.board import Position
 from ds01.domain.gpu import GpuKind, MigProfile
+from ds01.domain.position import Position
 from ds01.errors import InvalidRequestError
 
 SLICE_BITS = 16

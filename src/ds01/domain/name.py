@@ -14,7 +14,10 @@ MAX_LENGTH = 48
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 # no leading zeros: `x._.0100` is not what we would write, so it is nobody's
 _ENGINE_NAME = re.compile(r"(?P<name>.+)\._\.(?P<uid>0|[1-9][0-9]{0,9})")
+# Source: moby, daemon/names/names.go, RestrictedNameChars.
+_ALLOWED_BY_ENGINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 MAX_UID = 2**32 - 2
+_MAX_TYPED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,11 @@ def parse_container_name(text: str) -> str:
     )
 
 
+def is_engine_name(text: str) -> bool:
+    """Tell whether an engine can have a container of this name."""
+    return _ALLOWED_BY_ENGINE.fullmatch(text) is not None
+
+
 def suggest_container_name(text: str) -> str | None:
     """Return the nearest legal name to what a person typed (`My Project` becomes `my-project`), or None."""
     cleaned = re.sub(r"[^a-z0-9_-]+", "-", text.strip().lower())
@@ -71,3 +79,8 @@ def parse_engine_name(text: str) -> EngineName | None:
     if match is None or int(match["uid"]) > MAX_UID:
         return None
     return EngineName(name=match["name"], uid=int(match["uid"]))
+
+
+def is_typed_name(text: str) -> bool:
+    """Tell whether a container may be asked for by it: what old tools allowed and we do not, the engine still has."""
+    return len(text) <= _MAX_TYPED and is_engine_name(text)

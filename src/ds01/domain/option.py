@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ds01.domain.board import FULL_PROFILE, Board, Piece, Position, places_of
+from ds01.domain.board import Board, Piece, places_of
 from ds01.domain.gpu import GpuKind
 from ds01.domain.limit import Limits
 from ds01.domain.mig import state_value
+from ds01.domain.position import FULL_PROFILE, Position
 from ds01.domain.request import ANY_KIND, FULL_KIND, MIG_KIND, GpuRequest
 from ds01.domain.waiting import Waiting
 

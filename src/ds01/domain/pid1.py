@@ -49,18 +49,29 @@ _STOP = (
     + _wait_for_shells(skip='[ "$q" = 1 ]', done=f"exit {STOP_EXIT_STATUS}")
     + f"; exit {STOP_EXIT_STATUS}; }}"
 )
+# Whoever is attached to its console may type Ctrl-C: a shell that gets INT ends itself, and with it all programs.
 # A stdin at its end makes `read` return at once, for ever: then a child sleeps, briefly, for TERM waits for its end. A
 # dead orphan makes `read` return too, so it starts the count anew: in normal life there is never a second process.
 # Orphans die together, and one that dies between the trap and the next `read` would wake nobody: after each trap a
 # child sleeps for a moment, whose own end makes the shell look again.
 SCRIPT = (
-    f"{_STOP}; trap stop TERM; c=0; e=0; trap 'c=1; e=0; jobs >/dev/null 2>&1' CHLD; "
+    f"{_STOP}; trap stop TERM; trap '' INT; c=0; e=0; trap 'c=1; e=0; jobs >/dev/null 2>&1' CHLD; "
     f"while :; do if [ $c = 1 ]; then sleep {_PAUSE}; c=0; fi; "
     f"if read -r _; then e=0; else e=$((e+1)); fi; "
     f"if [ $e -ge {_EMPTY_READS} ]; then e=0; sleep 0.2; fi; done"
 )
+_BEGINNING = SCRIPT[:40]
 ENTRYPOINT = ("sh", "-c", SCRIPT)
 """PID 1. Needs a terminal and an open stdin: `read` is where it sleeps."""
+
+
+def is_idle_loop(command: str) -> bool:
+    """Tell whether a process is this PID 1, of this version or another: nobody started it, and nothing is lost with it.
+
+    Args:
+        command: Its words, joined.
+    """
+    return _BEGINNING in command
 
 
 def signal_others(uid: int) -> str:

@@ -171,6 +171,18 @@ def add_conda(recipe: ImageRecipe, specs: Iterable[str]) -> RecipeChange:
     return RecipeChange(replace(recipe, conda=conda), tuple(added), tuple(replaced), tuple(unchanged))
 
 
+def remove_conda(recipe: ImageRecipe, names: Iterable[str]) -> RecipeChange:
+    """Remove packages of conda by their names; the recipe has them.
+
+    Raises:
+        InvalidRequestError: One is no name.
+    """
+    gone = {conda_name(parse_conda_spec(name)) for name in names}
+    removed = tuple(text for text in recipe.conda.specs if conda_name(text) in gone)
+    left = tuple(text for text in recipe.conda.specs if text not in removed)
+    return RecipeChange(replace(recipe, conda=CondaPackages(left, recipe.conda.channels)), removed=removed)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What two recipes have differently in one place.

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.board import Board, Card, Hold, Position, holds_of
+from ds01.domain.board import Board, Card, Hold, holds_of
 from ds01.domain.gpu import Gpu, GpuKind
 from ds01.domain.ledger import Ledger, ledger_of
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import FOREIGN_STATE, UNNAMED
 from ds01.domain.option import Option, Options, Wish, grid_of, is_kind, most_at_once
+from ds01.domain.position import Position
 from ds01.domain.quota import (
     GroupHolding,
     QuotaExcess,

@@ -32,7 +32,7 @@ _EGG = re.compile(r"[#&]egg=([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 _ARCHIVE = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._]*?)-\d[^/]*\.(?:whl|tar\.gz|zip)(?:[?#]|$)")
 _PATH = re.compile(r"(?:\.{1,2}|~)?/|\.{1,2}$|~$|[A-Za-z]:\\|file:|.*\.(?:whl|tar\.gz|zip)$")
 # quoted text, extras, a comma before another bound, or anything else, in this order
-_LIST_PART = re.compile(r"""'[^']*'|"[^"]*"|\[[^\[\]]*\]|,(?=\s*[<>=!~])|.""", re.DOTALL)
+_LIST_PART = re.compile(r"""'[^']*'|"[^"]*"|\[[^\[\]]*\]|,\s*[<>=!~]|.""", re.DOTALL)
 EXAMPLE = "Write a name, such as numpy, 'pandas>=2.0' or 'uvicorn[standard]'."
 
 
@@ -142,7 +142,7 @@ def _require_readable(text: str) -> None:
             f"{text[:60]!r} is an option of pip, not a package.",
             hint="Options belong into a requirements.txt: ds01 image create NAME -r requirements.txt",
         )
-    if _PATH.match(text) and (text.startswith("file:") or not _SCHEME.match(text)):
+    if _PATH.match(text) and (text.startswith("file:") or "://" not in text):
         raise InvalidRequestError(
             f"{text[:60]!r} is a file: the build sees none of yours.",
             hint="Install it from the workspace in the container, or give a URL: 'name @ git+https://HOST/PATH'.",

@@ -107,6 +107,21 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Builds:
+    """What holds for every build of an image.
+
+    Attributes:
+        time_limit: Longest time that a build may take; None: without end.
+        proxy_file: File with the site's proxies, a line `HTTP_PROXY=address` each; None: none.
+        pip_config_file: Configuration of pip that builds use and no image keeps; None: none.
+    """
+
+    time_limit: timedelta | None = None
+    proxy_file: str | None = None
+    pip_config_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogueSettings:
     """Where framework images are listed.
 
@@ -296,6 +311,7 @@ class Site:
         notices: How people are told.
         report: Reports about use.
         cache: Caches that containers share.
+        builds: What holds for every build of an image.
         catalogue: Where framework images are listed.
         sharing: Whether containers share a device.
         late_binding: Whether containers get their GPUs at each start.
@@ -308,6 +324,7 @@ class Site:
     notices: Notices = field(default_factory=Notices)
     report: Report = field(default_factory=Report)
     cache: Cache = field(default_factory=Cache)
+    builds: Builds = field(default_factory=Builds)
     catalogue: CatalogueSettings = field(default_factory=CatalogueSettings)
     sharing: Sharing = field(default_factory=Sharing)
     late_binding: LateBinding = field(default_factory=LateBinding)

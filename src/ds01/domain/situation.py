@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.board import Board, Position
+from ds01.domain.board import Board
 from ds01.domain.limit import EffectiveLimits
 from ds01.domain.occupancy import ForeignContainer
+from ds01.domain.position import Position
 from ds01.domain.reservation import Reservation
 from ds01.domain.site import Scheduling
 from ds01.domain.waiting import Waiting

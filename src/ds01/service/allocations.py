@@ -108,13 +108,16 @@ class AllocationService:
         self._bell = bell or Bell()
         self._half_life = half_life
 
-    async def activate(self, claim: Claim, engine_id: str, *, image: str, actor_uid: int | None = None) -> Allocation:
+    async def activate(
+        self, claim: Claim, engine_id: str, *, image: str, digest: str = "", actor_uid: int | None = None
+    ) -> Allocation:
         """The container of a claim exists: complete its row and make the grant active.
 
         Args:
             claim: The claim.
             engine_id: Id of the container.
             image: Image as its owner knows it, for the event.
+            digest: Which image that was; empty: unknown.
             actor_uid: Who asked; None: the daemon itself.
 
         Raises:
@@ -136,7 +139,7 @@ class AllocationService:
             transaction.save_allocation(active)
             transaction.save_container(replace(row, engine_id=engine_id))
             transaction.append_event(event_of("allocation.activated", active, now, facts_of(active), actor_uid))
-            created = {"image": image, "gpus": list(active.gpu_uuids), "allocation": active.id}
+            created = {"image": image, "digest": digest, "gpus": list(active.gpu_uuids), "allocation": active.id}
             transaction.append_event(event_of("container.created", active, now, created, actor_uid))
             if entry is not None:
                 transaction.save_waiting(end_entry(entry, QueueState.DONE, "", now))

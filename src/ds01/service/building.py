@@ -1,19 +1,33 @@
 """Builds: a context that the client sends becomes an image of the caller's own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from ds01.domain import label
 from ds01.domain.access import Caller
-from ds01.domain.build_failure import explain_failure, step_of
+from ds01.domain.build_failure import Cause, explain_failure, step_of
+from ds01.domain.build_site import PROXY_ARGUMENTS, BuildSite, Masker
 from ds01.domain.catalogue import CatalogueRow, frameworks
 from ds01.domain.event import Event
+from ds01.domain.image import digest_of
 from ds01.domain.image_name import OwnImage, dated_tag, parse_image_name
 from ds01.domain.package_tier import PackageTiers
-from ds01.errors import BackendError, BackendTimeoutError, ConflictError, Ds01Error
+from ds01.errors import (
+    BackendError,
+    BackendTimeoutError,
+    BuildStepError,
+    ConflictError,
+    Ds01Error,
+    InvalidRequestError,
+)
+from ds01.service.build_context import Context, judged_path, read_dockerfile, with_dockerfile
+from ds01.service.build_images import BuildImages
 from ds01.service.limits import LimitService, cgroup_parent_of
+from ds01.service.pip_config import Lent, PipConfigLender
 from ds01.service.ports import BuildSpec, Engine, ImageDetails, Notify, World
+from ds01.units import format_duration
 
 KEPT_OUTPUT_CHARACTERS = 64 * 1024
 """How much of the output is kept for the explanation of a failure; the client has all of it."""
@@ -27,7 +41,6 @@ class BuildOrder:
         name: As its owner types it.
         dockerfile: Path of the Dockerfile in the context.
         digest: SHA-256 of the Dockerfile, which the image remembers; empty: unknown.
-        arguments: Build arguments.
         ignores_cache: Every step is run anew.
         uses_buildkit: BuildKit builds instead of the classic builder.
     """
@@ -35,7 +48,6 @@ class BuildOrder:
     name: str
     dockerfile: str = "Dockerfile"
     digest: str = ""
-    arguments: Mapping[str, str] = field(default_factory=dict)
     ignores_cache: bool = False
     uses_buildkit: bool = False
 
@@ -55,6 +67,21 @@ class Build:
     dated: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One build: what it is, what it gets of the site, and who is told."""
+
+    caller: Caller
+    order: BuildOrder
+    site: BuildSite
+    bases: Mapping[str, ImageDetails]
+    notify: Notify
+
+    @property
+    def reference(self) -> str:
+        return str(OwnImage(self.caller.uid, self.order.name))
+
+
 class BuildService:
     """Builds images of people's own. Nobody can name another's: the name begins with the uid of the connection."""
 
@@ -64,6 +91,10 @@ class BuildService:
         limits: LimitService,
         catalogue: Callable[[], Sequence[CatalogueRow]],
         tiers: Callable[[], PackageTiers],
+        *,
+        images: BuildImages,
+        pip_config: PipConfigLender,
+        site: Callable[[], BuildSite],
     ) -> None:
         self._engine: Engine = world.engine
         self._store = world.store
@@ -71,6 +102,9 @@ class BuildService:
         self._limits = limits
         self._catalogue = catalogue
         self._tiers = tiers
+        self._images = images
+        self._pip_config = pip_config
+        self._site = site
         self._under_way: set[tuple[int, str]] = set()
 
     def name_of(self, name: str) -> str:
@@ -81,11 +115,13 @@ class BuildService:
         """
         return parse_image_name(name, frameworks(self._catalogue()))
 
-    async def build(self, caller: Caller, order: BuildOrder, context: AsyncIterator[bytes], notify: Notify) -> Build:
+    async def build(self, caller: Caller, order: BuildOrder, context: Context, notify: Notify) -> Build:
         """Build an image with the limits of the caller's containers; closing the answer ends the build.
 
         Raises:
-            InvalidRequestError: The name or the Dockerfile cannot be used.
+            InvalidRequestError: The name, the context or the Dockerfile cannot be used.
+            NotFoundError: It takes from an image that is somebody else's, or in no registry.
+            ForbiddenError: It takes from a registry that the site does not fetch from.
             ConflictError: The same image is being built.
             Ds01Error: A step failed; the message says which and why, the details hold its last lines.
             BackendError: The engine failed.
@@ -99,44 +135,84 @@ class BuildService:
         finally:
             self._under_way.discard(key)
 
-    async def _build(self, caller: Caller, order: BuildOrder, context: AsyncIterator[bytes], notify: Notify) -> Build:
-        latest = OwnImage(caller.uid, order.name)
-        spec = await self._spec(caller, order, str(latest))
-        output = ""
-        async with aclosing(self._engine.build_image(spec, context)) as steps:
-            try:
+    async def _build(self, caller: Caller, order: BuildOrder, context: Context, notify: Notify) -> Build:
+        text = await read_dockerfile(context, order.dockerfile)
+        site = await self._read_site()
+        bases = await self._images.provide(caller.user, text, notify, secret=PROXY_ARGUMENTS)
+        work = _Work(caller, order, site, bases, notify)
+        spec = await self._spec(work)
+        async with self._pip_config.lent(caller.uid, order.name, site.pip_config, text) as lent:
+            if lent.is_mounted:  # only BuildKit mounts files for a step
+                spec = replace(spec, uses_buildkit=True)
+            await self._follow(work, spec, with_dockerfile(context, order.dockerfile, lent.text), lent)
+        return await self._named(work)
+
+    async def _read_site(self) -> BuildSite:
+        try:
+            return await asyncio.to_thread(self._site)
+        except InvalidRequestError as failure:
+            raise BackendError(
+                f"What the site gives to builds cannot be read: {failure.message}", hint="Tell your administrator."
+            ) from failure
+
+    async def _follow(self, work: _Work, spec: BuildSpec, context: AsyncIterator[bytes], lent: Lent) -> None:
+        """Carry out a build. What is said of it holds none of the site's secrets."""
+        masker, output, limit = Masker(work.site.secrets), "", work.site.time_limit
+
+        async def tell(text: str) -> None:
+            nonlocal output
+            if text:
+                output = (output + text)[-KEPT_OUTPUT_CHARACTERS:]
+                await work.notify({"kind": "build", "message": text})
+
+        try:
+            async with (
+                asyncio.timeout(None if limit is None else limit.total_seconds()),
+                aclosing(self._engine.build_image(spec, context)) as steps,
+            ):
                 async for step in steps:
-                    if not step.text:
-                        continue
-                    output = (output + step.text)[-KEPT_OUTPUT_CHARACTERS:]
-                    await notify({"kind": "build", "message": step.text})
-            except BackendTimeoutError:
-                raise
-            except BackendError as failure:
-                raise self._explained(failure, output) from failure
-        image = await self._engine.find_image(str(latest))
+                    await tell(masker.take(lent.unmounted(step.text)))
+                await tell(masker.rest())
+        except TimeoutError as late:
+            raise _too_long(format_duration(limit) if limit else "", output + masker.rest()) from late
+        except BackendTimeoutError:
+            raise
+        except BuildStepError as failure:
+            words = masker.whole(lent.unmounted(failure.message))
+            raise self._explained(words, failure, output + masker.rest()) from None
+        except BackendError as failure:
+            hint = failure.hint or "The build was broken off: no image was made. Build it again."
+            words = masker.whole(lent.unmounted(failure.message))
+            raise type(failure)(words, hint=hint, details=failure.details) from None
+
+    async def _named(self, work: _Work) -> Build:
+        """Give the image that was built the name that stays, and record it."""
+        caller, order = work.caller, work.order
+        image = await self._engine.find_image(work.reference)
         if image is None:
             raise BackendError(f"The engine built {order.name} and does not have it.", hint="Build it again.")
         dated = str(OwnImage(caller.uid, order.name, dated_tag(self._clock.now())))
         await self._engine.tag_image(image.id, dated)
-        details = {"image": order.name, "reference": dated}
+        details = {"image": order.name, "reference": dated, "id": image.id, "bases": _base_texts(work.bases)}
         event = Event("image.built", self._clock.now(), uid=caller.uid, actor_uid=caller.uid, details=details)
         await self._store.write(lambda transaction: transaction.append_event(event))
-        return Build(image, str(latest), dated)
+        return Build(image, work.reference, dated)
 
-    async def _spec(self, caller: Caller, order: BuildOrder, tag: str) -> BuildSpec:
+    async def _spec(self, work: _Work) -> BuildSpec:
+        caller, order = work.caller, work.order
         info = await self._engine.get_info()
         limits = self._limits.effective(caller.user, info).values
         labels = {
             label.MAINTAINER: label.clean_value(caller.user.name),
             label.CUSTOM_IMAGE: order.name,
+            label.BASES: ";".join(_base_texts(work.bases)),
             **({label.RECIPE: order.digest} if order.digest else {}),
         }
         return BuildSpec(
-            tag=tag,
-            dockerfile=order.dockerfile,
+            tag=work.reference,
+            dockerfile=judged_path(order.dockerfile),
             labels=labels,
-            arguments=order.arguments,
+            arguments=work.site.arguments,
             memory_bytes=limits.memory or 0,
             nano_cpus=round((limits.max_cpus or 0) * 1_000_000_000),
             cgroup_parent=cgroup_parent_of(caller.user, info),
@@ -144,13 +220,28 @@ class BuildService:
             uses_buildkit=order.uses_buildkit,
         )
 
-    def _explained(self, failure: BackendError, output: str) -> Ds01Error:
+    def _explained(self, words: str, failure: BuildStepError, output: str) -> Ds01Error:
         """Return the error for a step that failed; what failed before any step is the engine's own failure."""
         if not any(step_of(line.rstrip()) for line in output.splitlines()):
-            return failure
+            return type(failure)(words, hint=failure.hint, details=failure.details)
         tiers = self._tiers()
         offered = (tiers.base, tiers.jupyter, tiers.data_science, *tiers.use_cases.values())
         known = [name for tier in offered for name in tier.pip]
-        found = explain_failure(output, failure.message, known)
+        found = explain_failure(output, words, known)
         details = {"cause": found.cause.value, "subject": found.subject, "step": found.step, "output": list(found.tail)}
         return Ds01Error(f"The build failed at `{found.step[:200]}`: {found.reason}.", hint=found.hint, details=details)
+
+
+def _too_long(limit: str, output: str) -> Ds01Error:
+    found = explain_failure(output, "")
+    at = f" at `{found.step[:200]}`" if found.step else ""
+    return Ds01Error(
+        f"The build was stopped{at}: it took longer than {limit}, the site's limit (builds.time_limit).",
+        hint="Its earlier steps are kept and not done again. Build with fewer packages at a time, or ask your "
+        "administrator.",
+        details={"cause": Cause.TIME_LIMIT.value, "step": found.step, "output": list(found.tail)},
+    )
+
+
+def _base_texts(bases: Mapping[str, ImageDetails]) -> list[str]:
+    return [f"{reference}={digest_of(image, reference)}" for reference, image in bases.items()]

@@ -15,6 +15,7 @@ from ds01.domain.image_choice import (
     runs_here,
 )
 from ds01.domain.local_image import LocalImage, local_images
+from ds01.domain.user import User
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
 from ds01.service.ports import Devices, Engine, ImageDetails, Notify
@@ -125,23 +126,33 @@ class CatalogueService:
         names = {str(parse_reference(row.image)): f"{row.framework}-{row.version}" for row in self._rows()}
         return local_images(await self._engine.list_images(), uid, names)
 
-    async def pull(self, order: ImageOrder, notify: Notify) -> Pull:
+    async def pull(self, user: User, order: ImageOrder, notify: Notify) -> Pull:
         """Fetch an image from its registry, also when the engine has one of that name: names of images move on.
 
         Raises:
             InvalidRequestError: Neither a framework nor an image is named.
             NotFoundError: No such framework, version or image.
+            ForbiddenError: The site does not fetch from its registry.
             BackendError: The pull failed.
         """
-        inventory, _ = await self._inventory()
-        choice = await self._images.choose(order, inventory)
-        if is_image_id(choice.reference):
-            raise InvalidRequestError(
-                f"{choice.reference} is an id, and registries know names.", hint="Name the image with its tag."
-            )
-        before = await self._engine.find_image(choice.reference)
+        choice, before = await self.preview_pull(user, order)
         image = await self._images.pull(choice, notify)
         return Pull(choice, image, before is not None and before.id == image.id)
+
+    async def preview_pull(self, user: User, order: ImageOrder) -> tuple[ImageChoice, ImageDetails | None]:
+        """Return what `pull` would fetch, and the image of that name that is here. Changes nothing.
+
+        Raises:
+            Ds01Error: As `pull`, but for what only the registry knows.
+        """
+        if order.image is not None and is_image_id(order.image):
+            raise InvalidRequestError(
+                f"{order.image} is an id, and registries know names.", hint="Name the image with its tag."
+            )
+        inventory, _ = await self._inventory()
+        choice = await self._images.choose(order, inventory, user=user)
+        self._images.require_pullable(choice)
+        return choice, await self._engine.find_image(choice.reference)
 
     async def _inventory(self) -> tuple[Inventory, bool]:
         """Images can be looked at and fetched while the devices are silent; what is granted then is none."""

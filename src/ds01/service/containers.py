@@ -1,42 +1,24 @@
-"""Containers that exist: list, inspect, start, stop, remove. Every change is verified afterwards."""
+"""Containers that exist, as their owners know them: list them, find one, say what it has."""
 
 import asyncio
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import attached_gpus, needed_gpus
-from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
+from ds01.domain.attachment import devices_in, may_reach_gpus
+from ds01.domain.container import ContainerDetails, ContainerSummary
 from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu
-from ds01.domain.image import is_private_tag
-from ds01.domain.name import EngineName, parse_container_name
-from ds01.domain.origin import Ownership, private_image_of, shown_name
-from ds01.errors import BackendError, ConflictError, Ds01Error
-from ds01.service.allocations import AllocationService
-from ds01.service.attached_devices import devices_in, may_reach_devices
-from ds01.service.completion import complete
-from ds01.service.decisions import require_free, require_usable
-from ds01.service.first_start import FirstStartCheck
+from ds01.domain.name import EngineName, is_typed_name
+from ds01.domain.origin import Ownership, shown_name
+from ds01.errors import BackendError
 from ds01.service.foreign import SHORTEST_ID, Ownerships, find_by_bare_name
-from ds01.service.helper_container import is_helper_name
-from ds01.service.images import drop_private_tag
+from ds01.service.helper_container import is_helper_name, without_helpers
 from ds01.service.late_binding import LateBinding
-from ds01.service.limits import LimitService
 from ds01.service.move_repair import list_moves
-from ds01.service.observation import Observation, Observer, granted_rows
+from ds01.service.observation import Observer
 from ds01.service.ports import ContainerRow, StoreTransaction, World
-from ds01.service.presence import Presence
-from ds01.service.reconcile import Reconciler
-from ds01.service.regranting import Regranting
-from ds01.service.scheduling import Scheduling
-from ds01.service.stopping import Stopper
-
-log = logging.getLogger(__name__)
-MAX_GRACE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,61 +42,22 @@ class ContainerView:
     doubt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """Outcome of a start."""
-
-    details: ContainerDetails
-    was_running: bool
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """Outcome of a stop."""
-
-    details: ContainerDetails
-    was_running: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """Outcome of a removal."""
-
-    details: ContainerDetails
-    released: tuple[str, ...]
-
-
 class ContainerService:
-    """Acts on containers that exist."""
+    """Finds containers that exist."""
 
     def __init__(
         self,
         world: World,
         *,
         observer: Observer,
-        limits: LimitService,
-        allocations: AllocationService,
-        scheduling: Scheduling,
-        presence: Presence,
-        reconciler: Reconciler,
         late_binding: LateBinding,
-        regranting: Regranting,
     ) -> None:
         self._engine = world.engine
         self._devices = world.devices
         self._store = world.store
         self._clock = world.clock
         self._observer = observer
-        self._limits = limits
-        self._allocations = allocations
-        self._scheduling = scheduling
-        self._presence = presence
-        self._reconciler = reconciler
         self._late = late_binding
-        self._regranting = regranting
-        self._stopper = Stopper(world.engine, world.clock)
-        self._first_start = FirstStartCheck(world.engine, world.store)
         self._ownerships = Ownerships(world.accounts)
 
     async def list_views(self) -> list[ContainerView]:
@@ -125,7 +68,7 @@ class ContainerService:
         )
         by_id = {row.engine_id: row for row in rows if row.engine_id}
         grants = {allocation.id: allocation for allocation in allocations}
-        shown = _shown(containers, by_id)
+        shown = without_helpers(containers, by_id)
         owners = await self._ownerships.of_list(container for container in shown if container.id not in by_id)
         full_names = {container.name for container in shown}
         views: list[ContainerView] = []
@@ -140,13 +83,17 @@ class ContainerService:
             views.append(ContainerView(container, owner.uid, grant, row, name, owner.doubt))
         return sorted(views, key=lambda view: view.summary.created_at, reverse=True)
 
+    async def devices_without_grant(self, views: Iterable[ContainerView]) -> dict[str, tuple[str, ...]]:
+        """Return the devices that running containers have without a grant, by container id; see `Observer.attached`."""
+        return await self._observer.attached(view.summary for view in views if view.allocation is None)
+
     async def get_details(self, uid: int, name: str) -> ContainerDetails:
         """Return one container of a user: `<name>._.<uid>`, else one of this very name or id that is the user's.
 
         Raises:
             NotFoundError: The user has none of that name.
         """
-        if not _is_typed_name(name):
+        if not is_typed_name(name):
             raise container_not_found(name)
         return await self.resolve(await self._find_details(uid, name))
 
@@ -200,196 +147,14 @@ class ContainerService:
 
     async def devices_of(self, details: ContainerDetails) -> tuple[Gpu | str, ...]:
         """Return the devices of a container; the bare UUID of one that the machine does not have any more."""
-        if not may_reach_devices(details.attachment):
+        if not may_reach_gpus(details.attachment):
             return ()
         try:
-            return devices_in(details, await self._devices.read_inventory())
+            return devices_in(details.attachment, await self._devices.read_inventory())
         except BackendError:
-            return devices_in(details, None)
+            return devices_in(details.attachment, None)
 
-    async def start(self, caller: Caller, uid: int, name: str) -> Started:
-        """Start a container; its devices are checked, or granted anew.
-
-        Raises:
-            NoCapacityError: Somebody else has one of its devices now.
-            ConflictError: The engine refuses; the reason is said.
-            BackendError: It does not run afterwards.
-        """
-        async with self._presence.working_on(uid, name):
-            await self._reconciler.clear_dead_creation(uid, name)
-            details = await self.get_details(uid, name)
-            if details.state is ContainerState.RUNNING:
-                return Started(details, was_running=True, warnings=await self._same_grant(name, details))
-            if details.state is ContainerState.PAUSED:
-                raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
-            row = await self.find_row(details)
-            try:
-                allocation = await self._require_startable(caller, details, row)
-                started = await self._start_on_engine(details, name, allocation)
-                warnings = await self._first_start.check(started)
-            except (Ds01Error, asyncio.CancelledError):
-                await complete(self._settle_failed_start(caller, details, row))
-                raise
-            await self._record("container.started", caller, uid, name)
-            return Started(started, was_running=False, warnings=tuple(warnings))
-
-    async def _same_grant(self, name: str, details: ContainerDetails) -> tuple[str, ...]:
-        """The same request again gets the same grant again, and is told which."""
-        devices = await self.devices_of(details)
-        shown = ", ".join(gpu if isinstance(gpu, str) else gpu.address for gpu in devices)
-        return (f"already_allocated: {name} runs and has GPU {shown}.",) if devices else ()
-
-    async def _require_startable(
-        self, caller: Caller, details: ContainerDetails, row: ContainerRow | None
-    ) -> Allocation | None:
-        """Exclusivity is checked at every start, also of a container that DS01 did not make: that one has no grant."""
-        is_late = row is not None and details.attachment.managed_device is not None
-        granted, allocations = await self._store.read(
-            lambda transaction: (granted_rows(transaction), transaction.list_allocations())
-        )
-        observation, uuids = Observation(), frozenset[str]()
-        if may_reach_devices(details.attachment):
-            observation = (await self._observer.observe(granted)).for_start_of(details.id)
-            observation = replace(observation, reader=self._limits.reader(caller))
-            uuids = attached_gpus(details.attachment, observation.inventory)
-            needed = needed_gpus(details.attachment, observation.inventory)
-            if not is_late:
-                require_usable(details.name, needed, observation.inventory)
-        if row is None:
-            require_free(details.name, uuids, allocations, observation)
-            return None
-        limits = await self._limits.owner_limits(row.uid)
-        if is_late:
-            return await self._regranting.provide(row, limits, observation, actor_uid=caller.uid)
-        return await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=caller.uid))
-
-    async def _start_on_engine(
-        self, details: ContainerDetails, name: str, allocation: Allocation | None
-    ) -> ContainerDetails:
-        device = details.attachment.managed_device
-        if device is not None and allocation is not None:
-            await complete(self._late.start(details.id, device, allocation))
-        else:
-            await self._engine.start_container(details.id)
-        started = await self._engine.get_container(details.id)
-        if started.state is not ContainerState.RUNNING:
-            raise BackendError(
-                f"{name} ended at once (exit status {started.exit_code}). {started.error}".strip(),
-                hint=f"Read why: `ds01 logs {name}`.",
-            )
-        return started
-
-    async def _settle_failed_start(self, caller: Caller, details: ContainerDetails, row: ContainerRow | None) -> None:
-        """Never started: its grant stays as it was; stopped: its hold begins anew; unknown: reconcile finds out."""
-        if row is None:
-            return
-        try:
-            present = await self._engine.find_container(details.id)
-        except Ds01Error as failure:
-            log.warning("whether %s runs is unknown: %s", details.name, failure)
-            return
-        if present is not None and not present.state.has_processes and present.started_at is not None:
-            await self._settle(row, present, actor_uid=caller.uid)
-
-    async def _settle(self, row: ContainerRow, stopped: ContainerDetails, *, actor_uid: int) -> None:
-        hold = await self._limits.hold_of(row.uid)
-        await complete(self._allocations.settle_stopped(row, hold, stopped.exit_code, actor_uid=actor_uid))
-
-    async def stop(self, caller: Caller, uid: int, name: str, grace: timedelta | None = None) -> Stopped:
-        """Stop a container: every process gets SIGTERM, and SIGKILL after the grace.
-
-        Args:
-            caller: Who asks.
-            uid: Owner of the container.
-            name: Its name.
-            grace: None: what the policy says for this kind of container.
-
-        Raises:
-            BackendError: It still runs afterwards.
-        """
-        async with self._presence.working_on(uid, name):
-            details = await self.get_details(uid, name)
-            row = await self.find_row(details)
-            was_running = details.state.has_processes
-            if was_running:
-                usual = self._limits.stop_grace_of(details.labels, details.name)
-                await self._stopper.stop(details, min(grace if grace is not None else usual, MAX_GRACE))
-                stopped = await self._engine.find_container(details.id)
-                if stopped is not None and stopped.state.has_processes:
-                    raise BackendError(f"{name} still runs after it was stopped.", hint="Try again with --force.")
-                details = stopped or details  # one that plain docker made with --rm is gone now
-                if row is None:
-                    await self._record("container.stopped", caller, uid, name, exit_code=details.exit_code)
-            if row is not None and details.started_at is not None:
-                await self._settle(row, details, actor_uid=caller.uid)
-            return Stopped(details, was_running=was_running)
-
-    async def remove(self, caller: Caller, uid: int, name: str, *, force: bool) -> Removed:
-        """Remove a container and its private tag. The workspace stays.
-
-        Raises:
-            ConflictError: It runs and `force` is not given.
-            BackendError: It is still there afterwards.
-        """
-        async with self._presence.working_on(uid, name):
-            await self._reconciler.clear_dead_creation(uid, name)
-            details = await self.get_details(uid, name)
-            if details.state.has_processes:
-                if not force:
-                    raise ConflictError(
-                        f"{name} is {details.state}.", hint=f"Stop it first: `ds01 stop {name}`, or use --force."
-                    )
-                await self._stopper.end_for_removal(details, timedelta(seconds=10))
-            row = await self.find_row(details)
-            await self._engine.remove_container(details.id, force=force)
-            if await self._engine.find_container(details.id) is not None:
-                raise BackendError(f"{name} is still there after it was removed.", hint="Try again.")
-            tag = row.image if row and is_private_tag(row.image) else None
-            tag = tag or private_image_of(details.name, details.image, details.labels)
-            if tag is not None:
-                await drop_private_tag(self._engine, tag)
-            released = None
-            if row is not None:
-                reason = f"removed by {caller.user.name}"
-                released = await complete(self._allocations.forget(row, reason, actor_uid=caller.uid))
-            else:
-                await self._record("container.removed", caller, uid, name)
-            return Removed(details, released.gpu_uuids if released else ())
-
-    async def release(self, caller: Caller, uid: int, name: str) -> tuple[str, ...]:
-        """Give back the devices of a stopped container.
-
-        Raises:
-            ConflictError: It runs, or was never started.
-            NotFoundError: The user has no such container.
-        """
-        async with self._presence.working_on(uid, name):
-            row = await self.find_row(await self.get_details(uid, name))
-            if row is None:
-                raise ConflictError(f"{name} was not made by DS01: it holds nothing that could be given back.")
-            released = await self._allocations.release(
-                row.allocation_id, f"given back by {caller.user.name}", only_held=True, actor_uid=caller.uid
-            )
-            return released.gpu_uuids if released else ()
-
-    async def _record(self, event: str, caller: Caller, uid: int, name: str, **details: object) -> None:
+    async def record(self, event: str, caller: Caller, uid: int, name: str, **details: object) -> None:
+        """Write into the audit trail what somebody did to a container of `uid`."""
         record = Event(event, self._clock.now(), uid=uid, actor_uid=caller.uid, container=name, details=details)
         await self._store.write(lambda transaction: transaction.append_event(record))
-
-
-def _shown(containers: list[ContainerSummary], by_id: Mapping[str, ContainerRow]) -> list[ContainerSummary]:
-    """Leave out our short-lived containers, and one whose place another has that has not its name yet."""
-    waits = [row for found in containers if is_helper_name(found.name) and (row := by_id.get(found.id)) is not None]
-    left = {str(EngineName(row.name, row.uid)) for row in waits}
-    return [
-        found for found in containers if found.id in by_id or not (is_helper_name(found.name) or found.name in left)
-    ]
-
-
-def _is_typed_name(name: str) -> bool:
-    """Old tools allowed other names: such containers are found too, as long as the name is one path segment."""
-    try:
-        parse_container_name(name)
-    except Ds01Error:
-        return bool(name) and "/" not in name and name.isprintable() and len(name) <= 200 and name not in {".", ".."}
-    return True

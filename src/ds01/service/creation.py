@@ -6,7 +6,6 @@ A request that waited has its claim already when its creation begins: it takes t
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from ds01.domain import label
 from ds01.domain.access import Caller
@@ -14,7 +13,7 @@ from ds01.domain.account import InnerAccount, plan_account
 from ds01.domain.allocation import Allocation
 from ds01.domain.command import docker_create_command
 from ds01.domain.container import ContainerDetails, ContainerSpec, differences
-from ds01.domain.image import private_tag
+from ds01.domain.image import digest_of, private_tag
 from ds01.domain.limit import EffectiveLimits, lower_to_request
 from ds01.domain.name import EngineName, parse_container_name
 from ds01.domain.placement import Placement
@@ -25,20 +24,21 @@ from ds01.service.allocations import AllocationService, Claim, ClaimOrder
 from ds01.service.completion import complete
 from ds01.service.decisions import name_taken
 from ds01.service.granting import Granted
-from ds01.service.images import USUAL_INSIDE, ImageChoice, ImageService, InnerFiles, drop_private_tag
+from ds01.service.images import USUAL_INSIDE, InnerFiles, drop_private_tag
 from ds01.service.inner import Blueprint, build_spec, file_entries, warnings_of
 from ds01.service.late_binding import Attachment
 from ds01.service.limits import LimitService, cgroup_parent_of
 from ds01.service.mounts import MountService, OpenedMounts
 from ds01.service.observation import KnownRows, Observation, granted_rows
 from ds01.service.order import CreateOrder, require_valid_order
-from ds01.service.ports import EngineInfo, ImageDetails, Notify, World
+from ds01.service.ports import ImageDetails, Notify, World
+from ds01.service.preparation import Marks, Prepared
 from ds01.service.presence import Presence
 from ds01.service.provision import Provision
 from ds01.service.reconcile import Reconciler
 from ds01.service.scheduling import Scheduling
 from ds01.service.terms import time_limit_of
-from ds01.service.tools import ToolService
+from ds01.service.tools import ImageSupply
 from ds01.service.undo import Undo
 
 
@@ -62,46 +62,6 @@ class Creation:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """An order that was looked at: everything that is decided before anything is changed.
-
-    Attributes:
-        order: The order.
-        name: Name on the engine.
-        info: The engine.
-        limits: What applies, lowered to what was asked for.
-        observation: Devices and containers.
-        choice: The image.
-        tag: Private tag that the container is created from.
-        cgroup_parent: Where its processes count; empty: nowhere.
-        time_limit: Running time of the grant; None: without end.
-    """
-
-    order: CreateOrder
-    name: EngineName
-    info: EngineInfo
-    limits: EffectiveLimits
-    observation: Observation
-    choice: ImageChoice
-    tag: str
-    cgroup_parent: str
-    time_limit: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """What the daemon puts on every container.
-
-    Attributes:
-        seal_key: The daemon's secret.
-        timezone: The machine's, for `TZ`; empty: unknown.
-    """
-
-    seal_key: bytes
-    timezone: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _Work:
     """A creation that is under way: for whom, what, and how it is taken back and told."""
 
@@ -122,7 +82,7 @@ class CreationService:
         limits: LimitService,
         allocations: AllocationService,
         scheduling: Scheduling,
-        images: ImageService,
+        supply: ImageSupply,
         presence: Presence,
         reconciler: Reconciler,
         provision: Provision,
@@ -135,8 +95,7 @@ class CreationService:
         self._limits = limits
         self._allocations = allocations
         self._scheduling = scheduling
-        self._images = images
-        self._tools = ToolService(world.engine, images)
+        self._images, self._tools = supply.images, supply.tools
         self._mounts = MountService(world.directories)
         self._presence = presence
         self._reconciler = reconciler
@@ -163,7 +122,9 @@ class CreationService:
             Ds01Error: As `create`, but for what only waiting can tell.
         """
         await self._reconciler.clear_dead_creation(caller.uid, parse_container_name(order.name))
-        return await self._plan(caller, order)
+        plan = await self._plan(caller, order)
+        await self._mounts.look(plan.mounts_for(caller.user))
+        return plan
 
     async def create_granted(self, caller: Caller, granted: Granted, notify: Notify) -> Creation:
         """Create the container of a request that got its GPUs. The caller has its nonce in flight.
@@ -179,7 +140,7 @@ class CreationService:
             plan = await self._plan(caller, order, is_claimed=True)
             if plan.tag != row.image:
                 row = await complete(self._allocations.set_image(row, plan.tag))
-            mounts = await self._mounts.open(caller.user, order, undo)
+            mounts = await self._mounts.open(plan.mounts_for(caller.user), undo)
             claim = Claim(granted.allocation, Placement((), granted.reason), row, granted.entry.id)
             return await self._build(_Work(caller, plan, mounts, undo, notify), claim)
 
@@ -190,13 +151,14 @@ class CreationService:
         image = await self._engine.find_image(plan.choice.reference)
         inner = (await self._images.find_inside(image) if image is not None else None) or USUAL_INSIDE
         account = self._account(caller, plan, inner)
+        mounts = await self._mounts.look(plan.mounts_for(caller.user))
         spec = self._spec(
             caller,
             plan,
             image=image,
             inner=inner,
             account=account,
-            mounts=self._mounts.preview(caller.user, order),
+            mounts=mounts,
             gpu_uuids=tuple(gpu.uuid for gpu in placement.gpus),
         )
         plain = replace(spec, labels={key: value for key, value in spec.labels.items() if value})
@@ -204,7 +166,11 @@ class CreationService:
         if len(placement.gpus) < order.request.count:
             warnings.append("Its MIG instance would be made with the grant, so the command does not name it.")
         return Creation(
-            None, None, docker_create_command(plain), (plan.choice.reason, placement.reason), tuple(warnings)
+            None,
+            None,
+            docker_create_command(plain),
+            (plan.choice.reason, placement.reason),
+            (*warnings, *mounts.warnings),
         )
 
     async def _plan(self, caller: Caller, order: CreateOrder, *, is_claimed: bool = False) -> Prepared:
@@ -269,7 +235,7 @@ class CreationService:
         order = self.claim_order(caller, plan)
         with self._presence.in_flight(order.nonce):
             async with Undo() as undo:
-                mounts = await self._mounts.open(caller.user, plan.order, undo)
+                mounts = await self._mounts.open(plan.mounts_for(caller.user), undo)
                 undo.add("release the claim", lambda: self._allocations.abandon(order, undo.reason), only_if_clean=True)
                 claim = await complete(self._scheduling.claim(order, plan.observation))
                 return await self._build(_Work(caller, plan, mounts, undo, notify), claim)
@@ -279,6 +245,7 @@ class CreationService:
         caller, plan, mounts = work.caller, work.plan, work.mounts
         claim = await self._with_instances(claim, work.undo)
         image = await self._images.provide(plan.choice, work.notify)
+        digest = digest_of(image, plan.choice.reference)
         await work.notify({"kind": "step", "message": f"Creating {plan.name.name} from {plan.choice.reference}"})
         equipped = await self._tools.equip(image, await self._images.look_inside(image), work.notify)
         image, inner = equipped.image, equipped.inner
@@ -299,7 +266,9 @@ class CreationService:
         await self._engine.put_files(container, file_entries(account))
         details = await self._verify(container, spec)
         allocation = await complete(
-            self._allocations.activate(claim, container, image=plan.choice.reference, actor_uid=caller.uid)
+            self._allocations.activate(
+                claim, container, image=plan.choice.reference, digest=digest, actor_uid=caller.uid
+            )
         )
         reasons = (plan.choice.reason, claim.placement.reason)
         warnings = (*warnings_of(equipped, account, mounts), *filter(None, [attachment.warning]))

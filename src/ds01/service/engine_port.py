@@ -13,6 +13,7 @@ from ds01.domain.engine import (
     ExecResult,
     ExecSpec,
     ExecState,
+    FileChange,
     FileEntry,
     ImageDetails,
     PathStat,
@@ -105,6 +106,13 @@ class Engine(Protocol):
         """Return the bytes that it has written outside of its mounts. Takes its time: the engine walks the files."""
         ...
 
+    async def list_changes(self, container: str) -> list[FileChange]:
+        """Return what differs between a container, running or not, and its image, mounts left out, by path.
+
+        Takes its time: the engine walks the files.
+        """
+        ...
+
     async def put_files(self, container: str, entries: Sequence[FileEntry]) -> None:
         """Write files into a container, running or not, as one uncompressed tar."""
         ...
@@ -178,8 +186,8 @@ class Engine(Protocol):
         """
         ...
 
-    async def attach_container(self, container: str) -> RawStream:
-        """Return the stream of PID 1's terminal."""
+    async def attach_container(self, container: str, *, has_stdin: bool = True) -> RawStream:
+        """Return the stream of PID 1: raw where it has a terminal, else in frames. No key leaves it."""
         ...
 
     async def resize_container(self, container: str, *, rows: int, columns: int) -> None:

@@ -12,6 +12,7 @@ from ds01.domain.allocation import Allocation
 from ds01.domain.blocker import device_names
 from ds01.domain.explanation import Cause, Explanation, GpuExplanation
 from ds01.domain.queue import QueueEntry
+from ds01.domain.reservation_choice import choose_reservation
 from ds01.domain.situation import Situation
 from ds01.domain.trial import Trial
 from ds01.domain.waiting import Waiting
@@ -22,7 +23,7 @@ from ds01.service.limits import LimitService
 from ds01.service.order import CreateOrder
 from ds01.service.ports import Clock, ContainerRow
 from ds01.service.regranting import newcomer_of
-from ds01.service.scheduling import Scheduling, choose_reservation, restart_of
+from ds01.service.scheduling import Scheduling, restart_of
 
 
 @dataclass(frozen=True, slots=True)

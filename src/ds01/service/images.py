@@ -19,6 +19,7 @@ from ds01.domain.user import User, handle
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import HelperContainers
+from ds01.service.image_rules import ImageRules
 from ds01.service.ports import Engine, ImageDetails, Notify, Store
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,14 @@ class ImageOrder:
         version: Its version; None: the newest.
         image: Any image's reference; wins over the catalogue.
         architecture: Overrides what follows from the machine.
+        is_internal: The daemon loads the image itself, under a name of its own: no rule of the site applies.
     """
 
     framework: str | None = None
     version: str | None = None
     image: str | None = None
     architecture: str | None = None
+    is_internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,15 @@ class ImageService:
     """Finds, pulls and looks into images."""
 
     def __init__(
-        self, engine: Engine, helpers: HelperContainers, store: Store, catalogue: Callable[[], Sequence[CatalogueRow]]
+        self,
+        engine: Engine,
+        helpers: HelperContainers,
+        store: Store,
+        catalogue: Callable[[], Sequence[CatalogueRow]],
+        rules: ImageRules,
     ) -> None:
         self._engine = engine
+        self._rules = rules
         self._helpers = helpers
         self._store = store
         self._catalogue = catalogue
@@ -115,7 +124,14 @@ class ImageService:
         Raises:
             InvalidRequestError: Neither a framework nor an image is named.
             NotFoundError: No such framework, version or local image.
+            ForbiddenError: It is not here, and the site does not fetch from its registry.
         """
+        choice = await self._choose(order, inventory, user)
+        if user is not None and not order.is_internal:
+            await self._rules.find(user, choice.reference)
+        return choice
+
+    async def _choose(self, order: ImageOrder, inventory: Inventory, user: User | None) -> ImageChoice:
         if order.image is not None:
             return self._custom(order, await self._find_own(order.image, user) or order.image)
         if order.framework is None:
@@ -185,13 +201,23 @@ class ImageService:
             )
         return await self.pull(choice, notify)
 
+    def require_pullable(self, choice: ImageChoice) -> None:
+        """Raise if the site does not fetch from the registry of an image.
+
+        Raises:
+            ForbiddenError: It does not; the message names the image and the rule.
+        """
+        self._rules.require_pullable(choice.reference)
+
     async def pull(self, choice: ImageChoice, notify: Notify) -> ImageDetails:
         """Return the image as its registry has it now. Layers that the engine has are not fetched again.
 
         Raises:
+            ForbiddenError: The site does not fetch from that registry.
             NotFoundError: The registry does not have it.
             BackendError: The pull failed.
         """
+        self.require_pullable(choice)
         await notify({"kind": "step", "message": f"Pulling {choice.reference}"})
         try:
             async with aclosing(self._engine.pull_image(choice.reference)) as steps:

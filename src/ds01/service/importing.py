@@ -7,7 +7,7 @@ and is sent only when everything before it was found right.
 import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from ds01.domain.access import Caller
@@ -24,8 +24,11 @@ from ds01.domain.export import (
 )
 from ds01.domain.label import RESERVED_PREFIXES
 from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.user import User
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation, CreationService
+from ds01.service.disk_room import DiskRoom, require_room
+from ds01.service.image_rules import ImageRules
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
 from ds01.service.layer_stream import OwnerChange, reown
 from ds01.service.order import CreateOrder
@@ -40,18 +43,26 @@ _EMPTY_TIME = "1970-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One import: who, what, and under which name it is loaded."""
+    """One import: who, what, under which name it is loaded, and the room on the engine's disk (None: unknown)."""
 
     caller: Caller
     header: ExportHeader
     reference: str
+    free_bytes: int | None
 
 
 class ImportService:
     """Imports."""
 
     def __init__(
-        self, world: World, creation: CreationService, images: ImageService, temporary: TemporaryImages
+        self,
+        world: World,
+        creation: CreationService,
+        images: ImageService,
+        temporary: TemporaryImages,
+        *,
+        rules: ImageRules,
+        room: DiskRoom,
     ) -> None:
         self._engine = world.engine
         self._store = world.store
@@ -59,6 +70,8 @@ class ImportService:
         self._creation = creation
         self._images = images
         self._temporary = temporary
+        self._rules = rules
+        self._room = room
 
     async def import_(
         self, caller: Caller, archive: AsyncIterator[bytes], order_of: Callable[[bytes], CreateOrder], notify: Notify
@@ -73,32 +86,38 @@ class ImportService:
 
         Raises:
             InvalidRequestError: The archive is damaged, hostile or of a newer DS01; nothing is made.
+            ConflictError: The engine's disk has no room for it; nothing is made.
             Ds01Error: As a creation; everything that was made is undone.
         """
         async with aclosing(parts_of(archive)) as parts:
             order = order_of(await _document(parts, ORDER_NAME))
             header = parse_header(await _document(parts, HEADER_NAME))
             await self._creation.prepare(caller, replace(order, image=_stand_in(order)))
-            await self._require_base(header.base, notify)
+            await self._require_base(caller.user, header.base, notify)
             name = EngineName(parse_container_name(order.name), caller.uid)
+            free_bytes = await self._room.free_bytes()
             async with self._temporary.named("import", name) as reference:
                 await notify({"kind": "step", "message": "Loading the layers"})
-                async with aclosing(_loadable(parts, _Work(caller, header, reference))) as pieces:
+                async with aclosing(_loadable(parts, _Work(caller, header, reference, free_bytes))) as pieces:
                     await self._engine.load_images(pieces)
                 await self._require_loaded(reference, len(header.layers))
-                imported = replace(order, image=replace(order.image, image=reference))
+                imported = replace(order, image=replace(order.image, image=reference, is_internal=True))
                 creation = await self._creation.create(caller, imported, notify)
         await self._record(caller, order, header)
         source = f"imported from a file of {header.origin}, {len(header.included)} layers"
         return replace(creation, reasons=(source, *creation.reasons[1:]))
 
-    async def _require_base(self, base: ExportedBase | None, notify: Notify) -> None:
-        """Find the base here, by its id or name, or pull it. A name can mean another image by now."""
+    async def _require_base(self, user: User, base: ExportedBase | None, notify: Notify) -> None:
+        """Find the base here, by its id or name, or pull it. A name can mean another image by now.
+
+        What the file says is anybody's word: a base that is somebody else's is not here.
+        """
         if base is None:
             return
         for reference in (base.image_id, base.reference):
-            if _is_same(await self._engine.find_image(reference), base):
-                return
+            with suppress(NotFoundError):
+                if _is_same(await self._rules.find(user, reference), base):
+                    return
         wanted = base.digest or base.reference
         hint = "Export it again with --with-base, or load that image first."
         try:
@@ -130,7 +149,7 @@ class ImportService:
 
 def _stand_in(order: CreateOrder) -> ImageOrder:
     """An image that no registry has, for the checks before anything is loaded."""
-    return replace(order.image, image="ds01.invalid/import:pending")
+    return replace(order.image, image="ds01.invalid/import:pending", is_internal=True)
 
 
 def _is_same(image: ImageDetails | None, base: ExportedBase) -> bool:
@@ -152,12 +171,15 @@ async def _loadable(parts: AsyncIterator[Part], work: _Work) -> AsyncGenerator[b
         change = OwnerChange(header.uid, header.gid, caller.user.uid, caller.user.gid)
         change = None if (header.uid, header.gid) == (change.uid, change.gid) else change
     here: dict[str, str] = {}
+    size_bytes = 0
     async for entry, content in parts:
         diff_id = diff_id_of(entry.name)
         if diff_id not in header.included or diff_id in here or diff_id is None:
             raise InvalidRequestError(f"The archive holds {entry.name[:200]!r}, which does not belong there.")
         if entry.size_bytes > MAX_BYTES or entry.size_bytes % BLOCK_BYTES:
             raise InvalidRequestError(f"A layer of {entry.size_bytes} bytes is too large, or is none.")
+        size_bytes += entry.size_bytes
+        require_room(size_bytes, work.free_bytes)
         yield header_of(TarEntry(_place_of(diff_id), size_bytes=entry.size_bytes))
         came, sent = hashlib.sha256(), hashlib.sha256()
         async with aclosing(reown(_counted(content, came.update), change)) as pieces:

@@ -190,6 +190,4 @@ def warnings_of(equipped: Equipped, account: InnerAccount, mounts: OpenedMounts)
         )
     if not account.has_sudo and inner.has_sudo:
         found.append("There is no sudo in this container: the site does not allow it.")
-    if not mounts.is_workspace_writable:
-        found.append("You cannot write to the workspace directory.")
-    return tuple(found)
+    return (*found, *mounts.warnings)

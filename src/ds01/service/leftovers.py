@@ -17,6 +17,7 @@ from ds01.service.containers import ContainerService, ContainerView
 from ds01.service.images import drop_private_tag
 from ds01.service.ports import ImageDetails, World
 from ds01.service.presence import Presence
+from ds01.service.removal import RemovalService
 from ds01.service.temporary_images import is_temporary
 
 SETTLING = timedelta(minutes=10)
@@ -72,11 +73,12 @@ class Cleared:
 class LeftoverService:
     """Finds and removes leftovers of one user, and never anything else."""
 
-    def __init__(self, world: World, containers: ContainerService, presence: Presence) -> None:
+    def __init__(self, world: World, containers: ContainerService, removal: RemovalService, presence: Presence) -> None:
         self._engine = world.engine
         self._store = world.store
         self._clock = world.clock
         self._containers = containers
+        self._removal = removal
         self._presence = presence
 
     async def find(self, uid: int, *, older_than: timedelta | None = None) -> list[Leftover]:
@@ -157,7 +159,7 @@ class LeftoverService:
 
     async def _remove(self, caller: Caller, uid: int, item: Leftover) -> None:
         if item.kind is not LeftoverKind.TAG:
-            await self._containers.remove(caller, uid, item.name, force=False)
+            await self._removal.remove(caller, uid, item.name, force=False)
             return
         await drop_private_tag(self._engine, item.id)
         image = await self._engine.find_image(item.id)

@@ -13,32 +13,30 @@ from datetime import datetime, timedelta
 
 from ds01.domain.access import Caller
 from ds01.domain.allocation import Allocation
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, differences
+from ds01.domain.container import ContainerDetails, ContainerSpec
 from ds01.domain.event import Event
-from ds01.domain.image import is_private_tag, moved_tag
+from ds01.domain.image import moved_tag
 from ds01.domain.label import REQUEST
 from ds01.domain.limit import EffectiveLimits
-from ds01.domain.moving import Successor, can_be_remade, expected_length, successor_spec
+from ds01.domain.moving import Successor, expected_length, successor_spec
 from ds01.domain.name import EngineName
 from ds01.domain.queue import QueueState
 from ds01.domain.seal import seal
 from ds01.domain.situation import Grant
-from ds01.errors import BackendError, ConflictError, Ds01Error
+from ds01.errors import ConflictError
 from ds01.service.allocations import AllocationService, activated, present_grant
 from ds01.service.completion import complete
-from ds01.service.containers import ContainerService
-from ds01.service.first_start import FirstStartCheck
+from ds01.service.drift import DriftService
 from ds01.service.granting import event_of, facts_of, record_claimed
 from ds01.service.limits import LimitService
-from ds01.service.move_repair import Move, MoveRepair, helper_name, note_move
+from ds01.service.move_repair import Move, helper_name, note_move
 from ds01.service.observation import Observation, granted_rows
 from ds01.service.ports import ContainerRow, Notify, StoreTransaction, World
-from ds01.service.presence import Presence
 from ds01.service.provision import Provision
-from ds01.service.reconcile import Reconciler
 from ds01.service.regranting import Judged, judge_anew
 from ds01.service.scheduling import Scheduling, require_name_not_waiting
 from ds01.service.situation import View
+from ds01.service.succession import Predecessor, Succession
 from ds01.service.undo import Undo
 from ds01.units import format_size
 
@@ -85,29 +83,25 @@ class MoveService:
         self,
         world: World,
         *,
-        containers: ContainerService,
+        succession: Succession,
         allocations: AllocationService,
         scheduling: Scheduling,
         limits: LimitService,
         provision: Provision,
-        reconciler: Reconciler,
-        presence: Presence,
+        drift: DriftService,
         seal_key: bytes,
     ) -> None:
         self._engine = world.engine
         self._store = world.store
         self._clock = world.clock
-        self._containers = containers
+        self._succession = succession
         self._allocations = allocations
         self._scheduling = scheduling
         self._limits = limits
         self._instances = provision.instances
-        self._reconciler = reconciler
-        self._presence = presence
         self._late = provision.late_binding
+        self._drift = drift
         self._seal_key = seal_key
-        self._repair = MoveRepair(world, allocations)
-        self._first_start = FirstStartCheck(world.engine, world.store)
 
     async def plan(self, caller: Caller, uid: int, name: str) -> Moved:
         """Say what `move` would do: how much is copied, how long that takes, and which devices it would get.
@@ -115,7 +109,7 @@ class MoveService:
         Raises:
             Ds01Error: As `move`.
         """
-        job = await self._look(caller, uid, name)
+        job = await self._look(caller, await self._succession.find(uid, name))
 
         def decide(transaction: StoreTransaction, view: View) -> Grant:
             return _judge(transaction, view, job).grant
@@ -134,28 +128,17 @@ class MoveService:
             QuotaExceededError: A new grant is over the quota.
             BackendError: It could not be made, or does not run; the old container is as it was.
         """
-        async with self._presence.working_on(uid, name):
-            await self._reconciler.clear_dead_creation(uid, name)
-            job = await self._look(caller, uid, name)
-            with self._presence.in_flight(job.row.nonce):
-                return await self._carry_out(job, notify)
+        async with self._succession.of(uid, name) as found:
+            return await self._carry_out(await self._look(caller, found), notify)
 
-    async def _look(self, caller: Caller, uid: int, name: str) -> _Job:
-        details = await self._containers.get_details(uid, name)
-        row = await self._containers.find_row(details)
-        allocation = await self._containers.find_allocation(row)
-        if details.state.has_processes:
-            raise ConflictError(f"{name} is {details.state}.", hint=f"Stop it first: `ds01 stop {name}`.")
-        if row is None or allocation is None or not can_be_remade(details) or not is_private_tag(row.image):
-            raise ConflictError(
-                f"{name} was not made by DS01: what it was made with is not known well enough to make it again.",
-                hint="Create a new container with the same workspace: `ds01 create`.",
-            )
+    async def _look(self, caller: Caller, found: Predecessor) -> _Job:
+        found.require_stopped()
+        details, row, name = found.details, found.row, found.row.name
         if details.attachment.managed_device is not None and await self._late.is_possible():
             raise ConflictError(
                 f"{name} need not be moved: its GPUs are chosen at each start.", hint=f"`ds01 start {name}`"
             )
-        if not allocation.request.count:
+        if not found.allocation.request.count:
             raise ConflictError(f"{name} has no GPU: nothing keeps it from starting.", hint=f"`ds01 start {name}`")
         granted = await self._store.read(granted_rows)
         return _Job(
@@ -172,16 +155,17 @@ class MoveService:
         image = moved_tag(row.image, EngineName(row.name, row.uid), secrets.token_hex(4))
         move = Move(row.nonce, details.id, row.image, row.allocation_id, str(helper_name(row.uid)), image)
         async with Undo() as undo:
-            undo.add("take the move back", lambda: self._repair.settle(row.nonce, undo.reason))
+            undo.add("take the move back", lambda: self._succession.repair.settle(row.nonce, undo.reason))
             allocation, reason = await complete(self._claim(job, move))
             # instances that are made for it and then not needed reconcile destroys: no grant has them
             allocation = await complete(self._instances.make(allocation))
             await notify({"kind": "step", "message": f"Copying {format_size(job.size_bytes)} of {row.name}'s files"})
+            await self._drift.remember(details, image)  # of a copy, the engine says that nothing was changed
             await complete(self._engine.commit_container(details.id, image))
             await notify({"kind": "step", "message": f"Starting {row.name} on another GPU"})
             started, warnings = await self._start_successor(job, move, allocation)
             await complete(self._take_over(job, move, started))
-        after, more = await complete(self._tidy(row.nonce, started))
+        after, more = await complete(self._succession.tidy(row.nonce, started))
         return Moved(
             after,
             job.size_bytes,
@@ -211,29 +195,10 @@ class MoveService:
         self, job: _Job, move: Move, allocation: Allocation
     ) -> tuple[ContainerDetails, list[str]]:
         attachment = await self._late.choose(allocation)
-        spec = self._spec(job, move, allocation, attachment.cdi_device)
-        # broken off in the middle, the engine would make it after it was looked for to be removed
-        container = await complete(self._engine.create_container(spec))
-        found = differences(spec, await self._engine.get_container(container))
-        if found:
-            raise BackendError(f"The engine did not make {job.row.name} again as it was: {'; '.join(found)}.")
-        if spec.cdi_device:
-            await complete(self._late.start(container, spec.cdi_device, allocation))
-        else:
-            await self._engine.start_container(container)
-        started = await self._engine.get_container(container)
-        warnings = await self._first_start.check(started)
+        container = await self._succession.make(self._spec(job, move, allocation, attachment.cdi_device), job.row.name)
+        started, warnings = await self._succession.start(container, job.row.name, allocation, attachment.cdi_device)
         warnings += [attachment.warning] if attachment.warning else []
-        started = await self._engine.get_container(container)
-        if started.state is not ContainerState.RUNNING:
-            raise BackendError(
-                f"{job.row.name} ended at once on its new GPU (exit status {started.exit_code}). "
-                f"{started.error}".strip(),
-                hint=f"Nothing is lost: {job.row.name} is as it was.",
-            )
-        old = await self._engine.get_container(job.details.id)
-        if old.state.has_processes or old.started_at != job.details.started_at:
-            raise ConflictError(f"{job.row.name} was started past DS01 while it was moved.", hint="`ds01 list`")
+        await self._succession.require_untouched(job.details, job.row.name)
         return started, warnings
 
     def _spec(self, job: _Job, move: Move, allocation: Allocation, cdi_device: str) -> ContainerSpec:
@@ -268,15 +233,6 @@ class MoveService:
             transaction.append_event(event_of("container.started", active, now, {}, actor))
 
         await self._store.write(decide)
-
-    async def _tidy(self, nonce: str, started: ContainerDetails) -> tuple[ContainerDetails, tuple[str, ...]]:
-        """The new container runs; what is left to do reconcile does too."""
-        try:
-            await self._repair.settle(nonce, "it runs")
-            return await self._engine.get_container(started.id), ()
-        except Ds01Error as failure:
-            log.warning("a move is not tidied up: %s", failure)
-            return started, (f"It runs; its old container is removed later, because now: {failure.message}",)
 
 
 def _judge(transaction: StoreTransaction, view: View, job: _Job) -> Judged:

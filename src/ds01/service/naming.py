@@ -33,13 +33,13 @@ class NameTaker:
         parsed = details.parsed_name
         if parsed is None or parsed.uid != row.uid:
             raise ConflictError(f"{details.name} is not a name of the uid {row.uid}.")
-        tag = await self._new_tag(row, details, parsed)
+        tag = _tag_of(row, parsed)
         now = self._clock.now()
 
-        def decide(transaction: StoreTransaction) -> bool:
+        def decide(transaction: StoreTransaction) -> str | None:
             present = transaction.find_container_by_nonce(row.nonce)
             if present is None or present.name == parsed.name:
-                return False
+                return present.image if present else None
             transaction.delete_container(present.uid, present.name)
             transaction.insert_container(replace(present, name=parsed.name, image=tag))
             grant = transaction.find_allocation(present.allocation_id)
@@ -55,21 +55,27 @@ class NameTaker:
                     details={"old_name": present.name},
                 )
             )
-            return True
+            return tag
 
         try:
-            is_changed = await self._store.write(decide)
+            if tag != row.image:
+                await self._engine.tag_image(details.image_id, tag)
+            # before the row forgets the old tag: a crash in between finds the row under its old name, and does all this
+            # again; the other way round nobody would know of the old tag any more
+            await self._drop(row.image, unless=tag)
+            used = await self._store.write(decide)
         except Ds01Error:
             if tag != row.image:
-                await drop_private_tag(self._engine, tag)
+                await self._engine.tag_image(details.image_id, row.image)
+            await self._drop(tag, unless=row.image)
             raise
-        if is_changed and tag != row.image:
-            await drop_private_tag(self._engine, row.image)
+        await self._drop(tag, unless=used or row.image)
 
-    async def _new_tag(self, row: ContainerRow, details: ContainerDetails, name: EngineName) -> str:
-        """AIME's tool deletes the image that a container names: the shared one gets its second name anew."""
-        if not is_private_tag(row.image):
-            return row.image
-        tag = private_tag(row.image.rpartition(":")[0], name)
-        await self._engine.tag_image(details.image_id, tag)
-        return tag
+    async def _drop(self, tag: str, *, unless: str) -> None:
+        if tag != unless:
+            await drop_private_tag(self._engine, tag)
+
+
+def _tag_of(row: ContainerRow, name: EngineName) -> str:
+    """AIME's tool deletes the image that a container names: the shared one gets its second name anew."""
+    return private_tag(row.image.rpartition(":")[0], name) if is_private_tag(row.image) else row.image

@@ -1,19 +1,22 @@
 """What there is now: devices, containers, and which devices are held by containers without a grant of ours."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from ds01.domain import label
-from ds01.domain.attachment import AttachmentFacts, attached_gpus
+from ds01.domain.attachment import AttachmentFacts, attached_gpus, may_reach_gpus
 from ds01.domain.container import ContainerState, ContainerSummary
-from ds01.domain.gpu import Inventory, all_gpus, weigh_devices
+from ds01.domain.gpu import GpuState, Inventory, all_gpus, weigh_devices
 from ds01.domain.name import EngineName
 from ds01.domain.occupancy import ForeignContainer
+from ds01.errors import BackendError
 from ds01.service.helper_container import is_helper_name
 from ds01.service.ports import ContainerRow, Devices, Engine, StoreTransaction
 
 CACHE_SIZE = 4096
+UNKNOWN_DEVICE = "?"
+"""Stands for the devices of a container while the machine does not say which it has."""
 
 FindBound = Callable[[str, str], Awaitable[frozenset[str] | None]]
 """Engine id and CDI device of ours to the GPUs that the device stands for; None: nobody knows."""
@@ -100,6 +103,29 @@ class Observer:
             BackendError: The engine does not answer.
         """
         return Observation(containers=tuple(await self._engine.list_containers()))
+
+    async def attached(self, containers: Iterable[ContainerSummary]) -> dict[str, tuple[str, ...]]:
+        """Return the devices of running containers as the engine attached them, by container id.
+
+        This is for those without a grant: what their labels say of devices proves nothing. Where the devices are
+        unknown, one that may have some has `UNKNOWN_DEVICE`.
+
+        Raises:
+            BackendError: The engine does not answer.
+        """
+        facts = {found.id: await self._resolved(found.id) for found in containers if _may_hold(found)}
+        reaching = {key: found for key, found in facts.items() if found is not None and may_reach_gpus(found)}
+        if not reaching:
+            return {}
+        try:
+            inventory = await self._devices.read_inventory()
+        except BackendError:
+            return dict.fromkeys(reaching, (UNKNOWN_DEVICE,))
+        # a card in MIG mode is used by its instances
+        cut = {card.uuid for card in inventory.devices if card.state is GpuState.MIG and card.instances}
+        order = [gpu.uuid for gpu in all_gpus(inventory) if gpu.uuid not in cut]
+        found = {key: attached_gpus(value, inventory) for key, value in reaching.items()}
+        return {key: tuple(uuid for uuid in order if uuid in uuids) for key, uuids in found.items() if uuids}
 
     async def _foreign(
         self, inventory: Inventory, containers: list[ContainerSummary], known: KnownRows

@@ -35,23 +35,27 @@ class PauseService:
         self._containers = containers
         self._presence = presence
 
-    async def pause(self, caller: Caller, uid: int, name: str) -> Paused:
-        """Freeze the programs of a running container.
+    async def pause(self, caller: Caller, uid: int, name: str, *, dry_run: bool = False) -> Paused:
+        """Freeze the programs of a running container; a dry run only says how it is.
 
         Raises:
             ConflictError: It does not run.
             BackendError: It is not paused afterwards.
         """
-        return await self._bring(caller, uid, name, ContainerState.PAUSED, self._engine.pause_container)
+        return await self._bring(
+            caller, uid, name, ContainerState.PAUSED, None if dry_run else self._engine.pause_container
+        )
 
-    async def unpause(self, caller: Caller, uid: int, name: str) -> Paused:
-        """Let the programs of a paused container go on.
+    async def unpause(self, caller: Caller, uid: int, name: str, *, dry_run: bool = False) -> Paused:
+        """Let the programs of a paused container go on; a dry run only says how it is.
 
         Raises:
             ConflictError: It is stopped: there is nothing that could go on.
             BackendError: It does not run afterwards.
         """
-        return await self._bring(caller, uid, name, ContainerState.RUNNING, self._engine.unpause_container)
+        return await self._bring(
+            caller, uid, name, ContainerState.RUNNING, None if dry_run else self._engine.unpause_container
+        )
 
     async def _bring(
         self,
@@ -59,7 +63,7 @@ class PauseService:
         uid: int,
         name: str,
         wanted: ContainerState,
-        act: Callable[[str], Awaitable[None]],
+        act: Callable[[str], Awaitable[None]] | None,
     ) -> Paused:
         async with self._presence.working_on(uid, name):
             details = await self._containers.get_details(uid, name)
@@ -69,6 +73,8 @@ class PauseService:
                 raise ConflictError(
                     f"{name} does not run (it is {details.state}).", hint=f"Start it: `ds01 start {name}`."
                 )
+            if act is None:
+                return Paused(details, was_so=False)
             await act(details.id)
             after = await self._engine.get_container(details.id)
             if after.state is not wanted:

@@ -25,9 +25,14 @@ from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
 from ds01.domain.gpu_event import DeviceEvent
 from ds01.domain.queue import QueueEntry
 from ds01.domain.reservation import Reservation
-from ds01.domain.user import User
 from ds01.service.cdi_port import HostCdi as HostCdi
 from ds01.service.engine_port import Engine as Engine, RawStream as RawStream
+from ds01.service.linux_port import (
+    Accounts as Accounts,
+    CgroupProcesses as CgroupProcesses,
+    Directories as Directories,
+    ResolvedDirectory as ResolvedDirectory,
+)
 
 Result = TypeVar("Result")
 
@@ -303,73 +308,6 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what waits and close."""
-        ...
-
-
-# --- Linux ------------------------------------------------------------------------------------------------------------
-
-
-class Accounts(Protocol):
-    """The account database."""
-
-    def get_user(self, uid: int) -> User:
-        """Return the account with its groups.
-
-        Raises:
-            NotFoundError: No such account.
-            BackendError: The account database failed.
-        """
-        ...
-
-    def find_user_by_name(self, name: str) -> User | None:
-        """Return the account, or None. A name of digits is a name, never a number."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedDirectory:
-    """A directory of the host, resolved as the user.
-
-    Attributes:
-        path: Absolute path without links.
-        was_created: It did not exist before.
-        is_writable: The user may write in it.
-    """
-
-    path: str
-    was_created: bool
-    is_writable: bool
-
-
-class Directories(Protocol):
-    """Directories of users, touched only by a process that has become the user."""
-
-    async def resolve(self, user: User, path: str, *, create: bool) -> ResolvedDirectory:
-        """Return a directory as the user sees it.
-
-        Args:
-            user: Whose rights count.
-            path: Absolute path, or one that begins with `~`.
-            create: Make it (mode 0700, and missing parents) when it does not exist.
-
-        Raises:
-            InvalidRequestError: It is not a directory, or the path cannot be mounted.
-            NotFoundError: It does not exist and may not be made.
-            ForbiddenError: The user may not enter or read it.
-            BackendTimeoutError: The file system did not answer within five seconds.
-        """
-        ...
-
-    async def discard(self, user: User, path: str) -> None:
-        """Remove a directory that `resolve` has just made, if it is still empty."""
-        ...
-
-
-class CgroupProcesses(Protocol):
-    """Which container a process belongs to."""
-
-    def container_of(self, pid: int) -> str | None:
-        """Return the full container id from /proc/<pid>/cgroup, or None."""
         ...
 
 

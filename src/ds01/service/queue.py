@@ -8,6 +8,7 @@ from datetime import timedelta
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.queue import KEPT_AFTER_END, Purpose, QueueEntry, QueueState, end_entry, request_not_found
 from ds01.domain.queue_move import Affected, Place
+from ds01.domain.reservation_choice import choose_reservation
 from ds01.domain.reservation_life import policy_reservations
 from ds01.domain.situation import Estimate, Situation
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError
@@ -25,7 +26,7 @@ from ds01.service.ports import Notify, StoreTransaction, World
 from ds01.service.progress import Story
 from ds01.service.queue_entries import Move, find_entry
 from ds01.service.regranting import newcomer_of
-from ds01.service.scheduling import Check, Round, Scheduling, choose_reservation, restart_of
+from ds01.service.scheduling import Check, Round, Scheduling, restart_of
 from ds01.service.situation import View
 from ds01.service.starting import Starter
 

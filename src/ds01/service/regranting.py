@@ -11,6 +11,7 @@ from datetime import datetime
 from ds01.domain.access import container_not_found
 from ds01.domain.allocation import Allocation, AllocationState
 from ds01.domain.limit import EffectiveLimits
+from ds01.domain.reservation_choice import choose_reservation
 from ds01.domain.schedule import plan_grant
 from ds01.domain.situation import Grant, Situation
 from ds01.domain.waiting import Waiting
@@ -22,7 +23,7 @@ from ds01.service.granting import allocation_of, record_claimed, with_its_place
 from ds01.service.observation import Observation
 from ds01.service.order import CreateOrder
 from ds01.service.ports import Clock, ContainerRow, StoreTransaction
-from ds01.service.scheduling import Scheduling, choose_reservation
+from ds01.service.scheduling import Scheduling
 from ds01.service.situation import View, situation_in
 
 
@@ -102,7 +103,13 @@ class Regranting:
         self._instances = instances
 
     async def provide(
-        self, row: ContainerRow, limits: EffectiveLimits, observation: Observation, *, actor_uid: int
+        self,
+        row: ContainerRow,
+        limits: EffectiveLimits,
+        observation: Observation,
+        *,
+        actor_uid: int,
+        is_writing: bool = True,
     ) -> Allocation:
         """Let a container that is about to start hold GPUs: those that it holds, else whichever its request allows.
 
@@ -111,6 +118,7 @@ class Regranting:
             limits: The owner's limits.
             observation: The machine as this container sees it.
             actor_uid: Who starts it.
+            is_writing: False: only say what it would hold.
 
         Returns:
             Its grant, active, with GPUs that exist.
@@ -126,12 +134,18 @@ class Regranting:
             _, current = present_grant(transaction, row)
             if current is not None and current.is_holding:
                 return current
-            allocation = _claim_anew(transaction, judge_anew(transaction, view, row, limits), actor_uid)
+            judged = judge_anew(transaction, view, row, limits)
+            if not is_writing:
+                return judged.allocation()
+            allocation = _claim_anew(transaction, judged, actor_uid)
             claimed[:] = [allocation.id]
             return allocation
 
         try:
-            allocation = await complete(self._scheduling.decide(decide, observation, (row.uid,)))
+            decision = self._scheduling.decide(decide, observation, (row.uid,), is_writing=is_writing)
+            allocation = await complete(decision)
+            if not is_writing:
+                return allocation
             await complete(self._instances.make(allocation))
             return await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=actor_uid))
         except (Ds01Error, asyncio.CancelledError) as failure:

@@ -13,9 +13,7 @@ from ds01.domain.placement import Placement
 from ds01.domain.policy import Policy
 from ds01.domain.queue import KEPT_AFTER_END, QueueEntry, QueueState, end_entry, name_waits
 from ds01.domain.quota import Usage, count_containers, require_container_quota
-from ds01.domain.request import format_request
-from ds01.domain.reservation import ReservationState
-from ds01.domain.reservation_life import fits_inside, reservation_not_found
+from ds01.domain.reservation_choice import choose_reservation
 from ds01.domain.schedule import plan_grant, plan_pass, require_possible
 from ds01.domain.situation import Grant, Pass, Situation
 from ds01.domain.waiting import Waiting
@@ -108,7 +106,13 @@ class Scheduling:
         return await self._decide(decide, observation, (order.uid,), is_writing=True)
 
     async def require_startable(
-        self, row: ContainerRow, limits: EffectiveLimits, observation: Observation, *, actor_uid: int | None = None
+        self,
+        row: ContainerRow,
+        limits: EffectiveLimits,
+        observation: Observation,
+        *,
+        actor_uid: int | None = None,
+        is_writing: bool = True,
     ) -> Allocation:
         """Make the grant of a container active for a start; exclusivity is checked at every start.
 
@@ -119,6 +123,7 @@ class Scheduling:
             limits: The owner's limits.
             observation: The machine as this container sees it, see `Observation.for_start_of`.
             actor_uid: Who starts it; None: somebody past us.
+            is_writing: False: only say what it would be.
 
         Raises:
             NoCapacityError: Somebody else has one of its devices now, or it is kept for somebody.
@@ -140,13 +145,15 @@ class Scheduling:
                 active = activated(current, view.now)
             else:
                 active = _granted_anew(transaction, current, others, limits, view)
+            if not is_writing:
+                return active
             transaction.save_allocation(active)
             transaction.save_container(replace(present, allocation_id=active.id))
             end_waiting_start(transaction, present, view.now)
             transaction.append_event(event_of("allocation.activated", active, view.now, facts_of(active), actor_uid))
             return active
 
-        return await self._decide(decide, observation, (row.uid,), is_writing=True)
+        return await self._decide(decide, observation, (row.uid,), is_writing=is_writing)
 
     async def preview(self, order: ClaimOrder, observation: Observation) -> Placement:
         """Return the devices that `claim` would grant. Writes nothing.
@@ -315,36 +322,6 @@ def restart_of(released: Allocation, limits: EffectiveLimits, now: datetime) -> 
         gpu_uuids=released.gpu_uuids,
         has_container=True,
     )
-
-
-def choose_reservation(situation: Situation, waiting: Waiting, wanted: str | None) -> str | None:
-    """Return the id of the reservation in which a request starts; None: outside of any.
-
-    Args:
-        situation: The scheduler's world.
-        waiting: The request.
-        wanted: Name or id as it was typed; None: the only active one of the user that fits.
-
-    Raises:
-        NotFoundError: The user has none of that name.
-        ConflictError: It is not made for such a request.
-    """
-    mine = [item for item in situation.reservations if item.is_for(waiting.uid, waiting.group)]
-    if wanted is None:
-        fitting = [
-            item.id for item in mine if item.state is ReservationState.ACTIVE and fits_inside(item, waiting.request)
-        ]
-        return fitting[0] if len(fitting) == 1 else None
-    found = next((item for item in mine if wanted in {item.name, item.id}), None)
-    if found is None:
-        raise reservation_not_found(wanted)
-    if not fits_inside(found, waiting.request):
-        raise ConflictError(
-            f"The reservation {found.name} keeps {format_request(found.request)}: "
-            f"it is not made for {format_request(waiting.request)}.",
-            hint=f"Ask for --gpus {found.request.count} --gpu-kind {found.request.kind}, or less.",
-        )
-    return found.id
 
 
 def require_name_not_waiting(entries: Iterable[QueueEntry], uid: int, name: str) -> None:

@@ -164,8 +164,7 @@ class SessionService:
 
     async def resize(self, session: Session, *, rows: int, columns: int) -> None:
         """Set the size of its terminal; a program that has ended is fine."""
-        if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
-            raise InvalidRequestError(f"A terminal cannot have {rows} rows and {columns} columns.")
+        require_possible_size(rows, columns)
         if (await self._engine.get_exec(session.exec_id)).is_running:
             await self._engine.resize_exec(session.exec_id, rows=rows, columns=columns)
 
@@ -198,6 +197,16 @@ def _require_valid(order: SessionOrder) -> None:
     if order.working_dir and not order.working_dir.startswith("/"):
         raise InvalidRequestError(f"{order.working_dir[:80]!r} is not an absolute path.", hint="Use -w /workspace.")
     require_valid_environment(order.environment)
+
+
+def require_possible_size(rows: int, columns: int) -> None:
+    """Raise if no terminal has this size.
+
+    Raises:
+        InvalidRequestError: It names the size.
+    """
+    if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
+        raise InvalidRequestError(f"A terminal cannot have {rows} rows and {columns} columns.")
 
 
 def require_running(details: ContainerDetails, name: str) -> None:

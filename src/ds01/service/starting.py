@@ -12,11 +12,11 @@ from ds01.domain.user import User
 from ds01.errors import Ds01Error
 from ds01.service.allocations import AllocationService
 from ds01.service.completion import complete
-from ds01.service.containers import ContainerService
 from ds01.service.creation import CreationService
 from ds01.service.granting import Granted
 from ds01.service.limits import LimitService
 from ds01.service.ports import StoreTransaction, World
+from ds01.service.power import PowerService
 from ds01.service.presence import Presence
 from ds01.service.progress import Progress
 from ds01.service.reconcile import Reconciler
@@ -34,7 +34,7 @@ class Starter:
         world: World,
         *,
         creation: CreationService,
-        containers: ContainerService,
+        power: PowerService,
         allocations: AllocationService,
         limits: LimitService,
         presence: Presence,
@@ -42,7 +42,7 @@ class Starter:
     ) -> None:
         self._store = world.store
         self._creation = creation
-        self._containers = containers
+        self._power = power
         self._allocations = allocations
         self._limits = limits
         self._presence = presence
@@ -162,7 +162,7 @@ class Starter:
 
             return await self._creation.create_granted(caller, granted, tell)
         try:
-            started = await self._containers.start(caller, entry.uid, entry.waiting.container_name)
+            started = await self._power.start(caller, entry.uid, entry.waiting.container_name)
         except (Ds01Error, asyncio.CancelledError) as failure:
             await complete(self._allocations.give_up(granted, failure))
             raise

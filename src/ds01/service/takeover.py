@@ -8,7 +8,7 @@ from datetime import datetime
 from ds01.domain import label
 from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.attachment import needed_gpus
+from ds01.domain.attachment import may_reach_gpus, needed_gpus
 from ds01.domain.container import ContainerDetails, ResourceLimits
 from ds01.domain.event import Event
 from ds01.domain.gpu import Gpu, all_gpus
@@ -17,7 +17,6 @@ from ds01.domain.name import EngineName
 from ds01.domain.origin import Origin, origin_of, private_image_of, shown_name
 from ds01.domain.request import GpuRequest
 from ds01.errors import ConflictError, Ds01Error, ForbiddenError
-from ds01.service.attached_devices import may_reach_devices
 from ds01.service.completion import complete
 from ds01.service.decisions import name_taken, require_free
 from ds01.service.foreign import Ownerships, find_by_bare_name
@@ -162,7 +161,7 @@ class TakeoverService:
     async def _plan(self, details: ContainerDetails, uid: int) -> _Plan:
         granted = await self._store.read(granted_rows)
         observation = Observation()
-        if may_reach_devices(details.attachment):
+        if may_reach_gpus(details.attachment):
             observation = (await self._observer.observe(granted)).for_start_of(details.id)
         user = await asyncio.to_thread(self._accounts.get_user, uid)
         wanted = resource_limits(self._limits.effective(user, await self._engine.get_info()), "")

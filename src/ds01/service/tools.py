@@ -4,10 +4,12 @@ import asyncio
 import io
 import logging
 import tarfile
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ds01.domain.build_site import BuildSite, Masker
 from ds01.domain.tools import BASE_LABEL, derived_reference, dockerfile_of
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.images import ImageService, InnerFiles
@@ -34,12 +36,20 @@ class Equipped:
     inner: InnerFiles
     warning: str = ""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever creates from it should know."""
+        no_shell = "The image has no shell: the engine's init is its first process, and AIME's auto-stop will not work."
+        found = (self.warning, "" if self.inner.has_shell else no_shell)
+        return tuple(text for text in found if text)
+
 
 class ToolService:
     """Finds or builds derived images. Without a network a container is made without sudo or git, and it is said so."""
 
-    def __init__(self, engine: Engine, images: ImageService) -> None:
+    def __init__(self, engine: Engine, images: ImageService, build_site: Callable[[], BuildSite] = BuildSite) -> None:
         self._engine = engine
+        self._build_site = build_site
         self._images = images
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -73,7 +83,12 @@ class ToolService:
     async def _build(self, image: ImageDetails, dockerfile: str, notify: Notify) -> ImageDetails:
         await notify({"kind": "step", "message": "Adding sudo and git to the image, once for everybody"})
         reference = derived_reference(image.id)
-        spec = BuildSpec(reference, labels={BASE_LABEL: image.id}, memory_bytes=MEMORY_BYTES, nano_cpus=NANO_CPUS)
+        site = await asyncio.to_thread(self._build_site)
+        masker = Masker(site.secrets)
+        labels = {BASE_LABEL: image.id}
+        spec = BuildSpec(
+            reference, labels=labels, arguments=site.arguments, memory_bytes=MEMORY_BYTES, nano_cpus=NANO_CPUS
+        )
         printed: list[str] = []
         try:
             async with asyncio.timeout(DEADLINE.total_seconds()):
@@ -85,11 +100,24 @@ class ToolService:
             raise BackendError(f"its build did not end within {DEADLINE.total_seconds():.0f} s.") from late
         except BackendError as failure:
             said = " / ".join(printed)[-300:]
-            raise BackendError(f"{failure.message} ({said})" if said else failure.message) from failure
+            raise BackendError(masker.whole(f"{failure.message} ({said})" if said else failure.message)) from None
         built = await self._find(image)
         if built is None:
             raise BackendError("the engine built it and does not have it.")
         return built
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSupply:
+    """Where a creation gets its image from.
+
+    Attributes:
+        images: Finds, pulls and looks into images.
+        tools: Adds what everybody expects inside.
+    """
+
+    images: ImageService
+    tools: ToolService
 
 
 def _missing(inner: InnerFiles) -> str:

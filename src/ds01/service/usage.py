@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ds01.domain.allocation import Allocation
+from ds01.domain.attachment import devices_in
 from ds01.domain.container import ContainerDetails, ContainerStats
-from ds01.domain.gpu import DeviceSample, Gpu, GpuState, Inventory, PhysicalGpu, all_gpus
+from ds01.domain.gpu import DeviceSample, Gpu, GpuProcess, GpuState, Inventory, PhysicalGpu, all_gpus
 from ds01.domain.occupancy import ForeignContainer, Holder, Occupancy, occupy
 from ds01.domain.queue import QueueState
 from ds01.domain.upkeep import Condition
 from ds01.domain.waiting import Waiting
 from ds01.errors import BackendError, ConflictError, NotFoundError
-from ds01.service.attached_devices import devices_in
 from ds01.service.containers import ContainerService
 from ds01.service.mig_change import changing_cards
 from ds01.service.observation import Observer, granted_rows
@@ -45,29 +45,66 @@ class DeviceView:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnUse:
+    """What the processes of one container do on one device.
+
+    Attributes:
+        memory_bytes: Memory of all of them; None: of one of them it is not known.
+        utilization_ratio: How busy they keep it together, 0 to 1; None: the driver does not say it by process.
+    """
+
+    memory_bytes: int | None = 0
+    utilization_ratio: float | None = 0.0
+
+    def plus(self, process: GpuProcess) -> "OwnUse":
+        """Return the use together with one more process; what is not known of one is not known of all."""
+        memory, busy = self.memory_bytes, self.utilization_ratio
+        known, ratio = process.memory_bytes, process.utilization_ratio
+        return OwnUse(
+            None if memory is None or known is None else memory + known,
+            None if busy is None or ratio is None else min(busy + ratio, 1.0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDevice:
+    """A device of a container with its reading.
+
+    Attributes:
+        gpu: The device; its UUID alone if the machine does not have or say it.
+        sample: Reading of the whole device; None when it failed.
+        own: What the container's own processes do on it; None: which they are is not known.
+    """
+
+    gpu: Gpu | str
+    sample: DeviceSample | None
+    own: OwnUse | None
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerReading:
     """One reading of a container.
 
     Attributes:
         details: The container.
         stats: The engine's figures.
-        devices: Its devices with their readings; by UUID alone those that the machine does not have or say.
+        devices: Its devices with their readings.
         gpu_memory_bytes: Device memory of its processes; None when it has no device or the driver does not say.
     """
 
     details: ContainerDetails
     stats: ContainerStats
-    devices: tuple[tuple[Gpu | str, DeviceSample | None], ...]
+    devices: tuple[HeldDevice, ...]
     gpu_memory_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class _DeviceReading:
-    """What the driver says now; None where it does not."""
+    """What the driver says now; None where it does not. Use is by container, then by device."""
 
     inventory: Inventory | None
     samples: Mapping[str, DeviceSample]
-    memory: Mapping[str, int | None] | None
+    use: Mapping[str, Mapping[str, OwnUse]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +196,14 @@ class UsageService:
             return {}  # the list of devices is worth showing without its readings
 
     async def read_container(self, uid: int, name: str) -> ContainerReading:
-        """Return one reading of a running container.
+        """Return one reading of a container that runs, or is paused: what it holds is still there.
 
         Raises:
             ConflictError: It does not run.
         """
         details = await self._containers.get_details(uid, name)
-        require_running(details, name)
+        if not details.state.has_processes:
+            require_running(details, name)
         stats = await self._engine.get_stats(details.id)
         return _reading(details, stats, await self._read_devices())
 
@@ -199,29 +237,33 @@ class UsageService:
             inventory = await self._devices.read_inventory()
         except BackendError:
             return _DeviceReading(None, {}, None)
-        return _DeviceReading(inventory, await self._samples(), await self._memory_by_container())
+        return _DeviceReading(inventory, await self._samples(), await self._use_by_container())
 
-    async def _memory_by_container(self) -> dict[str, int | None] | None:
-        """Device memory by container id; None for a container of which a part is unknown; None when all is unknown."""
+    async def _use_by_container(self) -> dict[str, dict[str, OwnUse]] | None:
+        """What the processes of each container do on each device; None when all is unknown."""
         try:
             processes = await self._devices.read_processes()
         except BackendError:
             return None
-        found: dict[str, int | None] = {}
+        found: dict[str, dict[str, OwnUse]] = {}
         for process in processes:
             container = self._cgroups.container_of(process.pid)
             if container is not None:
-                known = found.get(container, 0)
-                both = known is not None and process.memory_bytes is not None
-                found[container] = (known or 0) + (process.memory_bytes or 0) if both else None
+                on_devices = found.setdefault(container, {})
+                on_devices[process.gpu_uuid] = on_devices.get(process.gpu_uuid, OwnUse()).plus(process)
         return found
 
 
 def _reading(details: ContainerDetails, stats: ContainerStats, now: _DeviceReading) -> ContainerReading:
-    devices = devices_in(details, now.inventory)
-    pairs = tuple((gpu, now.samples.get(gpu if isinstance(gpu, str) else gpu.uuid)) for gpu in devices)
-    used = now.memory.get(details.id, 0) if now.memory is not None and devices else None
-    return ContainerReading(details, stats, pairs, used)
+    own = now.use.get(details.id, {}) if now.use is not None else None
+    held: list[HeldDevice] = []
+    for gpu in devices_in(details.attachment, now.inventory):
+        uuid = gpu if isinstance(gpu, str) else gpu.uuid
+        held.append(HeldDevice(gpu, now.samples.get(uuid), None if own is None else own.get(uuid, OwnUse())))
+    # a process may be on a device that is not its container's: its memory counts all the same
+    known = [use.memory_bytes for use in own.values()] if own is not None and held else [None]
+    figures = [figure for figure in known if figure is not None]
+    return ContainerReading(details, stats, tuple(held), sum(figures) if len(figures) == len(known) else None)
 
 
 def _shown(card: PhysicalGpu, inventory: Inventory) -> list[Gpu]:

@@ -118,6 +118,8 @@ def details(name: str, state: str = "running", **more: object) -> dict[str, obje
         "limits": limits,
         "labels": {},
         "ip_address": "",
+        "command": ["sh", "-c", "true"],
+        "terminal": True,
         **more,
     }
 

@@ -235,7 +235,8 @@ def test_stop_by_force_gives_no_time_and_excludes_a_time(daemon: ScriptedDaemon,
 
 
 def test_pause_unpause_and_rename_say_what_came_of_it(daemon: ScriptedDaemon, ds01: Ds01) -> None:
-    paused = {"schema_version": 1, "name": "a", "state": "paused", "was_so": False, "docker_command": "docker pause a"}
+    facts = {"was_so": False, "dry_run": False, "docker_command": "docker pause a"}
+    paused = {"schema_version": 1, "name": "a", "state": "paused", **facts}
     daemon.answers["POST /v1/containers/a/pause"] = ok(paused)
     daemon.answers["POST /v1/containers/a/unpause"] = ok({**paused, "state": "running", "was_so": True})
     assert ds01("container", "pause", "a").out == "a\n"
@@ -337,7 +338,9 @@ def test_stats_and_top_and_inspect_are_readable(daemon: ScriptedDaemon, ds01: Ds
         "uuid": "GPU-1",
         "address": "0",
         "utilization_ratio": None,
+        "own_utilization_ratio": None,
         "memory_used_bytes": None,
+        "own_memory_used_bytes": None,
         "memory_bytes": 40 * 1024**3,
     }
     reading = {
@@ -360,7 +363,15 @@ def test_stats_and_top_and_inspect_are_readable(daemon: ScriptedDaemon, ds01: Ds
     instance = {**gpu, "address": "0:1", "memory_used_bytes": 3 * 1024**3, "memory_bytes": 5 * 1024**3}
     unknown = {**reading, "gpus": [instance], "gpu_memory_used_bytes": None}
     daemon.answers["GET /v1/stats"] = ok({"schema_version": 1, "containers": [unknown]})
-    assert ds01("stats").out.splitlines()[1].split()[5:10] == ["0:1:", "-", "3G*", "/", "5G"]
+    assert ds01("stats").out.splitlines()[1].split()[5:10] == ["0:1:", "-", "3G", "/", "5G"]
+    assert "memory is per instance" in ds01("stats").err
+    busy = {**gpu, "utilization_ratio": 0.9, "memory_used_bytes": 3 * 1024**3}
+    for own, shown in ((0.25, "25%"), (None, "90%*")):
+        shared = {**reading, "gpus": [{**busy, "own_utilization_ratio": own}]}
+        daemon.answers["GET /v1/stats"] = ok({"schema_version": 1, "containers": [shared]})
+        outcome = ds01("stats")
+        assert outcome.out.splitlines()[1].split()[5:10] == ["0:", shown, "1G", "/", "40G"]
+        assert ("* of the whole device" in outcome.err) == (own is None)
     processes = [{"pid": 7, "user": "alice", "command": "python train.py"}]
     daemon.answers["GET /v1/containers/a/processes"] = ok({"schema_version": 1, "name": "a", "processes": processes})
     assert ds01("top", "a").out.splitlines()[1].split() == ["7", "alice", "python", "train.py"]

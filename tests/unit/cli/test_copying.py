@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.conftest import Ds01
+from tests.unit.cli.conftest import Ds01, details
 from tests.unit.scripted_daemon import ScriptedDaemon, ok
 
 
@@ -63,3 +63,26 @@ def test_cp_needs_one_path_inside_and_one_outside(words: tuple[str, ...], daemon
     outcome = ds01(*words)
     assert outcome.status in {2, 3}
     assert "Traceback" not in outcome.err
+
+
+def test_cp_only_says_what_it_would_copy_after_every_check(daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_bytes(b"abc")
+    daemon.answers["GET /v1/containers/a"] = ok(details("a"))
+    daemon.answers["GET /v1/containers/a/path"] = path_document("/workspace", is_directory=True)
+    outcome = ds01("cp", "--dry-run", str(tmp_path / "a file"), "a:")
+    assert (outcome.status, outcome.out) == (0, f"docker cp '{tmp_path}/a file' a._.1001:/workspace\n")
+    outcome = ds01("cp", "--dry-run", "--json", "a:results/.", str(tmp_path))
+    assert (outcome.document["dry_run"], outcome.document["archive_bytes"]) == (True, 0)
+    assert ds01("cp", "--dry-run", "a:x", str(tmp_path / "no" / "folder")).status == 3
+    assert ds01("cp", "--dry-run", "-", "a:/x").status == 0
+    assert [asked for asked in daemon.asked() if "archive" in asked] == []
+
+
+def test_cp_tells_programs_how_much_it_was(daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"abc")
+    daemon.answers["GET /v1/containers/a/path"] = path_document("/workspace", is_directory=True)
+    daemon.answers["POST /v1/containers/a/archive"] = ok({"schema_version": 1, "name": "a", "path": "/workspace"})
+    outcome = ds01("cp", "--json", str(tmp_path / "model.pt"), "a:/workspace")
+    assert outcome.document["archive_bytes"] == len(daemon.requests[-1].body) > 512
+    refused = ds01("cp", "--json", "a:/workspace", "-")
+    assert (refused.status, refused.out) == (2, "")

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Generator
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from ds01.cli.call import Call, Process
 from ds01.cli.compression import CompressedWriter, checked_size, read_content
 from ds01.cli.export_file import read_file, upload_of, write_export
+from ds01.cli.lost_answer import tell_what_became
 from ds01.domain.export import HEADER_NAME, ORDER_NAME, ExportedBase, ExportHeader, layer_entry
-from ds01.errors import ConflictError, Ds01Error, InvalidRequestError
+from ds01.errors import ConflictError, DaemonUnreachableError, Ds01Error, InvalidRequestError
 from tests.fake_engine.layers import diff_id_of, pack
-from tests.unit.cli.conftest import Ds01
+from tests.unit.cli.conftest import Ds01, container
 from tests.unit.scripted_daemon import ScriptedDaemon, http, ok, problem
 
 LAYER = pack({"opt/tool": b"installed" * 1000}, uid=1001)
@@ -154,6 +157,29 @@ def test_a_bomb_is_not_unpacked_beyond_what_it_says(tmp_path: Path) -> None:
             pass
 
 
+def test_what_there_is_no_room_for_is_refused_before_it_is_unpacked(
+    daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path, exported: Path
+) -> None:
+    free = shutil.disk_usage(Path.home()).free
+    says_so, does_not = tmp_path / "says-so", tmp_path / "does-not"
+    with says_so.open("wb") as target:
+        writer = CompressedWriter(target)
+        writer.size_bytes = 2 * free
+        writer.finish()
+    does_not.write_bytes(zstandard.ZstdCompressor().compress(bytes(50_000_000)))
+    status = json.loads(bytes(daemon.answers["GET /v1/status"]).partition(b"\r\n\r\n")[2])  # type: ignore[arg-type]
+    for path, engine_bytes, code, words in (
+        (says_so, 1000, 8, "there is room for"),
+        (does_not, 1000 - free, 2, "unpacks to more than"),
+        (exported, 10**9, 0, "Every checksum is right"),
+    ):
+        status["engine"]["free_bytes"] = engine_bytes
+        daemon.answers["GET /v1/status"] = ok(status)
+        outcome = ds01("container", "import", str(path), "--dry-run")
+        assert (outcome.status, words in outcome.err) == (code, True), outcome.err
+    assert not [asked for asked in daemon.asked() if "imports" in asked]
+
+
 def test_a_newer_file_is_said_to_be_newer(tmp_path: Path) -> None:
     newer = {**json.loads(HEADER.to_text()), "schema": 2}
     path = tmp_path / "newer"
@@ -245,3 +271,41 @@ def test_an_upload_is_what_was_looked_through(exported: Path) -> None:
     with pytest.raises(InvalidRequestError):
         for _ in upload_of(file, {}):
             pass
+
+
+@pytest.mark.parametrize(
+    ("found", "stays", "words"),
+    [
+        (problem(404, "not_found", "There is no container copy."), False, "Nothing of copy was made"),
+        (ok(container("copy", "created", managed=True)), True, "copy was made all the same"),
+    ],
+    ids=["old", "new"],
+)
+def test_an_import_whose_answer_never_came_says_what_became_of_it(
+    daemon: ScriptedDaemon, ds01: Ds01, exported: Path, tmp_path: Path, found: bytes, words: str, *, stays: bool
+) -> None:
+    folder = tmp_path / "there"
+    daemon.answers["POST /v1/imports"] = b""
+    daemon.answers["GET /v1/containers/copy"] = found
+    outcome = ds01("container", "import", str(exported), "--name", "copy", "--workspace", str(folder))
+    assert outcome.status == 7
+    assert words in outcome.err
+    assert (folder / "sub" / "file").exists() is stays
+    assert (str(folder) in outcome.err) is stays
+
+
+def test_what_nobody_knows_is_not_taken_for_nothing(daemon: ScriptedDaemon) -> None:
+    half_made = ok(container("copy", "created", managed=False))
+    call = Call(Process({"DS01_SOCKET": str(daemon.socket_path)}), {})
+    for answer in (half_made, problem(502, "backend", "The engine does not answer."), b""):
+        daemon.answers["GET /v1/containers/copy"] = answer
+        lost = DaemonUnreachableError("ds01d closed the connection.")
+        assert tell_what_became(call, "copy", lost, patience_s=0)
+        assert lost.details["was_made"] is None
+        assert "is unknown" in str(lost.hint)
+
+
+def test_an_import_without_a_daemon_does_not_wait_for_one(ds01: Ds01, exported: Path, tmp_path: Path) -> None:
+    outcome = ds01("container", "import", str(exported), DS01_SOCKET=str(tmp_path / "none"))
+    assert outcome.status == 7
+    assert "Waiting" not in outcome.err

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -208,6 +209,13 @@ def test_one_step_back_asks_again_and_stopping_writes_nothing(house: Path, keys:
     assert not (house / "dockerfiles").exists()
 
 
+def test_an_interrupt_that_comes_as_a_signal_ends_a_question_too(house: Path, keys: Terminal) -> None:
+    keys.wait_for("Which framework?")
+    keys.process.send_signal(signal.SIGINT)  # as Ctrl-C does until the terminal is in raw mode
+    assert keys.wait() == 130
+    assert not (house / "dockerfiles").exists()
+
+
 def test_a_build_sends_the_dockerfile_alone_and_keeps_the_output(
     make: Ds01, house: Path, daemon: ScriptedDaemon
 ) -> None:
@@ -280,7 +288,7 @@ def test_an_image_is_shown_with_its_dockerfile_and_deleted_with_it(
 ) -> None:
     make("create", "thesis", "-f", "pytorch")
     document = {**BUILT, "tags": ["a"], "created_at": None, "framework": "", "use_case": "", "author": ""}
-    document |= {"digest": "0" * 64, "containers": ["demo._.1"], "labels": {}}
+    document |= {"digest": "0" * 64, "bases": ["ubuntu=sha256:1"], "containers": ["demo._.1"], "labels": {}}
     daemon.answers["GET /v1/images/thesis"] = ok(document)
     assert make("inspect", "thesis", "--json").document["dockerfile_state"] == "newer than the image"
     daemon.answers["DELETE /v1/images/thesis"] = ok(
@@ -292,6 +300,14 @@ def test_an_image_is_shown_with_its_dockerfile_and_deleted_with_it(
     assert len(list((house / "dockerfiles" / ".trash").iterdir())) == 1
     daemon.answers["DELETE /v1/images/thesis"] = problem(409, "conflict", "thesis is used by demo.")
     assert "demo" in make("delete", "thesis", "--yes").err
+
+
+def test_a_base_without_pip_is_said_unless_the_image_brings_it(make: Ds01, daemon: ScriptedDaemon) -> None:
+    daemon.answers["GET /v1/packages"] = ok({"schema_version": 1, "image": "x", "is_here": True, "packages": None})
+    words = ("create", "thesis", "--base", "debian:13", "--dry-run")
+    assert "debian:13 has no Python with pip" in make(*words).err
+    assert "pip" not in make(*words, "-s", "python3-pip").err
+    assert "pip" not in make(*words, "--jupyter", "skip", "--data-science", "skip").err
 
 
 def test_the_packages_of_an_image_are_printed_as_pip_freezes_them(make: Ds01, daemon: ScriptedDaemon) -> None:

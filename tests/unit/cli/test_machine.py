@@ -10,7 +10,8 @@ import pytest
 
 from ds01.cli.commands.topic import TOPICS, read_topic
 from tests.unit.cli.conftest import Ds01, catalogue, container, containers
-from tests.unit.scripted_daemon import ScriptedDaemon, ok
+from tests.unit.cli.wizard_documents import image, images
+from tests.unit.scripted_daemon import ScriptedDaemon, ok, problem
 
 HOLDER = {
     "owner_uid": 1001,
@@ -151,6 +152,8 @@ def test_status_is_7_when_a_part_does_not_work(daemon: ScriptedDaemon, ds01: Ds0
     broken = ds01("status")
     assert broken.status == 7
     assert "✗ Docker      Docker does not answer." in broken.out.splitlines()
+    assert "✗ containers  unknown" in broken.out.splitlines()  # unknown is never none
+    assert broken.out.splitlines()[-1].endswith(", by the grants alone")
 
 
 def test_version_names_both_and_starts_nothing(ds01: Ds01, tmp_path: Path) -> None:
@@ -185,6 +188,15 @@ def test_every_topic_has_a_text_with_commands_to_copy(ds01: Ds01) -> None:
         (["create", "--memory", "8G", "new", "tens"], {"tensorflow"}),
         (["create", "--memo"], {"--memory", "--memory-swap"}),
         (["create", "--gpu-kind", "1"], {"1g.5gb"}),
+        (["create", "new", ""], {"pytorch", "tensorflow", "lab"}),
+        (["create", "new", "pytorch", "2"], {"2.8.0", "2.16.1"}),
+        (["create", "new", "--image", ""], {"lab", "ubuntu:24.04"}),
+        (["create", "--arch", "CUDA_A"], {"CUDA_ADA", "CUDA_AMPERE"}),
+        (["image", "pull", ""], {"pytorch", "tensorflow"}),
+        (["image", "delete", ""], {"lab"}),
+        (["image", "inspect", "l"], {"lab"}),
+        (["events", "--name", "gpu.un"], {"gpu.unhealthy", "gpu.unmanaged"}),
+        (["events", "--container", "the"], {"thesis"}),
         (["limits", "--gr"], {"--group"}),
         (["help", "w"], {"workspace"}),
         (["completion", ""], {"bash", "zsh", "fish"}),
@@ -195,9 +207,18 @@ def test_every_topic_has_a_text_with_commands_to_copy(ds01: Ds01) -> None:
 @pytest.mark.usefixtures("gpus")
 def test_the_tab_key_offers_what_fits(words: list[str], wanted: set[str], daemon: ScriptedDaemon, ds01: Ds01) -> None:
     daemon.answers["GET /v1/containers"] = containers(container("thesis"), container("test"))
-    daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"), ("Tensorflow", "2.16.1"))
+    rows = catalogue(("Pytorch", "2.8.0"), ("Tensorflow", "2.16.1"))
+    daemon.answers |= {f"GET /v1/catalogue{query}": rows for query in ("", "?framework=pytorch", "?all=true")}
+    daemon.answers["GET /v1/images"] = images(image("lab"), image("ubuntu:24.04", own=False))
     outcome = ds01("__complete", *words)
     assert (outcome.status, set(outcome.out.split()), outcome.err) == (0, wanted, "")
+
+
+@pytest.mark.usefixtures("gpus")
+def test_one_source_that_fails_does_not_hide_the_others(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"))
+    daemon.answers["GET /v1/images"] = problem(502, "backend", "The engine is down.")
+    assert ds01("__complete", "create", "new", "").out.split() == ["pytorch"]
 
 
 def test_the_tab_key_is_silent_without_a_daemon_and_needs_no_click(tmp_path: Path, ds01: Ds01) -> None:

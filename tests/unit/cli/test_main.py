@@ -208,6 +208,12 @@ def test_with_json_a_usage_error_is_a_problem_document_too(ds01: Ds01) -> None:
     assert ds01("stop", "--json").problem["exit_status"] == 2
 
 
+def test_a_name_in_another_case_is_proposed(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers"] = containers(container("My-Project"))
+    daemon.answers["POST /v1/containers/MY-PROJECT/stop"] = problem(404, "not_found", "You have no container.")
+    assert "Did you mean My-Project?" in ds01("stop", "MY-PROJECT").err
+
+
 def test_a_daemon_that_is_not_there_is_7_and_no_traceback(tmp_path: Path) -> None:
     done = run_program("list", DS01_SOCKET=str(tmp_path / "none.sock"))
     assert done.returncode == 7
@@ -271,6 +277,39 @@ def test_streams_that_are_closed_are_survived(daemon: ScriptedDaemon) -> None:
             check=False,
         )
         assert done.returncode == 0, (redirection, done.stderr)
+
+
+@pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("help", "gpu"), ("--help",), ("completion", "bash")])
+def test_an_output_that_has_no_room_is_an_error_in_words(words: tuple[str, ...], daemon: ScriptedDaemon) -> None:
+    daemon.answers["GET /v1/containers"] = containers(*(container(f"c{number}") for number in range(300)))
+    environment = {**os.environ, "DS01_SOCKET": str(daemon.socket_path)}
+    argv = [sys.executable, "-m", "ds01", *words]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(argv, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not be written: No space left on device." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["/dev/full", ">(true)"])
+def test_a_message_that_reaches_nobody_leaves_the_exit_status_as_it_is(place: str, tmp_path: Path) -> None:
+    argv = ["bash", "-c", f"{sys.executable} -m ds01 nosuch 2>{' ' if place[0] == '>' else ''}{place}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_an_empty_name_is_said_before_anything_is_asked(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    for words in (("stop", ""), ("rm", "-y", ""), ("inspect", ""), ("image", "delete", "-y", ""), ("why", "")):
+        outcome = ds01(*words)
+        assert outcome.status == 2, words
+        assert "is empty" in outcome.err, words
+    assert daemon.requests == []
+
+
+def test_what_is_not_utf8_is_named(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    outcome = ds01("create", "mine", "pytorch", "-w", "/tmp/\udce4bc")
+    assert outcome.status == 2
+    assert "'/tmp/\\xe4bc' is not UTF-8." in outcome.err
 
 
 def test_a_locale_without_letters_is_survived(daemon: ScriptedDaemon) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints, is_typeddict
 
@@ -15,6 +16,8 @@ from ds01.api import schema
 from ds01.api.openapi import build_openapi
 from ds01.api.route import Route
 from ds01.api.routes import ROUTES
+from ds01.domain import label
+from ds01.domain.attachment import AttachmentFacts, DeviceRequest
 from ds01.domain.container import ContainerState
 from ds01.domain.gpu import DeviceSample, GpuProcess
 from ds01.errors import BackendError
@@ -123,6 +126,20 @@ async def test_stop_release_and_remove_answer_with_their_documents(house: House)
     assert await ask(house, "get_openapi", "/v1/openapi.json") == json.loads(json.dumps(build_openapi(VERSION)))
 
 
+async def test_restart_pause_and_their_plans_answer_with_their_documents(house: House) -> None:
+    await house.stage.create(kind="full")
+    planned = await ask(house, "start_container", "/v1/containers/demo/start", {"dry_run": True})
+    assert (planned["dry_run"], planned["docker_command"]) == (True, "docker start demo._.1001")
+    assert next(iter(house.stage.engine.containers.values())).details.state == "created"
+    restarted = await ask(house, "restart_container", "/v1/containers/demo/restart", {})
+    assert (restarted["was_running"], restarted["container"]["state"]) == (False, "running")
+    plan = await ask(house, "restart_container", "/v1/containers/demo/restart", {"dry_run": True, "grace_s": 3})
+    assert plan["docker_command"] == "docker restart --time 3 demo._.1001"
+    paused = await ask(house, "pause_container", "/v1/containers/demo/pause?dry_run=1")
+    assert (paused["dry_run"], paused["state"]) == (True, "running")
+    assert (await house.ask("POST", "/v1/containers/demo/restart", {"grace_s": -1})).status == 400
+
+
 async def test_a_dry_run_of_everything_changes_nothing(house: House) -> None:
     before = await house.stage.picture()
     planned = await ask(house, "create_container", "/v1/containers", {"name": "x", "image": IMAGE, "dry_run": True})
@@ -176,13 +193,15 @@ async def test_what_belongs_to_somebody_else_is_not_found_by_any_route(house: Ho
     target = filled(route.path, name="secret", exec_id="0" * 64)
     bodies: dict[str, object] = {
         "resize_exec": {"rows": 1, "columns": 1},
+        "resize_container": {"rows": 1, "columns": 1},
         "move_request": {"place": "first"},
         "rename_container": {"new_name": "mine"},
     }
     raw = json.dumps(bodies.get(route.name, {})).encode()
     answer = await house.ask(route.method, target, raw=raw)
-    assert answer.status in ({400} if route.name == "start_exec" else {404}), answer.body
-    if route.name != "start_exec" and any(parameter.name == "uid" for parameter in route.parameters):
+    is_stream = route.answer_kind == "upgrade"
+    assert answer.status in ({400} if is_stream else {404}), answer.body
+    if not is_stream and any(parameter.name == "uid" for parameter in route.parameters):
         answer = await house.ask(route.method, f"{target}?uid={BOB.uid}", raw=raw)
         assert answer.status == 403, answer.body
     assert next(iter(house.stage.engine.containers.values())).details.state == "running"
@@ -250,6 +269,38 @@ async def test_foreign_containers_are_listed_with_where_they_come_from(house: Ho
     assert [gpu["uuid"] for gpu in details["gpus"]] == ["GPU-0"]
 
 
+async def test_the_list_shows_the_devices_that_are_attached_and_not_those_that_a_label_names(house: House) -> None:
+    everything = AttachmentFacts(requests=(DeviceRequest("", -1, (), ("gpu",)),), runtime="runc")
+    forged = docker_made("forged._.1001", state=ContainerState.RUNNING, uuid="GPU-0")
+    claims = {label.MANAGED: "true", label.ALLOCATION: "ff", label.GPU_UUIDS: "MIG-10;GPU-9"}
+    house.stage.engine.add_container(replace(forged, labels=claims))
+    house.stage.engine.add_container(docker_made("all._.1001", state=ContainerState.RUNNING, facts=everything))
+    house.stage.engine.add_container(docker_made("ended._.1001", state=ContainerState.EXITED))
+    rows = (await ask(house, "list_containers", "/v1/containers"))["containers"]
+    shown = {row["name"]: [gpu["address"] for gpu in row["gpus"]] for row in rows}
+    assert shown == {"forged": ["0"], "all": ["0", "1:0", "1:1", "1:2"], "ended": []}
+    house.stage.devices.failure = BackendError("NVML hangs.")
+    rows = (await ask(house, "list_containers", "/v1/containers"))["containers"]
+    unknown = {row["name"]: [gpu["address"] for gpu in row["gpus"]] for row in rows}
+    assert unknown == {"forged": ["?"], "all": ["?"], "ended": []}
+
+
+@pytest.mark.parametrize("name", ["demo%20", "-x", "a%252fb", "demo%3Fforce=1", "%C3%A4", "a" * 300])
+async def test_a_name_that_no_engine_can_have_is_not_found(name: str, house: House) -> None:
+    answer = await house.ask("POST", f"/v1/containers/{name}/stop", {})
+    assert (answer.status, answer.document["code"]) == (404, "not_found")
+    assert "._." not in answer.document["detail"]
+
+
+async def test_a_container_whose_grant_was_released_has_no_device_in_the_list(house: House) -> None:
+    await house.stage.create()
+    await house.stage.start()
+    await house.stage.stop()
+    await ask(house, "release_gpus", "/v1/containers/demo/release")
+    row = (await ask(house, "list_containers", "/v1/containers"))["containers"][0]
+    assert (row["state"], row["gpus"], row["allocation_state"]) == ("exited", [], None)
+
+
 async def test_the_list_asks_the_engine_once_and_the_store_for_containers_and_for_what_waits(house: House) -> None:
     await house.stage.create()
     house.stage.trap.arm(0, None)
@@ -266,6 +317,7 @@ async def test_what_fails_is_said_in_the_status_and_does_not_hide_the_rest(house
     house.stage.engine.unreachable = BackendError("The engine is down.")
     status = await ask(house, "get_status", "/v1/status")
     assert (status["engine"]["ok"], status["engine"]["message"]) == (False, "The engine is down.")
+    assert (status["containers"], status["containers_running"]) == (None, None)
     assert status["devices"]["ok"] is False
     assert (await house.ask("GET", "/v1/containers")).status == 502
     assert (await house.ask("GET", "/v1/gpus")).status == 502

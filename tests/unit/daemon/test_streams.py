@@ -7,16 +7,20 @@ import os
 import resource
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ds01.daemon.streams import CHUNK_BYTES, SWITCHING, StreamRelay
+from ds01.domain.container import ContainerSpec
+from ds01.domain.name import EngineName
 from tests.fake_engine import FakeProcess
 from tests.unit.daemon.house import House, open_house, read_answer
-from tests.unit.service.stage import Stage
+from tests.unit.service.stage import IMAGE, Stage
 
 BIG = 50 * 1024**2
+CATS = ContainerSpec(EngineName("cats", 1001), "", 1001, 1001, entrypoint=("cat",))
 
 
 class Wire:
@@ -271,6 +275,61 @@ async def test_a_stream_that_the_engine_refuses_is_a_problem(house: House) -> No
     assert answer.status == 404
     assert json.loads(answer.body)["code"] == "not_found"
     writer.close()
+
+
+async def attach(house: House, query: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_unix_connection(str(house.path))
+    head = f"POST /v1/containers/cats/attach{query} HTTP/1.1\r\nHost: x\r\nUpgrade: ds01-stream\r\n"
+    writer.write(f"{head}Connection: Upgrade\r\nContent-Length: 0\r\n\r\n".encode())
+    return reader, writer
+
+
+@pytest.fixture
+async def cats(house: House) -> str:
+    """A container of alice's whose main process is `cat` on a terminal."""
+    engine = house.stage.engine
+    spec = replace(CATS, image=IMAGE)
+    container = await engine.create_container(spec)
+    await engine.start_container(container)
+    return container
+
+
+async def test_a_main_process_is_talked_to_and_sized_after_the_101(house: House, cats: str) -> None:
+    reader, writer = await attach(house, "?stdin=true")
+    assert (await asyncio.wait_for(read_answer(reader), 5)).status == 101
+    writer.write(b"hello\n")
+    assert await asyncio.wait_for(reader.readexactly(7), 5) == b"hello\r\n"
+    sized = await house.ask("POST", "/v1/containers/cats/resize", {"rows": 40, "columns": 100})
+    assert (sized.document["rows"], sized.document["columns"]) == (40, 100)
+    assert house.stage.engine.containers[cats].size == (40, 100)
+    writer.close()
+    await settle(house)
+    assert house.stage.engine.containers[cats].details.state == "running", "who leaves ends nothing"
+
+
+async def test_who_only_watches_types_nothing(house: House, cats: str) -> None:
+    watching, nobody = await attach(house, "")
+    typing, somebody = await attach(house, "?stdin=true")
+    for reader in (watching, typing):
+        assert (await asyncio.wait_for(read_answer(reader), 5)).status == 101
+    nobody.write(b"unheard\n")
+    await asyncio.sleep(0)
+    somebody.write(b"heard\n")
+    assert await asyncio.wait_for(watching.readexactly(7), 5) == b"heard\r\n"
+    nobody.close()
+    somebody.close()
+    await settle(house)
+
+
+async def test_attaching_is_refused_as_a_problem_and_without_the_header(house: House, cats: str) -> None:
+    assert (await house.ask("POST", "/v1/containers/cats/attach")).status == 400
+    assert (await house.ask("POST", "/v1/containers/cats/resize", {"rows": 0, "columns": 80})).status == 400
+    await house.stage.engine.pause_container(cats)
+    reader, writer = await attach(house, "?stdin=true")
+    answer = await asyncio.wait_for(read_answer(reader), 5)
+    assert (answer.status, "is paused" in json.loads(answer.body)["detail"]) == (409, True)
+    writer.close()
+    assert house.stage.engine.containers[cats].attached == []
 
 
 async def test_twenty_streams_leave_no_descriptor_open(house: House) -> None:

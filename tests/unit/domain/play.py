@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from hypothesis import strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import Board, Card, OnDemand, Position, board_of, format_slice, holds_of, taken_of
+from ds01.domain.board import Board, Card, OnDemand, board_of, format_slice, holds_of, taken_of
 from ds01.domain.gpu import GpuKind
+from ds01.domain.position import Position
 from ds01.domain.quota import TOLERANCE
 from ds01.domain.request import GpuRequest
 from ds01.domain.reservation import Reservation

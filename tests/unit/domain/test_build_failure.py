@@ -53,6 +53,7 @@ KNOWN = ("pandas", "scikit-learn", "torch")
         ("/bin/sh: 1: pip: not found\n", Cause.NO_TOOL, "no pip", "catalogue"),
         ("/bin/sh: apt-get: not found\n", Cause.NO_TOOL, "no apt-get", "catalogue"),
         ("error: command 'gcc' failed: No such file or directory\n", Cause.NO_COMPILER, "compiler", "build-essential"),
+        ("exec /bin/sh: exec format error\n", Cause.WRONG_ARCHITECTURE, "kind of processor", "catalogue"),
         ("Killed\n", Cause.OUT_OF_MEMORY, "memory", "ds01 limits"),
         ("something odd\n", Cause.UNKNOWN, "returned a non-zero code: 1", "last lines"),
     ],
@@ -79,6 +80,20 @@ def test_any_output_gets_a_reason_and_a_hint(output: str, message: str) -> None:
     found = explain_failure(output, message, KNOWN)
     assert found.hint
     assert len(found.tail) <= TAIL_LINES
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("FROM ubuntu:1", "the base image ubuntu:1 is not here, and its registry does not answer"),
+        ("FROM --platform=linux/amd64 ubuntu:1 AS x", "the base image ubuntu:1 is not here"),
+        ("FROM ds01.invalid/u1/a", "there is no image ds01.invalid/u1/a"),
+    ],
+)
+def test_a_base_that_cannot_be_fetched_is_named(step: str, reason: str) -> None:
+    found = explain_failure(f"Step 1/2 : {step}\n", "Get https://x/v2/: dial tcp: lookup x: no such host")
+    assert (found.cause, found.step) == (Cause.NO_BASE, step)
+    assert reason in found.reason
 
 
 @pytest.mark.parametrize(

@@ -89,9 +89,15 @@ def test_what_is_not_there_is_answered_with_the_nearest(
 
 
 def test_discontinued_frameworks_are_there_and_not_shown() -> None:
-    assert [name.lower() for name in frameworks(CATALOGUE)] == ["pytorch", "tensorflow", "jax"]
+    assert [name.lower() for name in frameworks(CATALOGUE)] == ["pytorch", "tensorflow", "jax", "python"]
     assert find_framework(CATALOGUE, "MXNET") is not None
     assert [row for row in CATALOGUE if not is_offered(row)]
+
+
+@pytest.mark.parametrize("inventory", [FOUR_A100, Inventory()])
+def test_the_base_without_gpu_libraries_is_for_every_machine(inventory: Inventory) -> None:
+    found = choose_image(CATALOGUE, "python", None, inventory=inventory, architecture=None)
+    assert found.row.image == "python:3.12-bookworm"
 
 
 DEVICES = [

@@ -130,6 +130,15 @@ def test_an_idle_container_stops_at_once(shell: list[str]) -> None:
         assert found.stop() < 0.5
 
 
+def test_keys_typed_into_its_console_end_nothing(shell: list[str]) -> None:
+    with box(shell) as found:
+        for key in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+            os.kill(found.pid, key)
+        assert found.enter("true").wait(DEADLINE_S) == 0
+        assert found.process.poll() is None
+        assert found.stop() < 0.5
+
+
 def test_a_program_gets_its_seconds_to_save(shell: list[str], tmp_path: Path) -> None:
     saved = tmp_path / "work"
     with box(shell) as found:
@@ -156,7 +165,8 @@ def test_a_program_that_was_stopped_by_hand_is_woken_to_save(shell: list[str], t
     with box(shell) as found:
         # below a shell: nsenter would stop itself with what it started
         program = found.enter("sh", "-c", '"$@"; :', "sh", sys.executable, "-c", SAVES, str(saved), "stop")
-        wait_until((tmp_path / "work.ready").exists)
+        # not its file: woken between that and its own signal it would stop after all
+        wait_until(lambda: b"T" in _states(found))
         found.stop()
         program.wait(DEADLINE_S)
     assert saved.read_text() == "saved"
@@ -212,15 +222,25 @@ def test_roots_loop_and_pid_1_do_not_wait_for_each_other(shell: list[str]) -> No
 
 def _names(found: Box) -> set[bytes]:
     """Return the names of the programs in the namespace of a box."""
-    names = set()
+    return {text.strip() for text in _read_of_programs(found, "comm")}
+
+
+def _states(found: Box) -> set[bytes]:
+    """Return the states of the programs in the namespace of a box, as letters of the kernel."""
+    return {text.rpartition(b")")[2].split()[0] for text in _read_of_programs(found, "stat")}
+
+
+def _read_of_programs(found: Box, file: str) -> list[bytes]:
+    """Return what the kernel says in `file` of each program in the namespace of a box."""
+    texts = []
     space = os.readlink(f"/proc/{found.pid}/ns/pid")
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if int(entry.name) != found.pid and os.readlink(entry / "ns/pid") == space:
-                names.add((entry / "comm").read_bytes().strip())
+                texts.append((entry / file).read_bytes())
         except OSError:
             continue
-    return names
+    return texts
 
 
 def test_the_entrypoint_is_the_script_and_fits_one_argument() -> None:

@@ -140,6 +140,8 @@ def test_names_are_compared_as_the_index_compares_them() -> None:
         ("numpy pandas>=2.0, torch", ["numpy", "pandas>=2.0", "torch"]),
         ("numpy, 'pandas >= 2.0, < 3'", ["numpy", "pandas<3,>=2.0"]),
         ("pandas >= 2.0 torch", ["pandas>=2.0", "torch"]),
+        ("six>=1.15,<1.17 rich,torch<3", ["six<1.17,>=1.15", "rich", "torch<3"]),
+        ("pandas >= 2.0, < 3, ~=2.1 torch", ["pandas<3,>=2.0,~=2.1", "torch"]),
         ("uvicorn[standard,x] a", ["uvicorn[standard,x]", "a"]),
         ("a; python_version < '3', b", ['a; python_version < "3"', "b"]),
         ("'pandas>=2' \"torch<3\"", ["pandas>=2", "torch<3"]),
@@ -245,3 +247,9 @@ def test_what_is_no_specification_is_refused(text: str) -> None:
 def test_what_is_no_channel_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError):
         parse_channel(text)
+
+
+def test_a_package_at_the_address_of_an_archive_is_one_and_a_file_is_none() -> None:
+    assert parse_requirement("a @ https://x.org/a-1.whl").text == "a @ https://x.org/a-1.whl"
+    with pytest.raises(InvalidRequestError):
+        parse_requirement("a @ file:///a-1.whl")

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services
+from ds01.daemon.surroundings import Surroundings
 from ds01.domain import label
 from ds01.domain.access import Caller
+from ds01.domain.build_site import BuildSite
 from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
 from ds01.domain.limit import Limits
 from ds01.domain.policy import Policy
@@ -222,6 +224,7 @@ class Stage:
         self.directories = TrappedDirectories(self.trap)
         self.policy = Policy(default_group="student", base=self.limits)
         self.messages: list[dict[str, object]] = []
+        self.build_site = BuildSite()
         self.services = self.boot()
         self.engine.programs[QUESTION] = answer_as_owner
 
@@ -233,8 +236,7 @@ class Stage:
             read_shipped_catalogue,
             seal_key=SEAL_KEY,
             only_uid=self.only_uid,
-            timezone="Europe/Berlin",
-            cdi=self.cdi,
+            surroundings=Surroundings(timezone="Europe/Berlin", build_site=lambda: self.build_site, cdi=self.cdi),
         )
         return self.services
 
@@ -278,13 +280,13 @@ class Stage:
         return creation.details.id
 
     async def start(self, name: str = "demo", *, caller: Caller = ALICE_CALLER) -> None:
-        await self.services.containers.start(caller, caller.uid, name)
+        await self.services.power.start(caller, caller.uid, name)
 
     async def stop(self, name: str = "demo", *, caller: Caller = ALICE_CALLER) -> None:
-        await self.services.containers.stop(caller, caller.uid, name)
+        await self.services.power.stop(caller, caller.uid, name)
 
     async def remove(self, name: str = "demo", *, caller: Caller = ALICE_CALLER, force: bool = False) -> None:
-        await self.services.containers.remove(caller, caller.uid, name, force=force)
+        await self.services.removal.remove(caller, caller.uid, name, force=force)
 
     async def reconcile(self) -> None:
         await self.services.reconciler.run()

@@ -10,6 +10,7 @@ import pytest
 from ds01.domain import label
 from ds01.domain.image_name import OwnImage
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
+from ds01.service.build_context import Context
 from ds01.service.building import BuildOrder
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
@@ -29,8 +30,11 @@ def context(dockerfile: str) -> bytes:
     return packed.getvalue()
 
 
-async def pieces(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+def pieces(data: bytes) -> Context:
+    async def read() -> AsyncIterator[bytes]:
+        yield data
+
+    return read
 
 
 @pytest.fixture

@@ -49,6 +49,18 @@ async def test_a_paused_container_keeps_its_gpu_and_goes_on(stage: Stage) -> Non
     assert [name for name in await stage.events() if "pause" in name] == ["container.paused", "container.unpaused"]
 
 
+async def test_a_plan_of_a_pause_freezes_nothing_and_refuses_what_a_pause_would(stage: Stage) -> None:
+    pausing = stage.services.pausing
+    container = await stage.create(count=0)
+    assert isinstance(await run_to_failure(pausing.pause(ALICE_CALLER, 1001, "demo", dry_run=True)), ConflictError)
+    await stage.start()
+    events = await stage.events()
+    assert not (await pausing.pause(ALICE_CALLER, 1001, "demo", dry_run=True)).was_so
+    assert (await pausing.unpause(ALICE_CALLER, 1001, "demo", dry_run=True)).was_so
+    assert stage.engine.containers[container].details.state is ContainerState.RUNNING
+    assert await stage.events() == events
+
+
 async def test_what_does_not_run_is_not_paused(stage: Stage) -> None:
     await stage.create()
     for act in (stage.services.pausing.pause, stage.services.pausing.unpause):
@@ -137,6 +149,7 @@ async def test_a_renaming_that_fails_anywhere_leaves_one_name_and_says_so() -> N
         names = await row_names(stage)
         assert names in ({"demo"}, {"thesis"}), number
         assert {name.partition("._.")[0] for name in engine_names(stage)} == names
+        assert await private_tags(stage) == {f"{IMAGE}:{name}._.1001" for name in names}, number
         await stage.start(names.pop())
 
 
@@ -154,6 +167,7 @@ async def test_a_daemon_that_dies_anywhere_in_a_renaming_finds_the_old_or_the_ne
         assert names in ({"demo"}, {"thesis"}), number
         assert {name.partition("._.")[0] for name in engine_names(stage)} == names
         assert set((await stage.held()).values()) == names
+        assert await private_tags(stage) == {f"{IMAGE}:{name}._.1001" for name in names}, number
 
 
 async def test_a_plain_docker_rename_is_followed(stage: Stage) -> None:

@@ -14,6 +14,7 @@ from ds01.errors import (
     BackendError,
     ConflictError,
     Ds01Error,
+    ForbiddenError,
     InvalidRequestError,
     NoCapacityError,
     NotFoundError,
@@ -186,6 +187,59 @@ async def test_a_dry_run_refuses_what_the_creation_would_refuse(stage: Stage) ->
     )
     await stage.create()
     assert isinstance(await run_to_failure(stage.services.creation.dry_run(ALICE_CALLER, order())), ConflictError)
+
+
+async def test_a_dry_run_looks_at_the_folders_and_makes_none(stage: Stage) -> None:
+    stage.directories.owners["/srv/bobs"] = 1002
+    for wrong in (replace(order(), workspace="/srv/bobs"), replace(order(), data="/srv/bobs")):
+        failure = await run_to_failure(stage.services.creation.dry_run(ALICE_CALLER, wrong))
+        assert isinstance(failure, ForbiddenError)
+    missing = await run_to_failure(stage.services.creation.dry_run(ALICE_CALLER, replace(order(), data="/srv/none")))
+    assert isinstance(missing, NotFoundError)
+    fresh = await stage.services.creation.dry_run(ALICE_CALLER, replace(order(), workspace="/srv/new"))
+    assert "source=/srv/new" in fresh.docker_command
+    assert stage.directories.owners == {"/srv/bobs": 1002}
+
+
+async def test_a_workspace_that_its_user_cannot_write_to_is_mounted_read_only(stage: Stage) -> None:
+    stage.directories.owners["/srv/shared"] = 1001
+    stage.directories.read_only.add("/srv/shared")
+    wanted = replace(order(count=0), workspace="/srv/shared")
+    creation = await stage.services.creation.create(ALICE_CALLER, wanted, stage.notify)
+    assert creation.details is not None
+    assert [(mount.source, mount.is_read_only) for mount in creation.details.mounts] == [("/srv/shared", True)]
+    assert any("read-only" in warning for warning in creation.warnings)
+
+
+async def test_the_sites_folders_are_mounted_read_only_and_a_typed_one_wins() -> None:
+    offered = {"data": "/srv/data", "models": "/srv/models"}
+    stage = Stage(limits=replace(DEFAULT_LIMITS, mounts=offered))
+    stage.add_image()
+    stage.directories.owners |= {"/srv/data": 1001, "/srv/models": 1001, "/home/alice/own": 1001}
+    creation = await stage.services.creation.create(
+        ALICE_CALLER, replace(order(count=0), models="/home/alice/own"), stage.notify
+    )
+    assert creation.details is not None
+    mounts = {mount.target: (mount.source, mount.is_read_only) for mount in creation.details.mounts}
+    assert (mounts["/data"], mounts["/models"]) == (("/srv/data", True), ("/home/alice/own", False))
+    assert creation.details.labels[label.DATA_MOUNT] == "/srv/data"
+    assert creation.warnings == ()
+
+
+async def test_a_folder_of_the_site_that_a_user_cannot_have_is_said_and_does_not_stand_in_the_way() -> None:
+    stage = Stage(limits=replace(DEFAULT_LIMITS, mounts={"data": "/srv/bobs", "models": None}))
+    stage.add_image()
+    stage.directories.owners["/srv/bobs"] = 1002
+    creation = await stage.services.creation.create(ALICE_CALLER, order(count=0), stage.notify)
+    assert creation.details is not None
+    assert [mount.target for mount in creation.details.mounts] == ["/workspace"]
+    assert creation.warnings == ("The site's /data is not mounted: alice may not enter /srv/bobs.",)
+
+
+async def test_what_is_wrong_with_a_folder_is_said_before_a_request_waits(stage: Stage) -> None:
+    stage.directories.owners["/srv/bobs"] = 1002
+    failure = await run_to_failure(stage.services.creation.prepare(ALICE_CALLER, replace(order(), data="/srv/bobs")))
+    assert isinstance(failure, ForbiddenError)
 
 
 async def test_a_dry_run_says_that_an_image_would_be_pulled(stage: Stage) -> None:

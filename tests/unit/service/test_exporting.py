@@ -7,6 +7,7 @@ import json
 import tarfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,11 +19,25 @@ from ds01.domain.image import is_private_tag
 from ds01.domain.request import GpuRequest
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation
+from ds01.service.disk_room import DiskRoom
+from ds01.service.helper_container import is_helper_name
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
 from ds01.service.temporary_images import is_temporary
 from tests.fake_engine.layers import pack
-from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, IMAGE, Stage, fail_once, only_own_errors, run_to_failure
+from tests.fake_engine.state import FakeContainer
+from tests.unit.service.docker_made import docker_made
+from tests.unit.service.stage import (
+    ALICE_CALLER,
+    BOB_CALLER,
+    IMAGE,
+    ProcessDeathError,
+    Stage,
+    fail_once,
+    only_own_errors,
+    run_to_failure,
+    until,
+)
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
@@ -112,7 +127,7 @@ async def test_what_alice_exported_is_bobs_after_the_import(stage: Stage) -> Non
         assert {(member.uid, member.gid) for member in archive} == {(1002, 1002)}
     assert "aime.mlc.DS01_SEAL" in creation.details.labels
     assert await temporary(stage) == []
-    await stage.services.containers.remove(BOB_CALLER, 1002, "copy", force=False)
+    await stage.services.removal.remove(BOB_CALLER, 1002, "copy", force=False)
     assert not [tag for image in await stage.engine.list_images() for tag in image.tags if tag.endswith(".1002")]
 
 
@@ -198,6 +213,31 @@ async def test_what_is_damaged_or_cut_off_is_refused_and_nothing_is_made(stage: 
                 BOB_CALLER, pieces_of(whole[:length]), order_named("copy"), stage.notify
             )
     assert await stage.picture() == before
+
+
+@pytest.mark.parametrize(("free_bytes", "fits"), [(None, True), (10**9, True), (1000, False)])
+async def test_what_the_engines_disk_has_no_room_for_is_refused(
+    stage: Stage, free_bytes: int | None, *, fits: bool
+) -> None:
+    files = members(await export(stage))
+    before = await stage.picture()
+    stage.engine.info = replace(stage.engine.info, data_root="/engine")
+    stage.services.disk_room = DiskRoom(stage.engine, {"/engine": free_bytes}.get)
+    if fits:
+        assert (await import_(stage, files)).details is not None
+        return
+    with pytest.raises(ConflictError, match="1000B is free"):
+        await import_(stage, files)
+    assert await stage.picture() == before
+
+
+async def test_room_that_cannot_be_read_is_unknown(stage: Stage) -> None:
+    def fail(_folder: str) -> int:
+        raise BackendError("The kernel does not say.")
+
+    assert await DiskRoom(stage.engine, fail).free_bytes() is None
+    stage.engine.info = replace(stage.engine.info, data_root="/engine")
+    assert await DiskRoom(stage.engine, fail).free_bytes() is None
 
 
 async def test_a_taken_name_is_refused_before_anything_is_loaded(stage: Stage) -> None:
@@ -295,6 +335,54 @@ async def test_what_a_crash_left_behind_is_removed_but_not_what_is_in_use(stage:
         assert tag != left
         assert is_private_tag(tag)
     assert await temporary(stage) == []
+
+
+async def test_what_the_engine_finishes_after_its_daemon_died_is_removed_too(stage: Stage) -> None:
+    image = stage.engine.image_of(IMAGE).details.id
+    late = ["ds01.invalid/import-0123456789abcdef:demo._.1001", f"{IMAGE}-moved-01234567:demo._.1001"]
+    stage.boot()
+    for minutes in (0, 8, 15):
+        await stage.reconcile()
+        stage.clock.advance(timedelta(minutes=minutes))
+        before = await stage.picture()
+        for tag in late:
+            await stage.engine.tag_image(image, tag)
+        stage.clock.advance(timedelta(minutes=11) if minutes > 10 else timedelta(0))
+        await stage.reconcile()
+        assert await stage.picture() == before
+
+
+async def test_an_engine_that_is_looked_through_is_asked_seldom(stage: Stage) -> None:
+    stage.clock.advance(timedelta(hours=1))
+    await stage.reconcile()
+    looks = stage.engine.calls["list_images"]
+    await stage.reconcile()
+    assert stage.engine.calls["list_images"] == looks
+
+
+async def test_a_helper_of_a_dead_daemon_goes_at_the_next_start_and_anothers_when_it_is_old(stage: Stage) -> None:
+    made = [f"ds01-helper-{'0' * 16}._.0"]
+    stage.engine.add_image("late")
+    inspecting = stage.services.images.look_inside(stage.engine.image_of("late").details)
+    task = asyncio.ensure_future(inspecting)
+    await until(lambda: helpers(stage))
+    stage.trap.is_dead = True
+    await asyncio.wait({task})
+    stage.trap.revive()
+    assert isinstance(task.exception(), ProcessDeathError)
+    theirs = replace(docker_made(made[0]), created_at=stage.clock.now())
+    stage.engine.containers[theirs.id] = FakeContainer(theirs)
+    stage.boot()
+    await stage.reconcile()
+    assert helpers(stage) == made
+    stage.clock.advance(timedelta(minutes=11))
+    await stage.reconcile()
+    assert helpers(stage) == []
+
+
+def helpers(stage: Stage) -> list[str]:
+    names = [found.details.name for found in stage.engine.containers.values()]
+    return [name for name in names if is_helper_name(name)]
 
 
 async def test_an_engine_that_keeps_layers_compressed_is_said_so(stage: Stage) -> None:

@@ -269,6 +269,7 @@ async def test_a_creation_that_is_under_way_is_broken_off_and_undone_when_it_is_
 
 
 async def test_an_order_that_cannot_be_carried_out_fails_with_the_reason_and_is_undone(stage: QueueStage) -> None:
+    stage.directories.owners["/data/bob"] = 1001  # whoever asks for a folder that they may not enter does not wait
     wanted = replace(order("waiting"), data="/data/bob")
     entry = await stage.services.queue.enqueue_creation(ALICE_CALLER, wanted)
     stage.directories.owners["/data/bob"] = 1002

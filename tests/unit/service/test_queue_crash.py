@@ -50,7 +50,7 @@ async def live(stage: QueueStage) -> None:
     await stage.stop("life")
     await stage.start("life")
     await stage.stop("life")
-    await stage.services.containers.release(ALICE_CALLER, 1001, "life")
+    await stage.services.removal.release(ALICE_CALLER, 1001, "life")
     await stage.start("life")
     await stage.remove("life", force=True)
 

@@ -120,7 +120,7 @@ async def test_of_two_lost_containers_on_one_device_the_running_one_has_it(stage
     await stage.create("stopped", kind="full")
     await stage.start("stopped")
     await stage.stop("stopped")
-    await stage.services.containers.release(ALICE_CALLER, 1001, "stopped")
+    await stage.services.removal.release(ALICE_CALLER, 1001, "stopped")
     await stage.create("running", kind="full")
     await stage.start("running")
     await lose_the_store(stage)

@@ -36,7 +36,7 @@ def stage() -> Stage:
 
 async def test_a_created_container_starts_with_the_grant_it_has(stage: Stage) -> None:
     container = await stage.create()
-    started = await stage.services.containers.start(ALICE_CALLER, 1001, "demo")
+    started = await stage.services.power.start(ALICE_CALLER, 1001, "demo")
     assert not started.was_running
     assert stage.engine.containers[container].details.state == "running"
     assert await stage.states() == {"demo": "active"}
@@ -47,7 +47,7 @@ async def test_a_created_container_starts_with_the_grant_it_has(stage: Stage) ->
 async def test_a_running_container_is_left_as_it_is(stage: Stage) -> None:
     await stage.create()
     await stage.start()
-    started = await stage.services.containers.start(ALICE_CALLER, 1001, "demo")
+    started = await stage.services.power.start(ALICE_CALLER, 1001, "demo")
     assert started.was_running
     [said] = started.warnings
     assert said.startswith("already_allocated: demo runs and has GPU "), "the same grant, and which one"
@@ -186,10 +186,10 @@ async def test_an_administrators_start_is_weighed_by_the_owners_limits() -> None
         await stage.create(name, kind="1g.5gb")
     unlimited = UserOverride(layer=LimitLayer({"max_gpus": None, "max_gpu_equivalents": None}))
     stage.policy = replace(stage.policy, overrides={"root": unlimited})
-    work = stage.services.containers.start(ADMIN_CALLER, 1001, "demo")
+    work = stage.services.power.start(ADMIN_CALLER, 1001, "demo")
     assert isinstance(await run_to_failure(work), QuotaExceededError)
     await stage.remove("a")
-    await stage.services.containers.start(ADMIN_CALLER, 1001, "demo")
+    await stage.services.power.start(ADMIN_CALLER, 1001, "demo")
     events = await stage.store.read(lambda transaction: transaction.list_events())
     assert [(event.uid, event.actor_uid) for event in events[-2:]] == [(1001, 0), (1001, 0)]
 
@@ -263,3 +263,62 @@ async def test_a_container_whose_creation_died_is_not_started_half_made(stage: S
     assert isinstance(await run_to_failure(stage.start()), NotFoundError)
     assert stage.engine.containers == {}
     assert await stage.held() == {}
+
+
+async def test_a_plan_of_a_start_says_what_would_refuse_it_and_changes_nothing() -> None:
+    stage = stage_with(timedelta(0))
+    stage.devices.inventory = Inventory((whole_gpu(0),))
+    await stage.create()
+    await stage.start()
+    await stage.stop()
+    before = await stage.picture()
+    planned = await stage.services.power.plan_start(ALICE_CALLER, 1001, "demo")
+    assert (planned.was_running, planned.details.state) == (False, ContainerState.EXITED)
+    assert await stage.picture() == before
+    await stage.create("theirs", caller=BOB_CALLER)
+    taken = await stage.picture()
+    refused = await run_to_failure(stage.services.power.plan_start(ALICE_CALLER, 1001, "demo"))
+    assert isinstance(refused, NoCapacityError)
+    assert await stage.picture() == taken
+    await stage.services.power.start(BOB_CALLER, 1002, "theirs")
+    assert (await stage.services.power.plan_start(BOB_CALLER, 1002, "theirs")).was_running
+
+
+async def test_a_restart_keeps_its_gpu_although_a_stop_would_give_it_back() -> None:
+    stage = stage_with(timedelta(0))
+    stage.devices.inventory = Inventory((whole_gpu(0),))
+    await stage.create()
+    await stage.start()
+    starts, before = stage.engine.calls["start_container"], await stage.events()
+    restarted = await stage.services.power.restart(ALICE_CALLER, 1001, "demo")
+    assert restarted.was_running
+    assert stage.engine.calls["start_container"] == starts + 1
+    assert await stage.states() == {"demo": "active"}
+    assert (await stage.events())[len(before) :] == ["container.restarted"], "its grant never changed"
+
+
+async def test_a_restart_of_a_stopped_container_is_a_start(stage: Stage) -> None:
+    await stage.create()
+    restarted = await stage.services.power.restart(ALICE_CALLER, 1001, "demo")
+    assert (restarted.was_running, restarted.details.state) == (False, ContainerState.RUNNING)
+    assert await stage.states() == {"demo": "active"}
+
+
+async def test_a_restart_that_does_not_come_up_again_begins_the_hold(stage: Stage) -> None:
+    await stage.create()
+    await stage.start()
+    stage.engine.fail_next("start_container", BackendError("No."))
+    assert isinstance(await run_to_failure(stage.services.power.restart(ALICE_CALLER, 1001, "demo")), BackendError)
+    assert await stage.states() == {"demo": "held"}
+    await stage.start()
+
+
+async def test_a_restart_that_cannot_stop_it_leaves_it_as_it_is(stage: Stage) -> None:
+    container = await stage.create()
+    await stage.start()
+    stage.engine.ignored.add("stop_container")
+    failure = await run_to_failure(stage.services.power.restart(ALICE_CALLER, 1001, "demo"))
+    assert isinstance(failure, BackendError)
+    assert "still runs" in failure.message
+    assert stage.engine.containers[container].details.state == "running"
+    assert await stage.states() == {"demo": "active"}

@@ -196,14 +196,14 @@ async def test_an_image_that_cannot_answer_is_used_as_it_is(stage: Stage) -> Non
 
     stage.engine.programs[QUESTION] = cannot
     await stage.create(count=0)
-    started = await stage.services.containers.start(ALICE_CALLER, 1001, "demo")
+    started = await stage.services.power.start(ALICE_CALLER, 1001, "demo")
     assert started.warnings == ()
 
 
 async def test_a_question_that_fails_is_a_warning(stage: Stage) -> None:
     await stage.create(count=0)
     stage.engine.fail_next("run_exec", BackendError("The engine is slow."))
-    started = await stage.services.containers.start(ALICE_CALLER, 1001, "demo")
+    started = await stage.services.power.start(ALICE_CALLER, 1001, "demo")
     assert "could not be checked" in started.warnings[0]
 
 

@@ -67,7 +67,7 @@ class Site(RuleBasedStateMachine):
 
     @rule(name=NAMES, caller=CALLERS)
     def release(self, name: str, caller: Any) -> None:
-        self.do(self.stage.services.containers.release(caller, caller.uid, name))
+        self.do(self.stage.services.removal.release(caller, caller.uid, name))
 
     @rule(name=NAMES, caller=CALLERS, verb=st.sampled_from(["create", "start", "stop", "remove"]), step=DEATHS)
     def die(self, name: str, caller: Any, verb: str, step: int) -> None:

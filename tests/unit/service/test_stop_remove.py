@@ -27,7 +27,7 @@ async def test_an_idle_container_is_stopped_without_a_program_of_ours_inside(sta
     container = await stage.create()
     await stage.start()
     asked = stage.engine.calls["create_exec"]
-    stopped = await stage.services.containers.stop(ALICE_CALLER, 1001, "demo")
+    stopped = await stage.services.power.stop(ALICE_CALLER, 1001, "demo")
     assert stopped.was_running
     assert stage.engine.containers[container].details.state == "exited"
     assert stage.engine.calls["create_exec"] == asked
@@ -67,7 +67,7 @@ async def test_a_container_that_ends_while_it_is_looked_at_is_stopped(stage: Sta
 async def test_no_grace_asks_no_program(stage: Stage) -> None:
     await stage.create()
     await stage.start()
-    await stage.services.containers.stop(ALICE_CALLER, 1001, "demo", timedelta(0))
+    await stage.services.power.stop(ALICE_CALLER, 1001, "demo", timedelta(0))
     assert stage.engine.calls["list_processes"] == 0
 
 
@@ -85,7 +85,7 @@ async def test_a_stop_of_a_stopped_container_settles_what_was_left_open(stage: S
     container = await stage.create()
     await stage.start()
     await stage.engine.end_pid1(container, exit_code=3)
-    stopped = await stage.services.containers.stop(ALICE_CALLER, 1001, "demo")
+    stopped = await stage.services.power.stop(ALICE_CALLER, 1001, "demo")
     assert not stopped.was_running
     assert await stage.states() == {"demo": "held"}
 
@@ -100,7 +100,7 @@ async def test_a_container_of_docker_that_removes_itself_is_stopped(stage: Stage
     details = docker_made("tmp._.1001", state=ContainerState.RUNNING)
     stage.engine.add_container(details)
     stage.engine.removed_when_stopped.add(details.id)
-    stopped = await stage.services.containers.stop(ALICE_CALLER, 1001, "tmp")
+    stopped = await stage.services.power.stop(ALICE_CALLER, 1001, "tmp")
     assert stopped.was_running
     assert await stage.events() == ["container.stopped"]
 
@@ -108,8 +108,8 @@ async def test_a_container_of_docker_that_removes_itself_is_stopped(stage: Stage
 async def test_every_event_says_who_stopped_and_removed_it(stage: Stage) -> None:
     await stage.create()
     await stage.start()
-    await stage.services.containers.stop(ADMIN_CALLER, 1001, "demo")
-    await stage.services.containers.remove(ADMIN_CALLER, 1001, "demo", force=False)
+    await stage.services.power.stop(ADMIN_CALLER, 1001, "demo")
+    await stage.services.removal.remove(ADMIN_CALLER, 1001, "demo", force=False)
     events = await stage.store.read(lambda transaction: transaction.list_events())
     by_admin = [event.name for event in events if event.actor_uid == 0]
     assert by_admin == ["container.stopped", "allocation.held", "allocation.released", "container.removed"]
@@ -130,14 +130,15 @@ async def test_a_running_container_is_removed_only_by_force(stage: Stage) -> Non
 
 async def test_a_removal_takes_the_private_tag_and_leaves_image_and_workspace(stage: Stage) -> None:
     await stage.create()
-    removed = await stage.services.containers.remove(ALICE_CALLER, 1001, "demo", force=False)
+    removed = await stage.services.removal.remove(ALICE_CALLER, 1001, "demo", force=False)
     assert len(removed.released) == 1
     tags = [tag for image in stage.engine.images.values() for tag in image.details.tags]
     assert tags == [f"{IMAGE}:latest"]
     assert "/home/alice/workspace/demo" in stage.directories.owners
 
 
-async def test_an_image_given_by_its_id_is_not_deleted_with_its_last_name(stage: Stage) -> None:
+async def test_an_image_given_by_its_id_is_not_deleted_with_its_last_name() -> None:
+    stage = Stage(only_uid=ALICE_CALLER.uid)
     image_id = stage.add_image("registry.example/built:1")
     stage.engine.images[image_id].details = replace(stage.engine.images[image_id].details, tags=())
     await stage.services.creation.create(ALICE_CALLER, order(image=image_id, count=0), stage.notify)
@@ -198,7 +199,7 @@ async def test_what_was_never_started_or_not_made_by_us_gives_nothing_back(stage
 
 
 async def release(stage: Stage, name: str = "demo") -> tuple[str, ...]:
-    return await stage.services.containers.release(ALICE_CALLER, 1001, name)
+    return await stage.services.removal.release(ALICE_CALLER, 1001, name)
 
 
 async def test_the_hold_of_a_user_whose_account_is_gone_is_the_defaults(stage: Stage) -> None:
@@ -246,9 +247,9 @@ async def test_the_policys_grace_for_what_made_the_container_counts(
     stage.policy = replace(stage.policy, site=site)
     details = docker_made("tool._.1001", state=ContainerState.RUNNING)
     stage.engine.add_container(replace(details, labels={**details.labels, **labels}))
-    await stage.services.containers.stop(ALICE_CALLER, 1001, "tool")
-    await stage.services.containers.start(ALICE_CALLER, 1001, "tool")
-    await stage.services.containers.stop(ALICE_CALLER, 1001, "tool", timedelta(seconds=3))
+    await stage.services.power.stop(ALICE_CALLER, 1001, "tool")
+    await stage.services.power.start(ALICE_CALLER, 1001, "tool")
+    await stage.services.power.stop(ALICE_CALLER, 1001, "tool", timedelta(seconds=3))
     assert stage.engine.graces == [timedelta(seconds=seconds), timedelta(seconds=3)]
 
 

@@ -8,9 +8,10 @@ import pytest
 from ds01.domain.container import ContainerState
 from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
 from ds01.errors import BackendError, ConflictError
+from ds01.service.usage import HeldDevice
 from tests.fakes import mig_gpu, whole_gpu
 from tests.unit.service.docker_made import docker_made
-from tests.unit.service.stage import BOB_CALLER, Stage, run_to_failure, until
+from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, Stage, run_to_failure, until
 
 
 @pytest.fixture
@@ -33,8 +34,34 @@ async def stage() -> Stage:
 async def test_device_memory_is_that_of_the_containers_own_processes(stage: Stage) -> None:
     reading = await stage.services.usage.read_container(1001, "demo")
     assert reading.gpu_memory_bytes == 1500
-    assert [getattr(gpu, "uuid", gpu) for gpu, _ in reading.devices] == ["GPU-0"]
-    assert reading.devices[0][1] == stage.devices.samples["GPU-0"]
+    [held] = reading.devices
+    assert getattr(held.gpu, "uuid", held.gpu) == "GPU-0"
+    assert held.sample == stage.devices.samples["GPU-0"]
+
+
+async def test_utilisation_is_that_of_the_containers_own_processes(stage: Stage) -> None:
+    def processes(*ratios: float | None) -> list[GpuProcess]:
+        pids = (100, 101, 200, 300)
+        return [GpuProcess(pid, "GPU-0", 1, True, ratio) for pid, ratio in zip(pids, ratios, strict=True)]
+
+    async def own() -> float | None:
+        [held] = (await stage.services.usage.read_container(1001, "demo")).devices
+        assert held.own is not None
+        return held.own.utilization_ratio
+
+    stage.devices.processes = processes(0.25, 0.5, 0.9, 0.9)
+    assert await own() == 0.75
+    stage.devices.processes = processes(0.75, 0.5, 0.9, 0.9)
+    assert await own() == 1.0, "a device is never busier than it can be"
+    stage.devices.processes = processes(0.25, None, 0.9, 0.9)
+    assert await own() is None, "what is not known of one is not known of all"
+    stage.devices.processes = []
+    assert await own() == 0.0
+
+
+async def test_a_paused_container_has_a_reading(stage: Stage) -> None:
+    await stage.services.pausing.pause(ALICE_CALLER, 1001, "demo")
+    assert (await stage.services.usage.read_container(1001, "demo")).gpu_memory_bytes == 1500
 
 
 async def test_a_process_whose_memory_the_driver_does_not_say_makes_the_sum_unknown(stage: Stage) -> None:
@@ -57,15 +84,15 @@ async def test_an_instance_has_no_utilisation(stage: Stage) -> None:
     await stage.start("mig")
     stage.devices.samples["MIG-1-1"] = DeviceSample("MIG-1-1", utilization_ratio=None, memory_used_bytes=12)
     reading = await stage.services.usage.read_container(1001, "mig")
-    (pair,) = reading.devices
-    assert pair[1] is not None
-    assert (pair[1].utilization_ratio, pair[1].memory_used_bytes) == (None, 12)
+    [held] = reading.devices
+    assert held.sample is not None
+    assert (held.sample.utilization_ratio, held.sample.memory_used_bytes) == (None, 12)
 
 
 async def test_unknown_devices_are_named_by_their_uuid_and_not_left_out(stage: Stage) -> None:
     stage.devices.failure = BackendError("NVML hangs.")
     reading = await stage.services.usage.read_container(1001, "demo")
-    assert (reading.devices, reading.gpu_memory_bytes) == ((("GPU-0", None),), None)
+    assert (reading.devices, reading.gpu_memory_bytes) == ((HeldDevice("GPU-0", None, None),), None)
     assert reading.stats.memory_used_bytes > 0
 
 

@@ -13,7 +13,7 @@ from ds01.adapters.docker.session import Call
 from ds01.adapters.docker.tar import without_padding
 from ds01.adapters.docker.translation import printable
 from ds01.domain.engine import BuildProgress, BuildSpec
-from ds01.errors import BackendError
+from ds01.errors import BuildStepError
 
 CPU_PERIOD_US = 100_000
 BUILD_HEAD = timedelta(minutes=30)
@@ -33,7 +33,8 @@ class BuildCalls(EngineCalls):
 
         Raises:
             InvalidRequestError: The Dockerfile cannot be read.
-            BackendError: A step failed; the words are the engine's.
+            BuildStepError: A step failed; the words are the engine's.
+            BackendError: The engine failed.
         """
         require_reference(spec.tag)
         query = {
@@ -111,7 +112,7 @@ class BuildCalls(EngineCalls):
 def _progress_of(document: Document) -> BuildProgress | None:
     words = document.child("errorDetail").text("message", default="") or document.text("error", default="")
     if words:
-        raise BackendError(printable(words))
+        raise BuildStepError(printable(words))
     identifier = document.child("aux").text("ID", default="")
     if identifier:
         return BuildProgress("", image_id=identifier)

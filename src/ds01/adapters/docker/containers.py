@@ -8,7 +8,7 @@ from ds01.adapters.docker.address import container_path
 from ds01.adapters.docker.calls import SLOW, EngineCalls
 from ds01.adapters.docker.http import UpgradedStream
 from ds01.adapters.docker.parse import parse_processes, parse_state, parse_summary
-from ds01.adapters.docker.render import render_container, render_update
+from ds01.adapters.docker.render import NO_DETACH_KEYS, render_container, render_update
 from ds01.adapters.docker.session import Call
 from ds01.adapters.docker.stats import is_reading, parse_stats
 from ds01.domain.container import (
@@ -154,8 +154,8 @@ class ContainerCalls(EngineCalls):
                 async for _, piece in pieces:
                     yield piece
 
-    async def attach_container(self, container: str) -> UpgradedStream:
-        """Return the stream of PID 1's terminal.
+    async def attach_container(self, container: str, *, has_stdin: bool = True) -> UpgradedStream:
+        """Return the stream of PID 1: raw where it has a terminal, else in frames. No key leaves it.
 
         Raises:
             ConflictError: It has ended: the engine would keep the stream open for ever.
@@ -163,7 +163,8 @@ class ContainerCalls(EngineCalls):
         state = parse_state((await self.inspect(container)).child("State"), "Status")
         if state in _ENDED:
             raise ConflictError(f"The container {container} is not running ({state}).")
-        query = {"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1", "logs": "0"}
+        stdin = "1" if has_stdin else "0"
+        query = {"stream": "1", "stdin": stdin, "stdout": "1", "stderr": "1", "logs": "0", "detachKeys": NO_DETACH_KEYS}
         return await self.session.upgrade(Call("POST", container_path(container, "attach"), query))
 
     async def resize_container(self, container: str, *, rows: int, columns: int) -> None:

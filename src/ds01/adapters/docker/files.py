@@ -6,10 +6,11 @@ from contextlib import aclosing, asynccontextmanager
 
 from ds01.adapters.docker.address import container_path
 from ds01.adapters.docker.calls import SLOW, EngineCalls
-from ds01.adapters.docker.document import parse_json
+from ds01.adapters.docker.document import Document, parse_json
 from ds01.adapters.docker.http import HttpResponse
 from ds01.adapters.docker.session import Call
 from ds01.adapters.docker.tar import pack, require_plain_path, unpack_file, without_padding
+from ds01.domain.engine import FileChange, FileChangeKind
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.ports import FileEntry, PathStat
 from ds01.units import format_size
@@ -21,6 +22,7 @@ _MAX_TAR_OVERHEAD_BYTES = 64 * 1024
 _GO_DIRECTORY = 1 << 31
 _GO_LINK = 1 << 27
 _GO_TYPE = (1 << 31) | _GO_LINK | (1 << 26) | (1 << 25) | (1 << 24) | (1 << 21) | (1 << 19)
+_KINDS = {0: FileChangeKind.CHANGED, 1: FileChangeKind.ADDED, 2: FileChangeKind.REMOVED}
 _NOTHING_THERE = (": not a directory", "evalSymlinksInScope: too many links", "too many levels of symbolic links")
 
 
@@ -42,6 +44,13 @@ class FileCalls(EngineCalls):
             deadline=SLOW,
         )
         await self.session.change(call)
+
+    async def list_changes(self, container: str) -> list[FileChange]:
+        """Return what differs between a container and its image. Source: Engine API 1.41, ContainerChanges."""
+        call = Call("GET", container_path(container, "changes"), deadline=SLOW)
+        rows = (await self.session.read(call)).entries()
+        found = (FileChange(row.text("Path"), _kind_of(row.number("Kind"), row)) for row in rows)
+        return sorted(found, key=lambda change: change.path)
 
     async def find_path(self, container: str, path: str) -> PathStat | None:
         """Return what a path of a container is (a link itself, not its target), or None if there is nothing."""
@@ -117,6 +126,12 @@ class FileCalls(EngineCalls):
         call = Call("GET", container_path(container, "archive"), {"path": path}, deadline=SLOW)
         async with self.session.open(call) as response:
             yield parse_path_stat(response.header(_STAT_HEADER)), response
+
+
+def _kind_of(number: int, row: Document) -> FileChangeKind:
+    if number not in _KINDS:
+        raise row.wrong("a change of a file")
+    return _KINDS[number]
 
 
 def parse_path_stat(header: str) -> PathStat:

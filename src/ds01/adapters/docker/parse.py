@@ -40,6 +40,7 @@ def parse_info(info: Document, api_version: tuple[int, int]) -> EngineInfo:
         storage_driver=info.text("Driver"),
         runtimes=tuple(sorted(info.child("Runtimes").mapping())),
         cdi_folders=info.texts("CDISpecDirs"),
+        data_root=info.text("DockerRootDir", default=""),
     )
 
 
@@ -215,6 +216,7 @@ def parse_image(document: Document) -> ImageDetails:
         architecture=document.text("Architecture", default=""),
         working_dir=config.text("WorkingDir", default=""),
         layers=document.child("RootFS").texts("Layers"),
+        triggers=config.texts("OnBuild"),
     )
 
 

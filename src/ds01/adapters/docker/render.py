@@ -13,7 +13,8 @@ _UNLIMITED = -1
 
 
 # An exec cannot be attached again, so leaving it by keys would only lose it; and with docker's own keys, Ctrl-P waits
-# for a second key in every shell. Nobody types these.
+# for a second key in every shell. The keys that leave a console are the client's, who knows then that they were typed.
+# Nobody types these.
 NO_DETACH_KEYS = "ctrl-_,ctrl-_,ctrl-_,ctrl-_"
 
 

@@ -68,6 +68,15 @@ def read_free_bytes(path: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def find_free_bytes(folder: str) -> int | None:
+    """Return the room that is left for users in a folder, in bytes; None where there is no such folder here.
+
+    Raises:
+        BackendError: The kernel did not say.
+    """
+    return read_free_bytes(Path(folder)) if os.path.lexists(folder) else None
+
+
 def _find_existing(path: Path) -> Path:
     absolute = path.absolute()
     return next(place for place in (absolute, *absolute.parents) if os.path.lexists(place))

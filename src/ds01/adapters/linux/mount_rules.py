@@ -65,7 +65,7 @@ def require_allowed(user: User, path: str, forbidden: Sequence[str]) -> None:
     """Refuse a directory of the host itself, or one in or around a directory of DS01 or of the engine.
 
     Args:
-        user: Root may mount what is root's home.
+        user: Only root may mount root's home, and what lies around the homes of users.
         path: Absolute; compared name by name.
         forbidden: Further directories; what lies around them is refused too.
 
@@ -80,6 +80,10 @@ def require_allowed(user: User, path: str, forbidden: Sequence[str]) -> None:
             raise InvalidRequestError(f"{path} cannot be mounted: {reason}.", hint=_HINT)
     if not user.is_root and _is_inside(place, _ROOTS_HOME):
         raise InvalidRequestError(f"{path} cannot be mounted: it is root's home.", hint=_HINT)
+    home = os.path.normpath(user.home) if user.home else "/"
+    if not user.is_root and place != home and _is_inside(home, place):
+        # root inside the container reads what the user may not read outside
+        raise InvalidRequestError(f"{path} cannot be mounted: others have their homes in it.", hint=_HINT)
     for tree in forbidden:
         if _is_inside(place, tree) or _is_inside(tree, place):
             raise InvalidRequestError(

@@ -1,6 +1,7 @@
 """Measures devices and lists who computes on them. Runs in the child process only: any of these calls may hang."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,9 @@ from ds01.adapters.nvml.wire import ProcessAnswer, ProcessesAnswer, SampleAnswer
 _GONE = (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_GPU_NOT_FOUND)
 # gpuInstanceId of a process outside MIG. Source: nvml.h, nvmlProcessInfo_t.
 _NO_INSTANCE = 0xFFFFFFFF
+# The driver keeps samples of a few seconds, several in each; the newest is how it is now.
+_WINDOW_S = 2.0
+_NO_SAMPLE = (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_SUCCESS)
 _UNCORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
 # That the GPU idles or that somebody set its clock is no reason to wonder. Source: nvml.h, nvmlClocksEventReason*.
 _THROTTLE_REASONS = {
@@ -122,7 +126,27 @@ def _processes_on_card(handle: Handle) -> list[ProcessAnswer]:
         ids = (process.gpuInstanceId, process.computeInstanceId)
         place = uuid if ids[0] == _NO_INSTANCE else uuid_of_instance.get(ids, uuid)
         found.setdefault((process.pid, place), _describe_process(process, place, is_compute=is_compute))
+    if found and not migs:
+        _add_utilization(handle, found.values())
     return list(found.values())
+
+
+def _add_utilization(handle: Handle, processes: Iterable[ProcessAnswer]) -> None:
+    """Say how busy each keeps the card. One without a sample has done nothing lately; some drivers say nothing at all.
+
+    Source: nvml.h, nvmlDeviceGetProcessUtilization: percent since the sample before, time in microseconds since 1970.
+    """
+    since_us = round((time.time() - _WINDOW_S) * 1e6)
+    try:
+        samples = ask("nvmlDeviceGetProcessUtilization", handle, since_us)
+    except pynvml.NVMLError as error:
+        if error.value not in _NO_SAMPLE:
+            return
+        samples = []
+    newest = {sample.pid: sample for sample in sorted(samples, key=lambda sample: int(sample.timeStamp))}
+    for process in processes:
+        sample = newest.get(process["pid"])
+        process["utilization_ratio"] = min(int(sample.smUtil), 100) / 100 if sample is not None else 0.0
 
 
 def _processes_of_all_instances(handle: Handle) -> list[tuple[Any, bool]]:
@@ -150,4 +174,7 @@ def list_processes(handle: Handle) -> list[tuple[Any, bool]]:
 def _describe_process(process: Any, uuid: str, *, is_compute: bool) -> ProcessAnswer:  # noqa: ANN401 - a struct
     memory = process.usedGpuMemory
     memory_bytes = None if memory is None else int(memory)
-    return ProcessAnswer(pid=int(process.pid), gpu_uuid=uuid, memory_bytes=memory_bytes, is_compute=is_compute)
+    pid = int(process.pid)
+    return ProcessAnswer(
+        pid=pid, gpu_uuid=uuid, memory_bytes=memory_bytes, is_compute=is_compute, utilization_ratio=None
+    )

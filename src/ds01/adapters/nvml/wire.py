@@ -135,6 +135,7 @@ class ProcessAnswer(TypedDict):
     gpu_uuid: str
     memory_bytes: int | None
     is_compute: bool
+    utilization_ratio: float | None
 
 
 class ProcessesAnswer(TypedDict):

@@ -9,6 +9,7 @@ from ds01.cli.moment import local_time, parse_moment
 from ds01.cli.screen import clean
 from ds01.cli.spec import JSON, Option, Spec
 from ds01.cli.table import GAP, NOTHING, render
+from ds01.domain.event import EVENTS as KINDS
 from ds01.errors import DaemonUnreachableError, InvalidRequestError
 
 HEADINGS = ("WHEN", "EVENT", "CONTAINER", "WHO", "DETAILS")
@@ -119,8 +120,16 @@ EVENTS = Spec(
         Option("--since", "Not before: 2h, 1d, or a time such as '2026-01-31 14:30'.", kind="text", metavar="WHEN"),
         Option("--until", "Before, written in the same way.", kind="text", metavar="WHEN"),
         Option("--user", "Only about this user; others than yourself for administrators.", kind="text", metavar="NAME"),
-        Option("--container", "Only about containers of this name.", kind="text", metavar="NAME"),
-        Option("--name", "Only this kind, or all that begin so: 'container.*'.", kind="text", metavar="PATTERN"),
+        Option(
+            "--container", "Only about containers of this name.", kind="text", metavar="NAME", completes="container"
+        ),
+        Option(
+            "--name",
+            "Only this kind, or all that begin so: 'container.*'.",
+            kind="text",
+            metavar="PATTERN",
+            choices=tuple(KINDS),
+        ),
         Option("-n --tail", "Only the newest so many; 50 without it and without a time.", kind="number", metavar="N"),
         Option("-f --follow", "Go on as they come; with --json one event is one line."),
         JSON,

@@ -3,7 +3,7 @@
 from ds01.api.explanation import SOMEBODY, Clock
 from ds01.api.schema import GpuDocument, HolderDocument
 from ds01.cli.call import Call
-from ds01.cli.commands.container.waiting import clock
+from ds01.cli.moment import clock
 from ds01.cli.prompts import cancelled, confirm
 from ds01.cli.selection import is_inactive, naming, one_name
 from ds01.cli.spec import ASKING, FORMAT, JSON, NAME, Option, Spec

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from ds01.api.explanation import Clock, request_text, short_asked_text, start_text, why_lines
 from ds01.api.schema import MoveBody, RequestDocument, WhyDocument
 from ds01.cli.call import Call
-from ds01.cli.commands.container.waiting import clock
+from ds01.cli.moment import clock
 from ds01.cli.prompts import Choice, cancelled, confirm, pick, pick_several
 from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, naming_among
@@ -252,7 +252,7 @@ MOVE = Spec(
     arguments=(Argument("name", shown="[NAME|ID]", completes="queue"),),
     options=(
         Option("--first", "To the first place."),
-        Option("--before", "Before this request.", kind="text", metavar="ID"),
+        Option("--before", "Before this request.", kind="text", metavar="ID", completes="queue"),
         Option("--last", "To the last place."),
         Option("--reason", "Why, for those who are passed.", kind="text", metavar="TEXT"),
         JSON,

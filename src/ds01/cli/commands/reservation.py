@@ -8,8 +8,7 @@ from ds01.api.explanation import Clock
 from ds01.api.moment import parse_coming_moment
 from ds01.api.schema import ReservationBody, ReservationDocument
 from ds01.cli.call import Call
-from ds01.cli.commands.container.waiting import clock
-from ds01.cli.moment import SystemZone, present
+from ds01.cli.moment import SystemZone, clock, present
 from ds01.cli.prompts import Choice, cancelled, confirm, pick, pick_several
 from ds01.cli.selection import for_each, naming_among
 from ds01.cli.spec import ASKING, FORMAT, JSON, QUIET_NAMES, Argument, Option, Spec

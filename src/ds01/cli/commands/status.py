@@ -35,6 +35,7 @@ def _lines(document: StatusDocument) -> list[tuple[bool, str, str]]:
     gpus = f"{devices['gpus']} to grant, {devices['free']} free"
     compute = format_number(usage["gpu_equivalents"])
     yours = f"{usage['containers']} containers, {usage['gpus']} GPUs ({compute} gpu-equivalents)"
+    yours += "" if engine["ok"] else ", by the grants alone"
     found = [
         (True, "ds01d", daemon),
         (engine["ok"], "Docker", docker if engine["ok"] else engine["message"]),
@@ -54,7 +55,8 @@ def _lines(document: StatusDocument) -> list[tuple[bool, str, str]]:
     if queue is not None:
         reserved = f", {queue['reservations']} reservations" if queue["reservations"] else ""
         found.append((True, "queue", f"{queue['waiting']} waiting, {queue['yours']} of yours{reserved}"))
-    found.append((True, "containers", f"{document['containers']}, {document['containers_running']} running"))
+    counted = f"{document['containers']}, {document['containers_running']} running"
+    found.append((engine["ok"], "containers", counted if engine["ok"] else "unknown"))
     return [*found, (True, "yours", yours)]
 
 

@@ -6,8 +6,7 @@ from ds01.api.explanation import SOMEBODY, Clock
 from ds01.api.moment import parse_coming_moment
 from ds01.api.schema import SpanDocument, TimelineDocument, TimelineRow
 from ds01.cli.call import Call
-from ds01.cli.commands.container.waiting import clock
-from ds01.cli.moment import SystemZone, present
+from ds01.cli.moment import SystemZone, clock, present
 from ds01.cli.screen import DEFAULT_WIDTH, clean
 from ds01.cli.spec import JSON, Option, Spec
 from ds01.cli.table import fit

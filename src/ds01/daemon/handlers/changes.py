@@ -43,11 +43,15 @@ class ChangeHandlers:
 
     async def pause_container(self, call: Call) -> schema.PausedContainer:
         """Freeze its programs."""
-        return _paused(call.name, "pause", await self._pausing.pause(call.caller, call.uid, call.name))
+        is_dry = call.flag("dry_run")
+        outcome = await self._pausing.pause(call.caller, call.uid, call.name, dry_run=is_dry)
+        return _paused(call.name, "pause", outcome, is_dry=is_dry)
 
     async def unpause_container(self, call: Call) -> schema.PausedContainer:
         """Let its programs go on."""
-        return _paused(call.name, "unpause", await self._pausing.unpause(call.caller, call.uid, call.name))
+        is_dry = call.flag("dry_run")
+        outcome = await self._pausing.unpause(call.caller, call.uid, call.name, dry_run=is_dry)
+        return _paused(call.name, "unpause", outcome, is_dry=is_dry)
 
     async def rename_container(self, call: Call) -> schema.RenamedContainer:
         """Give it another name, or say how."""
@@ -65,11 +69,12 @@ class ChangeHandlers:
         )
 
 
-def _paused(name: str, verb: str, outcome: Paused) -> schema.PausedContainer:
+def _paused(name: str, verb: str, outcome: Paused, *, is_dry: bool) -> schema.PausedContainer:
     return schema.PausedContainer(
         schema_version=SCHEMA,
         name=name,
         state=outcome.details.state.value,
         was_so=outcome.was_so,
+        dry_run=is_dry,
         docker_command=f"docker {verb} {outcome.details.name}",
     )

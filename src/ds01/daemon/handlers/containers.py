@@ -24,6 +24,8 @@ from ds01.service.creation import Creation, CreationService
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
 from ds01.service.ports import Devices, Notify
+from ds01.service.power import PowerService
+from ds01.service.removal import RemovalService
 
 
 class ContainerHandlers:
@@ -33,6 +35,8 @@ class ContainerHandlers:
         self,
         containers: ContainerService,
         creation: CreationService,
+        power: PowerService,
+        removal: RemovalService,
         devices: Devices,
         identities: Identities,
         *,
@@ -42,6 +46,8 @@ class ContainerHandlers:
     ) -> None:
         self._containers = containers
         self._creation = creation
+        self._power = power
+        self._removal = removal
         self._devices = devices
         self._identities = identities
         self._waiting = waiting
@@ -55,6 +61,7 @@ class ContainerHandlers:
             "create_container": self.create_container,
             "get_container": self.get_container,
             "start_container": self.start_container,
+            "restart_container": self.restart_container,
             "stop_container": self.stop_container,
             "remove_container": self.remove_container,
             "release_gpus": self.release_gpus,
@@ -66,9 +73,12 @@ class ContainerHandlers:
         views = await self._containers.list_views()
         if not (call.flag("all") and (self._is_personal or call.caller.is_admin)):
             views = [view for view in views if view.uid == uid]
-        gpus = await self._gpus_by_uuid(views)
+        attached = await self._containers.devices_without_grant(views)
+        gpus = await self._gpus_by_uuid(views, attached)
         names = documents.Names(await self._identities.names(view.uid for view in views))
-        found = [documents.container_document(view, gpus or {}, names) for view in views]
+        found = [
+            documents.container_document(view, attached.get(view.summary.id, ()), gpus or {}, names) for view in views
+        ]
         for document in found:
             gone = [gpu["uuid"] for gpu in document["gpus"] if gpu["kind"] == "unknown"] if gpus is not None else []
             if gone and document["allocation_state"] not in {None, "released"}:
@@ -79,9 +89,11 @@ class ContainerHandlers:
             answer["waiting"] = waiting
         return answer
 
-    async def _gpus_by_uuid(self, views: list[ContainerView]) -> Mapping[str, Gpu] | None:
+    async def _gpus_by_uuid(
+        self, views: list[ContainerView], attached: Mapping[str, tuple[str, ...]]
+    ) -> Mapping[str, Gpu] | None:
         """The devices; None: unknown. A list of containers is worth having without their names."""
-        if not any(view.allocation and view.allocation.gpu_uuids for view in views):
+        if not attached and not any(view.allocation and view.allocation.gpu_uuids for view in views):
             return {}
         try:
             return {gpu.uuid: gpu for gpu in all_gpus(await self._devices.read_inventory())}
@@ -193,9 +205,11 @@ class ContainerHandlers:
         """Start; one that may wait for its GPUs keeps a place in the queue."""
         body = call.document(schema.StartContainerBody)
         wait, is_streaming = wait_of(body), LINES in call.request.headers.get("Accept", "")
+        if body.get("dry_run", False):
+            return await self._plan_start(call)
         entry = None
         try:
-            started = await self._containers.start(call.caller, call.uid, call.name)
+            started = await self._power.start(call.caller, call.uid, call.name)
         except (NoCapacityError, QuotaExceededError):
             if not body.get("wait", False):
                 raise
@@ -226,25 +240,50 @@ class ContainerHandlers:
         await stream.send({"kind": "result", "started": document})
         return await stream.end()
 
+    async def _plan_start(self, call: Call) -> schema.StartedContainer:
+        planned = await self._power.plan_start(call.caller, call.uid, call.name)
+        document = self._started(await self._details(call, planned.details), ())
+        document["was_running"] = planned.was_running
+        document["dry_run"] = True
+        document["docker_command"] = f"docker start {planned.details.name}"
+        return document
+
+    async def restart_container(self, call: Call) -> schema.RestartedContainer:
+        """Stop and start, or say how."""
+        body = call.document(schema.StopContainerBody)
+        grace = grace_of(body)
+        is_dry = body.get("dry_run", False)
+        if is_dry:
+            restarted = await self._power.plan_start(call.caller, call.uid, call.name, is_restart=True)
+        else:
+            restarted = await self._power.restart(call.caller, call.uid, call.name, grace)
+        words = f" --time {grace.total_seconds():.0f}" if grace is not None else ""
+        return schema.RestartedContainer(
+            schema_version=SCHEMA,
+            container=await self._details(call, restarted.details),
+            was_running=restarted.was_running,
+            dry_run=is_dry,
+            docker_command=f"docker restart{words} {restarted.details.name}",
+            warnings=list(restarted.warnings),
+        )
+
     async def stop_container(self, call: Call) -> schema.StoppedContainer:
         """Stop, or say how."""
         body = call.document(schema.StopContainerBody)
-        grace_s = body.get("grace_s")
-        if grace_s is not None and not 0 <= grace_s <= 3600:
-            raise InvalidRequestError("The grace is 0 seconds to 1 hour.", hint="Use --time 30s.")
+        grace = grace_of(body)
         if body.get("dry_run", False):
             details = await self._containers.get_details(call.uid, call.name)
             was_running = details.state.has_processes
         else:
-            grace = timedelta(seconds=grace_s) if grace_s is not None else None
-            stopped = await self._containers.stop(call.caller, call.uid, call.name, grace)
+            stopped = await self._power.stop(call.caller, call.uid, call.name, grace)
             details, was_running = stopped.details, stopped.was_running
+        words = f" --time {grace.total_seconds():.0f}" if grace is not None else ""
         return schema.StoppedContainer(
             schema_version=SCHEMA,
             container=await self._details(call, details),
             was_running=was_running,
             dry_run=body.get("dry_run", False),
-            docker_command=f"docker stop{f' --time {grace_s:.0f}' if grace_s is not None else ''} {details.name}",
+            docker_command=f"docker stop{words} {details.name}",
         )
 
     async def remove_container(self, call: Call) -> schema.RemovedContainer:
@@ -258,7 +297,7 @@ class ContainerHandlers:
             allocation = await self._containers.find_allocation(await self._containers.find_row(details))
             released = allocation.gpu_uuids if allocation and allocation.is_holding else ()
         else:
-            removed = await self._containers.remove(call.caller, call.uid, call.name, force=force)
+            removed = await self._removal.remove(call.caller, call.uid, call.name, force=force)
             released = removed.released
         workspace = next((mount.source for mount in details.mounts if mount.target == "/workspace"), None)
         return schema.RemovedContainer(
@@ -272,12 +311,24 @@ class ContainerHandlers:
 
     async def release_gpus(self, call: Call) -> schema.ReleasedGpus:
         """Give back the GPUs of a stopped container."""
-        released = await self._containers.release(call.caller, call.uid, call.name)
+        released = await self._removal.release(call.caller, call.uid, call.name)
         return schema.ReleasedGpus(schema_version=SCHEMA, name=call.name, gpus_released=list(released))
 
 
 async def _ignore(_message: Mapping[str, object]) -> None:
     """Nobody asked for progress."""
+
+
+def grace_of(body: schema.StopContainerBody) -> timedelta | None:
+    """Return how long programs may take to end; None: what the policy says.
+
+    Raises:
+        InvalidRequestError: Longer than an hour, or less than nothing.
+    """
+    grace_s = body.get("grace_s")
+    if grace_s is not None and not 0 <= grace_s <= 3600:
+        raise InvalidRequestError("The grace is 0 seconds to 1 hour.", hint="Use --time 30s.")
+    return None if grace_s is None else timedelta(seconds=grace_s)
 
 
 def order_of(body: schema.CreateContainerBody) -> CreateOrder:

@@ -9,11 +9,13 @@ from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA, time_text
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
+from ds01.domain.image import digest_of
 from ds01.domain.image_choice import CatalogueChoice
 from ds01.domain.local_image import LocalImage
 from ds01.errors import InvalidRequestError
 from ds01.service.catalogue import CatalogueService, OfferedRow, Pull
-from ds01.service.images import ImageOrder
+from ds01.service.images import ImageChoice, ImageOrder
+from ds01.service.ports import ImageDetails
 
 
 class ImageHandlers:
@@ -52,11 +54,14 @@ class ImageHandlers:
 
     async def pull_image(self, call: Call) -> schema.PulledImage | web.StreamResponse:
         """Pull; with `Accept: application/x-ndjson` as a stream of progress."""
-        order = _order_of(call.document(schema.PullImageBody))
+        body = call.document(schema.PullImageBody)
+        order = _order_of(body)
+        if body.get("dry_run"):
+            return _would_pull(*await self._catalogue.preview_pull(call.caller.user, order))
         if LINES not in call.request.headers.get("Accept", ""):
-            return _pulled(await self._catalogue.pull(order, _ignore))
+            return _pulled(await self._catalogue.pull(call.caller.user, order, _ignore))
         stream = await call.begin_stream(LINES)
-        pulled = await self._catalogue.pull(order, stream.send)
+        pulled = await self._catalogue.pull(call.caller.user, order, stream.send)
         await stream.send({"kind": "result", "image": _pulled(pulled)})
         return await stream.end()
 
@@ -87,9 +92,22 @@ def _pulled(pull: Pull) -> schema.PulledImage:
         schema_version=SCHEMA,
         reference=pull.choice.reference,
         id=pull.image.id,
+        digest=digest_of(pull.image, pull.choice.reference),
         size_bytes=pull.image.size_bytes,
         was_current=pull.was_current,
         reason=pull.choice.reason,
+    )
+
+
+def _would_pull(choice: ImageChoice, image: ImageDetails | None) -> schema.PulledImage:
+    return schema.PulledImage(
+        schema_version=SCHEMA,
+        reference=choice.reference,
+        id=image.id if image else "",
+        digest=digest_of(image, choice.reference) if image else "",
+        size_bytes=image.size_bytes if image else 0,
+        was_current=False,
+        reason=choice.reason,
     )
 
 

@@ -55,6 +55,7 @@ class MachineHandlers:
         self._containers = services.containers
         self._usage = services.usage
         self._queue = services.queue
+        self._room = services.disk_room
         self._identities = identities
         self._viewers = viewers
         self._policy = files.policy
@@ -114,8 +115,8 @@ class MachineHandlers:
             reservations=len({item.id for item in [*reservations, *of_policy]}),
         )
 
-    async def _engine_status(self, uid: int) -> tuple[schema.EngineStatus, int, int]:
-        """Also the number of the user's containers, and of those that run."""
+    async def _engine_status(self, uid: int) -> tuple[schema.EngineStatus, int | None, int | None]:
+        """Also the number of the user's containers, and of those that run; None: unknown."""
         try:
             info = await self._engine.get_info()
             views = [view for view in await self._containers.list_views() if view.uid == uid]
@@ -123,7 +124,7 @@ class MachineHandlers:
             silent = schema.EngineStatus(
                 ok=False, message=failure.message, version="", api_version="", storage_driver="", cgroup_driver=""
             )
-            return silent, 0, 0
+            return silent, None, None
         status = schema.EngineStatus(
             ok=True,
             message="",
@@ -131,6 +132,7 @@ class MachineHandlers:
             api_version=".".join(map(str, info.api_version)),
             storage_driver=info.storage_driver,
             cgroup_driver=info.cgroup_driver,
+            free_bytes=self._room.free_in(info),
         )
         return status, len(views), sum(1 for view in views if view.summary.state.has_processes)
 

@@ -3,7 +3,8 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import IO
 
 from aiohttp import web
@@ -15,12 +16,12 @@ from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
 from ds01.domain import label
 from ds01.domain.image import is_image_id, parse_reference
-from ds01.domain.image_name import parse_own_image
 from ds01.domain.package_tier import PackageTier, PackageTiers
-from ds01.errors import BackendError, InvalidRequestError, NotFoundError
+from ds01.errors import BackendError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.building import Build, BuildOrder, BuildService
+from ds01.service.image_rules import ImageRules
 from ds01.service.own_images import FoundImage, OwnImageService
-from ds01.service.ports import Engine
+from ds01.service.ports import ImageDetails
 
 MAX_CONTEXT_BYTES = 2 * 1024**3
 _KEPT_IN_MEMORY_BYTES = 8 * 1024**2
@@ -32,11 +33,11 @@ class OwnImageHandlers:
     """Answers for images of people's own."""
 
     def __init__(
-        self, building: BuildService, images: OwnImageService, engine: Engine, tiers: Callable[[], PackageTiers]
+        self, building: BuildService, images: OwnImageService, rules: ImageRules, tiers: Callable[[], PackageTiers]
     ) -> None:
         self._building = building
         self._images = images
-        self._engine = engine
+        self._rules = rules
         self._tiers = tiers
 
     def table(self) -> dict[str, Handler]:
@@ -55,10 +56,11 @@ class OwnImageHandlers:
         self._building.name_of(order.name)
         with tempfile.SpooledTemporaryFile(max_size=_KEPT_IN_MEMORY_BYTES) as kept:
             await _keep(call, kept)
+            context = partial(_pieces, kept)
             if LINES not in call.request.headers.get("Accept", ""):
-                return _built(order.name, await self._building.build(call.caller, order, _pieces(kept), _ignore))
+                return _built(order.name, await self._building.build(call.caller, order, context, _ignore))
             stream = await call.begin_stream(LINES)
-            build = await self._building.build(call.caller, order, _pieces(kept), stream.send)
+            build = await self._building.build(call.caller, order, context, stream.send)
             await stream.send({"kind": "result", "built": _built(order.name, build)})
             return await stream.end()
 
@@ -75,8 +77,7 @@ class OwnImageHandlers:
     async def list_packages(self, call: Call) -> schema.PackageList:
         """What is installed in an image."""
         text = call.request.query.get("image", "")
-        reference = await self._reference(call, text)
-        image = await self._engine.find_image(reference)
+        reference, image = await self._find(call, text)
         packages = await self._images.packages(image) if image is not None else None
         return schema.PackageList(
             schema_version=SCHEMA,
@@ -99,15 +100,15 @@ class OwnImageHandlers:
             use_cases=[_tier(tier) for tier in tiers.use_cases.values()],
         )
 
-    async def _reference(self, call: Call, text: str) -> str:
-        """Return what an image is called on the engine: the caller's own by its short name, else as it is."""
-        try:
-            return (await self._images.get(call.caller.user, text)).reference
-        except NotFoundError:
-            own = parse_own_image(text)
-            if own is not None and own.uid != call.caller.uid and not call.caller.is_admin:
-                raise
-            return text if is_image_id(text) else str(parse_reference(text))
+    async def _find(self, call: Call, text: str) -> tuple[str, ImageDetails | None]:
+        """Return an image and what it is called on the engine: the caller's own by its short name, else as it is."""
+        with suppress(NotFoundError):
+            found = await self._images.get(call.caller.user, text)
+            return found.reference, found.image
+        reference = text if is_image_id(text) else str(parse_reference(text))
+        with suppress(ForbiddenError):  # it is not here, and looking at it fetches nothing
+            return reference, await self._rules.find(call.caller.user, reference)
+        return reference, None
 
 
 def _order_of(call: Call) -> BuildOrder:
@@ -143,10 +144,10 @@ async def _keep(call: Call, kept: IO[bytes]) -> None:
                 raise BackendError(
                     f"The daemon cannot keep the build's context: {failure.strerror}.", hint="Tell the administrator."
                 ) from failure
-    kept.seek(0)
 
 
 async def _pieces(kept: IO[bytes]) -> AsyncIterator[bytes]:
+    await asyncio.to_thread(kept.seek, 0)
     while piece := await asyncio.to_thread(kept.read, PIECE_BYTES):
         yield piece
 
@@ -176,6 +177,7 @@ def _document(found: FoundImage) -> schema.OwnImageDocument:
         use_case=labels.get(label.USE_CASE, ""),
         author=labels.get(label.MAINTAINER, ""),
         digest=labels.get(label.RECIPE, ""),
+        bases=[text for text in labels.get(label.BASES, "").split(";") if text],
         containers=list(found.containers),
         labels=dict(labels),
     )

@@ -11,8 +11,7 @@ from ds01.daemon.documents import SCHEMA
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import BYTES
-from ds01.daemon.streams import UPGRADE, StreamRelay
-from ds01.errors import InvalidRequestError
+from ds01.daemon.streams import StreamRelay, require_upgrade
 from ds01.service.ports import ExecState
 from ds01.service.sessions import Session, SessionOrder, SessionService
 from ds01.service.usage import UsageService
@@ -73,8 +72,7 @@ class SessionHandlers:
 
     async def start_exec(self, call: Call) -> web.StreamResponse:
         """Start it and hand the connection over."""
-        if call.request.headers.get("Upgrade", "").lower() != UPGRADE:
-            raise InvalidRequestError(f"This route needs the header Upgrade: {UPGRADE}.")
+        require_upgrade(call.request)
         stream = await self._sessions.start(self._session(call))
         self._relay.take_over(call.request, stream)
         return web.Response(status=101)  # never sent: the connection is not the server's any more

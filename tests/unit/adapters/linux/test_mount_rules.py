@@ -47,6 +47,7 @@ def test_a_path_that_cannot_be_mounted_safely_is_refused_with_the_reason(path: s
     [
         *("/", "//", "/home/..", "/proc", "/proc/1/root", "/sys/fs", "/dev/shm", "/run/user/1001"),
         *("/var/run/docker.sock", "/etc", "//etc/", "/home/../etc/ssh", "/boot", "/root", "/root/data"),
+        *("/home", "/home/", "/home/alice/.."),
     ],
 )
 def test_what_belongs_to_the_host_is_refused(path: str) -> None:
@@ -61,6 +62,7 @@ def test_what_only_looks_like_it_is_allowed(path: str) -> None:
 
 def test_root_may_mount_its_home() -> None:
     require_allowed(ROOT, "/root/workspace", ())
+    require_allowed(ROOT, "/home", ())
 
 
 @pytest.mark.parametrize("path", ["/var/lib/ds01", "/var/lib/ds01/x", "/var/lib", "/var", "/var/lib/ds01/../ds01"])

@@ -8,6 +8,9 @@ LABEL aime.mlc.FRAMEWORK="Pytorch-2.8.0-aime"
 LABEL aime.mlc.DS01_USE_CASE="cv"
 LABEL org.opencontainers.image.title="Thesis"
 
+# The Python of an image is nobody else's: pip may install into it (PEP 668)
+ENV PIP_BREAK_SYSTEM_PACKAGES=1
+
 # System packages
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
     git \

@@ -2,6 +2,9 @@
 
 FROM ubuntu:24.04
 
+# The Python of an image is nobody else's: pip may install into it (PEP 668)
+ENV PIP_BREAK_SYSTEM_PACKAGES=1
+
 WORKDIR /workspace
 
 CMD ["/bin/bash"]

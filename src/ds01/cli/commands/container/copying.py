@@ -3,14 +3,16 @@
 import os
 import posixpath
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ds01.cli.archive import PIECE_BYTES, Unpacker, pack
 from ds01.cli.call import Call
+from ds01.cli.commands.container.power import say_docker
 from ds01.cli.selection import naming
-from ds01.cli.spec import NO_INPUT, Argument, Spec
+from ds01.cli.spec import DRY_RUN, JSON, NO_INPUT, Argument, Spec
 from ds01.cli.terminal import STDIN_DESCRIPTOR, STDOUT_DESCRIPTOR, write_bytes
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.units import format_size
@@ -43,6 +45,8 @@ def copy(call: Call) -> int:
         raise InvalidRequestError(
             "cp needs two paths.", hint=f"Write {call.command('cp', 'FILE', 'NAME:/workspace')} or the other way round."
         )
+    if call.flag("json") and target_text == PIPE:
+        raise InvalidRequestError("--json and - exclude each other: the tar is on stdout.", hint="Leave --json out.")
     source, target = parse_place(source_text), parse_place(target_text)
     if isinstance(source, Inside) and not isinstance(target, Inside):
         with naming(call, source.name):
@@ -79,17 +83,20 @@ def _fetch(call: Call, source: Inside, target: str) -> None:
     stat = call.client.find_path(source.name, source.path)
     if not stat["exists"]:
         raise NotFoundError(f"There is nothing at {source.path} in {source.name}.")
-    pieces = _counted(call, call.client.read_archive(source.name, source.path))
     if target == PIPE:
-        for piece in pieces:
-            write_bytes(STDOUT_DESCRIPTOR, piece)
+        if not _is_plan_only(call, source):
+            for piece in _Counted(call, call.client.read_archive(source.name, source.path)):
+                write_bytes(STDOUT_DESCRIPTOR, piece)
+            call.screen.end_update()
         return
     own_name = posixpath.basename(source.path) or "/"
     folder, new_name = _place_here(target, own_name, is_folder=stat["is_directory"], is_content=source.is_content)
+    if _is_plan_only(call, source):
+        return
     old = own_name.strip("/")
-    Unpacker(folder, rename=(old, new_name) if old else None, warn=call.screen.warn).unpack(pieces)
-    call.screen.end_update()
-    call.screen.success(f"Copied {source.path} of {source.name} to {target}.")
+    pieces = _Counted(call, call.client.read_archive(source.name, source.path))
+    Unpacker(folder, rename=(old, new_name) if old else None, warn=call.screen.warn).unpack(iter(pieces))
+    _say_done(call, f"Copied {source.path} of {source.name} to {target}.", pieces)
 
 
 def _place_here(target: str, own_name: str, *, is_folder: bool, is_content: bool) -> tuple[str, str]:
@@ -110,9 +117,10 @@ def _place_here(target: str, own_name: str, *, is_folder: bool, is_content: bool
 def _send(call: Call, source: str, target: Inside) -> None:
     stat = call.client.find_path(target.name, target.path)
     if source == PIPE:
-        call.client.write_archive(target.name, target.path, _counted(call, _stdin()))
-        call.screen.end_update()
-        call.screen.success(f"Unpacked stdin to {target.path} of {target.name}.")
+        if not _is_plan_only(call, target):
+            pieces = _Counted(call, _stdin())
+            call.client.write_archive(target.name, target.path, iter(pieces))
+            _say_done(call, f"Unpacked stdin to {target.path} of {target.name}.", pieces)
         return
     is_content = source.endswith("/.") or source == "."
     here = source.rstrip("/").removesuffix("/.") or "/"
@@ -127,10 +135,11 @@ def _send(call: Call, source: str, target: Inside) -> None:
         raise ConflictError(f"{target.path} of {target.name} is a file, and a folder cannot take its place.")
     else:
         folder, name = posixpath.split(target.path)
-    pieces = _counted(call, pack(here, name, warn=call.screen.warn))
-    call.client.write_archive(target.name, folder, pieces)
-    call.screen.end_update()
-    call.screen.success(f"Copied {source} to {posixpath.join(folder, name)} of {target.name}.")
+    if _is_plan_only(call, target):
+        return
+    pieces = _Counted(call, pack(here, name, warn=call.screen.warn))
+    call.client.write_archive(target.name, folder, iter(pieces))
+    _say_done(call, f"Copied {source} to {posixpath.join(folder, name)} of {target.name}.", pieces)
 
 
 def _stdin() -> Iterator[bytes]:
@@ -138,15 +147,60 @@ def _stdin() -> Iterator[bytes]:
         yield piece
 
 
-def _counted(call: Call, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Pass pieces on and show how far it is."""
-    done, shown_at = 0, time.monotonic()
-    for piece in pieces:
-        yield piece
-        done += len(piece)
-        if time.monotonic() - shown_at >= _PROGRESS_PAUSE_S:
-            shown_at = time.monotonic()
-            call.screen.update(f"Copied {format_size(done // 1024 * 1024)}")
+class _Counted:
+    """Passes pieces on and shows how far it is.
+
+    Attributes:
+        done_bytes: How much has gone through.
+    """
+
+    def __init__(self, call: Call, pieces: Iterator[bytes]) -> None:
+        self._call = call
+        self._pieces = pieces
+        self.done_bytes = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        shown_at = time.monotonic()
+        for piece in self._pieces:
+            yield piece
+            self.done_bytes += len(piece)
+            if time.monotonic() - shown_at >= _PROGRESS_PAUSE_S:
+                shown_at = time.monotonic()
+                self._call.screen.update(f"Copied {format_size(self.done_bytes // 1024 * 1024)}")
+
+
+def _is_plan_only(call: Call, inside: Inside) -> bool:
+    """Tell whether nothing is to be copied, and say then what would be; every check has been made."""
+    if not call.flag("dry_run"):
+        return False
+    container = call.client.get_container(inside.name)
+    source, target = call.text("source") or "", call.text("target") or ""
+    call.screen.tell(f"Would copy {source} to {target}.")
+    typed = f"{inside.name}:"
+    there = f"{container['engine_name']}:{inside.path}{'/.' if inside.is_content else ''}"
+    words = [there if word.startswith(typed) else word for word in (source, target)]
+    say_docker(call, shlex.join(["docker", "cp", *words]))
+    _print_document(call, 0)
+    return True
+
+
+def _say_done(call: Call, text: str, pieces: _Counted) -> None:
+    call.screen.end_update()
+    call.screen.success(text)
+    _print_document(call, pieces.done_bytes)
+
+
+def _print_document(call: Call, archive_bytes: int) -> None:
+    if call.flag("json"):
+        call.screen.document(
+            {
+                "schema_version": 1,
+                "source": call.text("source"),
+                "target": call.text("target"),
+                "archive_bytes": archive_bytes,
+                "dry_run": call.flag("dry_run"),
+            }
+        )
 
 
 COPY = Spec(
@@ -162,5 +216,5 @@ COPY = Spec(
         "and devices are left out."
     ),
     arguments=(Argument("source", shown="SOURCE"), Argument("target", shown="TARGET")),
-    options=(NO_INPUT,),
+    options=(DRY_RUN, JSON, NO_INPUT),
 )

@@ -7,11 +7,11 @@ from typing import cast
 from ds01.api.schema import ContainerDetailsDocument, CreateContainerBody, CreatedContainer, ProgressMessage
 from ds01.cli.call import Call
 from ds01.cli.commands.container.explanation import CONCEPTS, INFO, explain
-from ds01.cli.commands.container.listing import image_text
 from ds01.cli.commands.container.power import with_gpus
 from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, creation_body
 from ds01.cli.commands.container.waiting import detached_text, hinting_at_waiting, say_place, watched, watches
 from ds01.cli.commands.container.wizard import completed
+from ds01.cli.container_text import image_text
 from ds01.cli.preference import with_preferences
 from ds01.cli.progress import follow
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
@@ -58,6 +58,20 @@ def create_with_progress(call: Call, body: CreateContainerBody) -> CreatedContai
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
     return outcome
+
+
+def say_creation_plan(call: Call, body: CreateContainerBody, heading: str) -> None:
+    """Print what a creation that is part of another command would be, and change nothing."""
+    plan = call.client.create_container({**body, "dry_run": True})
+    if call.flag("json"):
+        call.screen.document(plan)
+        return
+    call.screen.tell(heading)
+    for reason in plan["reasons"]:
+        call.screen.tell(f"  {reason}")
+    for warning in plan["warnings"]:
+        call.screen.tell(f"  note: {warning}")
+    call.screen.data(plan["docker_command"])
 
 
 def _facts(container: ContainerDetailsDocument | None) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from ds01.api.schema import ContainerDetailsDocument, ContainerList
 from ds01.cli.call import Call
 from ds01.cli.commands.container.inspection import fact_lines, facts_of_limits, mount_facts, origin_text, state_text
-from ds01.cli.commands.container.listing import gpu_text
 from ds01.cli.commands.container.power import START, STOP
 from ds01.cli.commands.container.shell import OPEN
 from ds01.cli.commands.container.watching import LOGS
 from ds01.cli.commands.why import WHY
+from ds01.cli.container_text import gpu_text
 from ds01.cli.prompts import Choice, pick
 from ds01.cli.selection import is_active, pick_one
 from ds01.cli.spec import Spec, empty_values
@@ -76,4 +76,4 @@ def act_on_one(call: Call) -> int:
     spec = _ACTIONS[chosen][1]
     values = {**empty_values(spec.options), **{item.key: [name] if item.many else name for item in spec.arguments}}
     call.screen.note(call.command(chosen, name) if chosen != "why" else f"ds01 why {name}")
-    return spec.run(Call(call.process, values, form=call.form))
+    return spec.run(call.with_values(values))

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from ds01.api.schema import CreateContainerBody
+from ds01.api.schema import CreateContainerBody, CreatedContainer
 from ds01.cli.call import Call
 from ds01.cli.commands.container.exporting import ENDING, counted
 from ds01.cli.commands.container.request import absolute_path, gpu_request
 from ds01.cli.export_file import ReadFile, read_file, unpack_workspace, upload_of
+from ds01.cli.lost_answer import tell_what_became
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Argument, Option, Spec
 from ds01.domain.name import parse_container_name, suggest_container_name
-from ds01.errors import ConflictError, Ds01Error, InvalidRequestError
+from ds01.errors import ConflictError, DaemonUnreachableError, Ds01Error, InvalidRequestError
 from ds01.units import format_size
 
 _FOLDERS = ("workspace", "data", "models")
@@ -26,18 +27,15 @@ def import_(call: Call) -> int:
     if path is None:
         raise InvalidRequestError("Which file? FILE is missing.", hint=f"Write {call.command('import', 'FILE')}.")
     call.screen.note(f"Checking {path}")
-    file = read_file(path)
+    file = read_file(path, room_bytes=_room(call))
     body = _order(call, file)
     size = format_size(max(1024, file.size_bytes // 1024 * 1024))
     if call.flag("dry_run"):
         _print_plan(call, file, body["name"], size)
         return 0
     call.screen.note(f"Importing {body['name']}: {size} of {file.header.origin}.")
-    try:
-        with _workspace(call, file, body):
-            outcome = call.client.import_container(counted(call, upload_of(file, body), file.size_bytes))
-    finally:
-        call.screen.end_update()
+    with _workspace(call, file, body):
+        outcome = _send(call, file, body)
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
     if call.flag("json"):
@@ -45,6 +43,31 @@ def import_(call: Call) -> int:
     call.done(f"Imported {body['name']}.", body["name"])
     call.screen.suggest(call.command("open", body["name"]))
     return 0
+
+
+def _room(call: Call) -> int | None:
+    """The most that an import can use: the layers on the engine's disk, the workspace on its own. None: unknown."""
+    engine_bytes = call.client.get_status()["engine"].get("free_bytes")
+    if engine_bytes is None:
+        return None
+    folder = call.text("workspace") or os.path.expanduser("~")
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(os.path.abspath(folder))
+    return engine_bytes + shutil.disk_usage(folder).free
+
+
+def _send(call: Call, file: ReadFile, body: CreateContainerBody) -> CreatedContainer:
+    upload = counted(call, upload_of(file, body), file.size_bytes)
+    try:
+        return call.client.import_container(upload)
+    except DaemonUnreachableError as lost:
+        if isinstance(lost.__cause__, FileNotFoundError | ConnectionRefusedError):  # it was not there to begin with
+            raise
+        if tell_what_became(call, body["name"], lost) and file.has_workspace:
+            lost.hint = f"{lost.hint}\nThe files of its workspace stay in {body['workspace']}."
+        raise
+    finally:
+        call.screen.end_update()
 
 
 def _order(call: Call, file: ReadFile) -> CreateContainerBody:
@@ -83,7 +106,8 @@ def _workspace(call: Call, file: ReadFile, body: CreateContainerBody) -> Iterato
     try:
         if os.path.lexists(folder) and (not was_there or os.listdir(folder)):
             raise ConflictError(
-                f"The file has a workspace, and {folder} is not empty.", hint="Name an empty one: --workspace FOLDER"
+                f"The file has a workspace, and {folder} is not empty.",
+                hint="Name an empty one: --workspace FOLDER, or clear it, if an import that was killed has left it.",
             )
         os.makedirs(folder, 0o700, exist_ok=True)
     except OSError as failure:
@@ -92,8 +116,10 @@ def _workspace(call: Call, file: ReadFile, body: CreateContainerBody) -> Iterato
     try:
         unpack_workspace(file, folder, warn=call.screen.warn)
         yield
-    except (Ds01Error, OSError, KeyboardInterrupt):
-        _clear(folder, was_there=was_there)
+    except (Ds01Error, OSError, KeyboardInterrupt) as failure:
+        is_needed = isinstance(failure, DaemonUnreachableError) and failure.details.get("was_made", False) is not False
+        if not is_needed:
+            _clear(folder, was_there=was_there)
         raise
 
 

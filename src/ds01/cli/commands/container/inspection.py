@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ds01.api.schema import ContainerDetailsDocument, LimitsOfContainer
 from ds01.cli.call import Call
-from ds01.cli.commands.container.listing import gpu_text
+from ds01.cli.container_text import gpu_text
 from ds01.cli.screen import clean
 from ds01.cli.selection import naming, one_name
 from ds01.cli.spec import JSON, NAME, NO_INPUT, Option, Spec

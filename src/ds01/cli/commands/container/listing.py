@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ds01.cli.call import Call
+from ds01.cli.container_text import gpu_text, image_text
 from ds01.cli.spec import FORMAT, JSON, QUIET_NAMES, Option, Spec
 from ds01.cli.table import NOTHING, Cell, csv_text, relative_time, render
 
 TYPE_CHECKING = False  # see client.session
 if TYPE_CHECKING:
-    from ds01.api.schema import ContainerDocument, ContainerList, GpuGrant, RequestDocument
+    from ds01.api.schema import ContainerDocument, ContainerList, RequestDocument
 
 _STATE_STYLES = {"running": "green", "paused": "yellow", "restarting": "yellow", "removing": "yellow", "dead": "red"}
-_CUSTOM_FRAMEWORK = "custom-"
 CSV_COLUMNS = ("name", "state", "gpu", "image", "framework", "created_at", "owner", "origin")
 
 
@@ -98,27 +98,11 @@ def _waiting_row(request: RequestDocument, now: datetime, *, everybody: bool) ->
 
 def _say_waiting(call: Call, waiting: list[RequestDocument]) -> None:
     from ds01.api.explanation import request_text
-    from ds01.cli.commands.container.waiting import clock
+    from ds01.cli.moment import clock
 
     said = clock()
     for request in waiting:
         call.screen.tell(request_text(request, said))
-
-
-def gpu_text(gpus: list[GpuGrant]) -> str:
-    """Return the devices of a container as people name them (`0`, `0:1 1g.5gb`); `-` without any."""
-    return ", ".join(_gpu(gpu) for gpu in gpus) or "-"
-
-
-def _gpu(gpu: GpuGrant) -> str:
-    address = gpu["address"] or gpu["uuid"]
-    return f"{address} {gpu['profile']}" if gpu["profile"] else address
-
-
-def image_text(container: ContainerDocument) -> str:
-    """Return the framework of a container, or its image if it has none of the catalogue."""
-    framework = container["framework"]
-    return container["image"] if not framework or framework.startswith(_CUSTOM_FRAMEWORK) else framework
 
 
 def _csv_row(container: ContainerDocument) -> list[str]:

@@ -1,26 +1,47 @@
 """`ds01 container pause` and `unpause`."""
 
+from typing import NamedTuple
+
 from ds01.api.schema import ContainerDocument, PausedContainer
 from ds01.cli.call import Call
+from ds01.cli.commands.container.power import say_docker
 from ds01.cli.selection import for_each, some_names
-from ds01.cli.spec import ASKING, JSON, NAMES, Option, Spec
+from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
 
 
 def pause(call: Call) -> int:
     """Freeze the programs of containers."""
     names = some_names(call, "pause", fits=_is_running, kind="running")
-    return for_each(call, names, lambda name: _said(call, call.client.pause_container(name), "Paused", "is paused"))
+    is_dry = call.flag("dry_run")
+    words = _Words("Paused", "pause", "is paused")
+    return for_each(call, names, lambda name: _said(call, call.client.pause_container(name, dry_run=is_dry), words))
 
 
 def unpause(call: Call) -> int:
     """Let the programs of containers go on."""
     names = some_names(call, "unpause", fits=_is_paused, kind="paused")
-    return for_each(call, names, lambda name: _said(call, call.client.unpause_container(name), "Unpaused", "runs"))
+    is_dry = call.flag("dry_run")
+    words = _Words("Unpaused", "unpause", "runs")
+    return for_each(call, names, lambda name: _said(call, call.client.unpause_container(name, dry_run=is_dry), words))
 
 
-def _said(call: Call, outcome: PausedContainer, done: str, state: str) -> dict[str, object]:
+class _Words(NamedTuple):
+    """What is said of one verb."""
+
+    done: str
+    verb: str
+    state: str
+
+
+def _said(call: Call, outcome: PausedContainer, words: _Words) -> dict[str, object]:
     name = outcome["name"]
-    call.done(f"{name} {state} already." if outcome["was_so"] else f"{done} {name}.", name)
+    if outcome["was_so"]:
+        call.done(f"{name} {words.state} already.", name)
+    elif outcome["dry_run"]:
+        call.screen.tell(f"Would {words.verb} {name}.")
+        say_docker(call, outcome["docker_command"])
+    else:
+        call.done(f"{words.done} {name}.", name)
     return dict(outcome)
 
 
@@ -37,11 +58,11 @@ PAUSE = Spec(
     examples=("ds01 container pause my-project  freeze its programs where they are",),
     details="Memory and GPUs stay with the container, so nobody else gets them meanwhile.",
     arguments=(NAMES,),
-    options=(Option("-a --all", "All of your running containers."), JSON, *ASKING),
+    options=(Option("-a --all", "All of your running containers."), DRY_RUN, JSON, *ASKING),
 )
 UNPAUSE = Spec(
     unpause,
     examples=("ds01 container unpause my-project  its programs go on where they were",),
     arguments=(NAMES,),
-    options=(Option("-a --all", "All of your paused containers."), JSON, *ASKING),
+    options=(Option("-a --all", "All of your paused containers."), DRY_RUN, JSON, *ASKING),
 )

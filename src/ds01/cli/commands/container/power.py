@@ -2,14 +2,14 @@
 
 from ds01.api.schema import ContainerDetailsDocument, ProcessRow, StopContainerBody, StoppedContainer
 from ds01.cli.call import Call
-from ds01.cli.commands.container.listing import gpu_text
 from ds01.cli.commands.container.moving import MOVE, require_one_way, start_or_move
 from ds01.cli.commands.container.waiting import START_OPTIONS
+from ds01.cli.container_text import gpu_text
 from ds01.cli.prompts import confirm
 from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, is_active, is_any, is_inactive, some_names
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
-from ds01.domain.pid1 import SCRIPT as IDLE_SCRIPT
+from ds01.domain.pid1 import is_idle_loop
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.units import parse_duration
 
@@ -22,10 +22,27 @@ def start(call: Call) -> int:
     """Start containers."""
     require_one_way(call)
     names = some_names(call, "start", fits=is_inactive, kind="stopped")
-    status = for_each(call, names, lambda name: start_one(call, name))
-    if len(names) == 1 and not status:
+    act = _plan_start if call.flag("dry_run") else start_one
+    status = for_each(call, names, lambda name: act(call, name))
+    if len(names) == 1 and not status and not call.flag("dry_run"):
         call.screen.suggest(call.command("open", names[0]))
     return status
+
+
+def _plan_start(call: Call, name: str) -> dict[str, object]:
+    outcome = call.client.start_container(name, {"dry_run": True})
+    if outcome["was_running"]:
+        call.screen.tell(f"{name} runs already: nothing to do.")
+    else:
+        call.screen.tell(f"Would start {name}{with_gpus(outcome['container'])}.")
+        say_docker(call, outcome.get("docker_command", ""))
+    return dict(outcome)
+
+
+def say_docker(call: Call, command: str) -> None:
+    """Print the docker command of a plan, unless the whole plan is printed as a document."""
+    if command and not call.flag("json"):
+        call.screen.data(command)
 
 
 def start_one(call: Call, name: str) -> dict[str, object] | None:
@@ -55,10 +72,9 @@ def stop(call: Call) -> int:
     """Stop containers."""
     body = _stop_body(call)
     names = some_names(call, "stop", fits=is_active, kind="running")
-    was_typed = bool(call.texts("names"))
     if call.flag("all") and not names:
         call.screen.tell("You have no running container.")
-    status = for_each(call, names, lambda name: _stop_one(call, name, body, was_typed=was_typed))
+    status = for_each(call, names, lambda name: _stop_one(call, name, body))
     if len(names) == 1 and not status and not body.get("dry_run"):
         call.screen.suggest(call.command("start", names[0]))
     return status
@@ -85,14 +101,8 @@ def _stop_body(call: Call) -> StopContainerBody:
     return body
 
 
-def _stop_one(call: Call, name: str, body: StopContainerBody, *, was_typed: bool) -> dict[str, object] | None:
-    if (
-        call.must_confirm
-        and not call.flag("force")
-        and not body.get("dry_run")
-        and not _may_stop(name, programs_of(call, name), was_typed=was_typed)
-    ):
-        call.screen.note(f"{name} was left as it is.")
+def _stop_one(call: Call, name: str, body: StopContainerBody) -> dict[str, object] | None:
+    if not body.get("dry_run") and not _may_end(call, name, "Stop"):
         return None
     outcome = call.client.stop_container(name, body)
     if outcome["dry_run"]:
@@ -106,8 +116,8 @@ def _stop_one(call: Call, name: str, body: StopContainerBody, *, was_typed: bool
 
 def _say_plan(call: Call, name: str, outcome: StoppedContainer) -> None:
     call.screen.tell(f"Would stop {name}." if outcome["was_running"] else f"{name} is not running: nothing to do.")
-    if outcome["was_running"] and not call.flag("json"):
-        call.screen.data(outcome["docker_command"])
+    if outcome["was_running"]:
+        say_docker(call, outcome["docker_command"])
 
 
 def programs_of(call: Call, name: str) -> list[ProcessRow]:
@@ -116,7 +126,7 @@ def programs_of(call: Call, name: str) -> list[ProcessRow]:
         found = call.client.list_processes(name)["processes"]
     except (NotFoundError, ConflictError):
         return []  # what is asked next says it better
-    return [process for process in found if IDLE_SCRIPT[:40] not in process["command"]]
+    return [process for process in found if not is_idle_loop(process["command"])]
 
 
 def describe_programs(programs: list[ProcessRow]) -> str:
@@ -127,27 +137,46 @@ def describe_programs(programs: list[ProcessRow]) -> str:
     return "\n".join(lines)
 
 
-def _may_stop(name: str, programs: list[ProcessRow], *, was_typed: bool) -> bool:
-    """Nothing is lost by stopping an idle container that was named."""
-    if not programs:
-        return was_typed or confirm(f"Stop {name}?")
-    count = "This program ends" if len(programs) == 1 else f"These {len(programs)} programs end"
-    return confirm(f"{count} when {name} stops:\n{describe_programs(programs)}\nStop {name}?")
+def _may_end(call: Call, name: str, verb: str) -> bool:
+    """Ask before programs end. Nothing is lost by stopping an idle container that was named."""
+    if call.flag("force") or not call.must_confirm:
+        return True
+    programs = programs_of(call, name)
+    if programs:
+        count = "This program ends" if len(programs) == 1 else f"These {len(programs)} programs end"
+        may = confirm(f"{count} when {name} stops:\n{describe_programs(programs)}\n{verb} {name}?")
+    else:
+        may = bool(call.texts("names")) or confirm(f"{verb} {name}?")
+    if not may:
+        call.screen.note(f"{name} was left as it is.")
+    return may
 
 
 def restart(call: Call) -> int:
     """Stop containers and start them again."""
-    names = some_names(call, "restart", fits=is_any)
-    was_typed = bool(call.texts("names"))
-    return for_each(call, names, lambda name: _restart_one(call, name, was_typed=was_typed))
+    body = _stop_body(call)
+    # --all is every one that runs: a restart of what is at rest would only be a start
+    names = some_names(call, "restart", fits=is_active if call.flag("all") else is_any)
+    if call.flag("all") and not names:
+        call.screen.tell("You have no running container.")
+    return for_each(call, names, lambda name: _restart_one(call, name, body))
 
 
-def _restart_one(call: Call, name: str, *, was_typed: bool) -> dict[str, object] | None:
-    if call.must_confirm and not _may_stop(name, programs_of(call, name), was_typed=was_typed):
-        call.screen.note(f"{name} was left as it is.")
+def _restart_one(call: Call, name: str, body: StopContainerBody) -> dict[str, object] | None:
+    is_dry = body.get("dry_run", False)
+    if not is_dry and not _may_end(call, name, "Restart"):
         return None
-    call.client.stop_container(name, _stop_body(call))
-    return start_one(call, name)
+    outcome = call.client.restart_container(name, body)
+    for warning in outcome["warnings"]:
+        call.screen.warn(warning)
+    gpus = with_gpus(outcome["container"])
+    if is_dry:
+        call.screen.tell(f"Would {'restart' if outcome['was_running'] else 'start'} {name}{gpus}.")
+        say_docker(call, outcome["docker_command"])
+    else:
+        done = "Restarted" if outcome["was_running"] else "Started"
+        call.done(f"{done} {name}{gpus}. State: {outcome['container']['state']}.", name)
+    return dict(outcome)
 
 
 START = Spec(
@@ -159,7 +188,7 @@ START = Spec(
         "ds01 start  pick from your stopped ones",
     ),
     arguments=(NAMES,),
-    options=(Option("-a --all", "All of your stopped containers."), *START_OPTIONS, MOVE, JSON, *ASKING),
+    options=(Option("-a --all", "All of your stopped containers."), *START_OPTIONS, MOVE, DRY_RUN, JSON, *ASKING),
 )
 STOP = Spec(
     stop,
@@ -174,7 +203,11 @@ STOP = Spec(
 )
 RESTART = Spec(
     restart,
-    examples=("ds01 restart my-project  stop it and start it again",),
+    examples=(
+        "ds01 restart my-project  stop it and start it again; its GPUs stay its own",
+        "ds01 restart --all -y  every one of yours that runs",
+    ),
+    details="Nobody gets its GPUs in between. One that is stopped is only started.",
     arguments=(NAMES,),
-    options=(GRACE, JSON, *ASKING),
+    options=(Option("-a --all", "All of your running containers."), GRACE, _FORCE, DRY_RUN, JSON, *ASKING),
 )

@@ -2,7 +2,8 @@
 
 from ds01.api.schema import ContainerDocument, RemovedContainer
 from ds01.cli.call import Call
-from ds01.cli.commands.container.power import describe_programs, programs_of
+from ds01.cli.commands.container.power import describe_programs, programs_of, say_docker
+from ds01.cli.commands.container.saving import NO_SAVE, SAVE_FIRST, offer_to_save
 from ds01.cli.prompts import confirm
 from ds01.cli.selection import for_each, is_active, some_names
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
@@ -19,6 +20,7 @@ def remove(call: Call) -> int:
 def _remove_one(call: Call, name: str) -> dict[str, object] | None:
     force = call.flag("force")
     is_dry = call.flag("dry_run")
+    offer_to_save(call, name)
     if call.must_confirm and not is_dry:
         container = call.client.get_container(name)
         if not confirm(question_before_removal(call, container)):
@@ -28,8 +30,7 @@ def _remove_one(call: Call, name: str) -> dict[str, object] | None:
     outcome = call.client.remove_container(name, force=force, dry_run=is_dry)
     if outcome["dry_run"]:
         call.screen.tell(f"Would remove {name}. {what_stays(outcome)}".rstrip())
-        if not call.flag("json"):
-            call.screen.data(outcome["docker_command"])
+        say_docker(call, outcome["docker_command"])
     else:
         call.done(f"Removed {name}. {what_stays(outcome)}".rstrip(), name)
     return dict(outcome)
@@ -70,11 +71,13 @@ REMOVE = Spec(
         "ds01 rm -f my-project  stop it first if it runs",
         "ds01 rm my-project --dry-run  only say what would go",
     ),
-    details="On a terminal it says what is lost, and asks. Workspaces are never touched.",
+    details=("On a terminal it says what is lost, offers to save packages, and asks. Workspaces are never touched."),
     arguments=(NAMES,),
     options=(
         Option("-f --force", "Stop it first when it runs."),
         Option("-a --all", "All of your containers."),
+        SAVE_FIRST,
+        NO_SAVE,
         DRY_RUN,
         JSON,
         *ASKING,

@@ -2,6 +2,7 @@
 
 from ds01.api.schema import ContainerDocument, RenameBody
 from ds01.cli.call import Call
+from ds01.cli.commands.container.power import say_docker
 from ds01.cli.prompts import ask_text
 from ds01.cli.selection import is_active, naming, one_name
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAME, Argument, Spec
@@ -20,8 +21,7 @@ def rename(call: Call) -> int:
         call.screen.document(outcome)
     if outcome["dry_run"]:
         call.screen.tell(f"Would rename {name} to {outcome['name']}.")
-        if not call.flag("json"):
-            call.screen.data(outcome["docker_command"])
+        say_docker(call, outcome["docker_command"])
         return 0
     call.done(f"Renamed {name} to {outcome['name']}.", outcome["name"])
     call.screen.suggest(call.command("start", outcome["name"]))

@@ -27,11 +27,13 @@ _FOLDERS = ("workspace", "data", "models")
 GUIDED = Option("--guided", "Explain every step before it is asked.")
 ARGUMENTS = (
     Argument("name", completes="container"),
-    Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework"),
-    Argument("version"),
+    Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework_or_image"),
+    Argument("version", completes="version"),
 )
 OPTIONS = (
-    Option("--image", "Any image instead of a framework of the catalogue.", kind="text", metavar="REF"),
+    Option(
+        "--image", "Any image instead of a framework of the catalogue.", kind="text", metavar="REF", completes="image"
+    ),
     Option(
         "-w --workspace", "Your folder at /workspace; ~/workspace/NAME if not given.", kind="text", metavar="FOLDER"
     ),

@@ -1,15 +1,16 @@
 """`ds01 run`: open what is there, or create, start and run in one command."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ds01.cli.call import Call
-from ds01.cli.commands.container.creation import VERBOSE, create_with_progress
+from ds01.cli.commands.container.creation import VERBOSE, create_with_progress, say_creation_plan
 from ds01.cli.commands.container.request import ARGUMENTS, OPTIONS, creation_body, wants_new
 from ds01.cli.commands.container.shell import ensure_started, run_interactively
 from ds01.cli.preference import with_preferences
 from ds01.cli.selection import naming, one_name
-from ds01.cli.spec import ASKING, Option, Spec
+from ds01.cli.spec import ASKING, DRY_RUN, Option, Spec
 from ds01.cli.terminal import ended_by_signal
 from ds01.errors import InvalidRequestError, NotFoundError
 
@@ -24,9 +25,24 @@ def run(call: Call) -> int:
         message = "--rm removes what this command has created, and it would create nothing."
         raise InvalidRequestError(message, hint=f"Name a framework: {call.command('run', '--rm', 'NAME', 'pytorch')}")
     name = one_name(call, "run")
+    if call.flag("dry_run"):
+        with naming(call, name), _offering_creation(call, name):
+            return _plan_start(call, name)
     with naming(call, name), _offering_creation(call, name):
         ensure_started(call, name)
     return run_interactively(call, name, call.tail or ())
+
+
+def _plan_start(call: Call, name: str) -> int:
+    plan = call.client.start_container(name, {"dry_run": True})
+    call.screen.tell(f"Would {'' if plan['was_running'] else f'start {name} and '}run {_what(call)} in {name}.")
+    if not plan["was_running"]:
+        call.screen.data(plan.get("docker_command", ""))
+    return 0
+
+
+def _what(call: Call) -> str:
+    return shlex.join(call.tail) if call.tail else "a shell"
 
 
 @contextmanager
@@ -43,6 +59,9 @@ def _run_new(call: Call) -> int:
     call = with_preferences(call, OPTIONS)
     body = creation_body(call)
     name = body["name"]
+    if call.flag("dry_run"):
+        say_creation_plan(call, body, f"Would create {name}, start it and run {_what(call)} in it:")
+        return 0
     with ended_by_signal():
         create_with_progress(call, body)
         try:
@@ -64,7 +83,13 @@ RUN = Spec(
     ),
     details="With a framework or --image it creates the container first and takes the options of create.",
     arguments=ARGUMENTS,
-    options=(Option("--rm", "Remove the created container when the command has ended."), *OPTIONS, VERBOSE, *ASKING),
+    options=(
+        Option("--rm", "Remove the created container when the command has ended."),
+        *OPTIONS,
+        DRY_RUN,
+        VERBOSE,
+        *ASKING,
+    ),
     tail="dashes",
     passes_status=True,
 )

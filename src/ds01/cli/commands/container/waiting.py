@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import cast
 
-from ds01.api.explanation import Clock, estimate_text, request_text, waiting_text
+from ds01.api.explanation import estimate_text, request_text, waiting_text
 from ds01.api.moment import parse_coming_moment, parse_time_limit
 from ds01.api.schema import (
     CreateContainerBody,
@@ -21,7 +21,7 @@ from ds01.api.schema import (
     WhyDocument,
 )
 from ds01.cli.call import Call
-from ds01.cli.moment import SystemZone, present
+from ds01.cli.moment import SystemZone, clock, present
 from ds01.cli.progress import follow_to_result
 from ds01.cli.spec import Option
 from ds01.errors import DaemonUnreachableError, InvalidRequestError, NoCapacityError, WaitTimeoutError
@@ -40,7 +40,9 @@ WAIT = Option(
     metavar="LENGTH",
 )
 NO_WAIT = Option("--no-wait", "Do not wait: no free GPU is a failure. This is the default.")
-RESERVATION = Option("--reservation", "Start inside this reservation.", kind="text", metavar="NAME")
+RESERVATION = Option(
+    "--reservation", "Start inside this reservation.", kind="text", metavar="NAME", completes="reservation"
+)
 MOST_ALTERNATIVES = 2
 START_OPTIONS = (WAIT, NO_WAIT)
 WAITING_OPTIONS = (
@@ -51,11 +53,6 @@ WAITING_OPTIONS = (
     RESERVATION,
     Option("--exclusive", "Share the GPU with nobody, also where the site shares them."),
 )
-
-
-def clock() -> Clock:
-    """Return how moments are said to this person."""
-    return Clock(present(), SystemZone())
 
 
 def wants_to_wait(call: Call) -> bool:

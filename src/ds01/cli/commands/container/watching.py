@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from ds01.api.schema import StatsDocument, StatsList
+from ds01.api.schema import GpuReading, StatsDocument, StatsList
 from ds01.cli.call import Call
 from ds01.cli.selection import is_active, naming, one_name
 from ds01.cli.spec import JSON, NAME, NO_INPUT, Option, Spec
@@ -58,16 +58,29 @@ def _print_stats(call: Call, document: StatsList, *, as_lines: bool = False) -> 
     headings = ["NAME", "CPU", "MEMORY", "GPU", "GPU MEMORY", "NETWORK IN/OUT", "PROCESSES"]
     call.screen.data(render(call.screen, headings + (["OWNER"] if call.flag("all") else []), rows))
     for remark in _remarks(document["containers"]):
-        call.screen.note(remark)
+        call.screen.tell(remark)
 
 
 def _remarks(containers: Sequence[StatsDocument]) -> Iterator[str]:
     """What the driver does not say is said once, below the table."""
     gpus = [gpu for container in containers for gpu in container["gpus"]]
-    if any(gpu["utilization_ratio"] is None and gpu["address"].count(":") for gpu in gpus):
-        yield "GPU -: the driver does not say how busy a MIG instance is."
-    if any(_of_devices(container) is not None for container in containers):
-        yield f"{_DEVICE_MARK} memory of the whole device: the driver does not say it by program."
+    if any(_is_instance(gpu) and gpu["own_utilization_ratio"] is None for gpu in gpus):
+        yield f"GPU {UNKNOWN}: how busy a MIG instance is, the driver does not say; memory is per instance."
+    is_shared = any(_busy(gpu).endswith(_DEVICE_MARK) for gpu in gpus)
+    if is_shared or any(_of_devices(container) is not None for container in containers):
+        yield f"{_DEVICE_MARK} of the whole device: the driver does not say it by program."
+
+
+def _is_instance(gpu: GpuReading) -> bool:
+    return gpu["address"].count(":") > 0
+
+
+def _busy(gpu: GpuReading) -> str:
+    """Return how busy the container keeps a device; marked, how busy the device is."""
+    own, all_together = gpu["own_utilization_ratio"], gpu["utilization_ratio"]
+    if own is None and all_together is not None:
+        return format_ratio(all_together) + _DEVICE_MARK
+    return _ratio(own)
 
 
 def _of_devices(container: StatsDocument) -> int | None:
@@ -83,7 +96,8 @@ def _gpu_memory(container: StatsDocument) -> str:
     gpus, used, of_devices = container["gpus"], container["gpu_memory_used_bytes"], _of_devices(container)
     if not gpus:
         return UNKNOWN
-    text = _size(used) if of_devices is None else format_size(of_devices) + _DEVICE_MARK
+    mark = "" if all(_is_instance(gpu) for gpu in gpus) else _DEVICE_MARK
+    text = _size(used) if of_devices is None else format_size(of_devices) + mark
     return f"{text} / {format_size(sum(gpu['memory_bytes'] for gpu in gpus))}"
 
 
@@ -93,7 +107,7 @@ def _stats_row(container: StatsDocument, *, with_owner: bool) -> list[str]:
         container["name"],
         _ratio(container["cpu_ratio"]),
         f"{format_size(container['memory_used_bytes'])} / {format_size(container['memory_limit_bytes'])}",
-        ", ".join(f"{gpu['address']}: {_ratio(gpu['utilization_ratio'])}" for gpu in gpus) or UNKNOWN,
+        ", ".join(f"{gpu['address']}: {_busy(gpu)}" for gpu in gpus) or UNKNOWN,
         _gpu_memory(container),
         f"{_size(container['network_rx_bytes'])} / {_size(container['network_tx_bytes'])}",
         str(container["pids"]),
@@ -116,10 +130,28 @@ def logs(call: Call) -> int:
     if tail is not None and tail < 0:
         raise InvalidRequestError(f"--tail {tail} is not a number of lines.", hint="Use 0 or more, such as --tail 100.")
     with naming(call, name):
-        pieces = call.client.get_logs(name, follow=call.flag("follow"), tail=tail, timestamps=call.flag("timestamps"))
+        has_times = call.flag("timestamps") or call.flag("json")
+        pieces = call.client.get_logs(name, follow=call.flag("follow"), tail=tail, timestamps=has_times)
+    if call.flag("json"):
+        for line in _lines(pieces):
+            moment, _, text = line.partition(b" ")
+            document = {"schema_version": 1, "time": moment.decode(), "text": text.decode(errors="replace")}
+            call.screen.data(json.dumps(document))
+            sys.stdout.flush()
+        return 0
     for piece in pieces:
         write_bytes(STDOUT_DESCRIPTOR, piece)
     return 0
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Return lines without their ends, of which a terminal writes two signs."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.removesuffix(b"\r") for line in whole)
+    if rest:
+        yield rest
 
 
 def top(call: Call) -> int:
@@ -153,11 +185,13 @@ LOGS = Spec(
         "ds01 logs my-project --tail 100  the last 100 lines",
         "ds01 logs -f my-project  go on as it grows, Ctrl-C ends",
     ),
+    details="With --json every line is a document of its own, with its time.",
     arguments=(NAME,),
     options=(
         Option("-f --follow", "Go on as it grows."),
         Option("-n --tail", "Only the last lines.", kind="number", metavar="LINES"),
         Option("-t --timestamps", "Each line begins with its time."),
+        JSON,
         NO_INPUT,
     ),
 )

@@ -46,7 +46,7 @@ def completed(call: Call) -> Call:
     if not call.can_ask or not (is_bare or call.flag("guided")):
         return call
     values = CreationQuestions(call).ask_all()
-    return Call(call.process, values, form=call.form, tail=call.tail)
+    return call.with_values(values)
 
 
 class CreationQuestions:
@@ -183,7 +183,7 @@ class CreationQuestions:
         return ask_gpus(self._call, is_first=self._is_first("gpus"))
 
     def _confirm(self, values: Values) -> Values | None:
-        filled = Call(self._call.process, values, form=self._call.form)
+        filled = self._call.with_values(values)
         try:
             plan = filled.client.create_container({**creation_body(filled), "dry_run": True})
             limits = filled.client.get_limits()

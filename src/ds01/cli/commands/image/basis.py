@@ -8,7 +8,9 @@ from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
 from ds01.domain.image import parse_reference
 from ds01.domain.package_tier import PackageTier, PackageTiers
+from ds01.domain.recipe import ImageRecipe
 from ds01.domain.recipe_choice import BaseImage
+from ds01.domain.system_package import system_package_name
 from ds01.errors import NotFoundError
 
 _FRAMEWORK = re.compile(r"\s*(?P<name>[^\s=:]+)(?:\s*(?:==|[\s=:])\s*(?P<version>\S+))?\s*")
@@ -21,10 +23,12 @@ class Basis:
     Attributes:
         image: The base.
         reason: Why this one.
+        lacks_pip: It is here, and has no Python with pip.
     """
 
     image: BaseImage
     reason: str
+    lacks_pip: bool = False
 
 
 def offered_tiers(call: Call) -> PackageTiers:
@@ -53,8 +57,7 @@ def basis_of(call: Call, framework: str) -> Basis:
     name, version = (match["name"], match["version"]) if match else (framework, None)
     document = call.client.get_catalogue(framework=name, architecture=wanted_architecture(call))
     row, reason = _newest(document) if version is None else _of_version(document, version)
-    base = BaseImage(row["image"], f"{row['framework']}-{row['version']}", contents_of(call, row["image"]))
-    return Basis(base, reason)
+    return _basis(call, row["image"], f"{row['framework']}-{row['version']}", reason)
 
 
 def basis_of_image(call: Call, reference: str) -> Basis:
@@ -64,15 +67,28 @@ def basis_of_image(call: Call, reference: str) -> Basis:
         InvalidRequestError: It is no reference.
     """
     reference = str(parse_reference(reference))
-    return Basis(BaseImage(reference, "", contents_of(call, reference)), f"image {reference} was asked for")
+    return _basis(call, reference, "", f"image {reference} was asked for")
 
 
-def contents_of(call: Call, reference: str) -> tuple[str, ...] | None:
-    """Return the packages that are in an image, or None where it is not here or cannot say."""
+def _basis(call: Call, reference: str, framework: str, reason: str) -> Basis:
     call.screen.update(f"Looking into {reference}")
-    packages = call.client.list_packages(reference)["packages"]
+    found = call.client.list_packages(reference)
     call.screen.end_update()
-    return None if packages is None else tuple(f"{one['name']}=={one['version']}" for one in packages)
+    lacks_pip = found["is_here"] and found["packages"] is None
+    contents: tuple[str, ...] | None = () if lacks_pip else None
+    if found["packages"] is not None:
+        contents = tuple(f"{one['name']}=={one['version']}" for one in found["packages"])
+    return Basis(BaseImage(reference, framework, contents), reason, lacks_pip=lacks_pip)
+
+
+def warn_without_pip(call: Call, basis: Basis, recipe: ImageRecipe) -> None:
+    """Say that a build cannot succeed which installs packages of Python where no pip is."""
+    brings_pip = any(system_package_name(text) == "python3-pip" for text in recipe.system)
+    if basis.lacks_pip and not brings_pip and recipe.all_packages():
+        call.screen.warn(
+            f"{basis.image.reference} has no Python with pip, and the image is to have packages of Python. "
+            "Add it with --system python3-pip, or take another base."
+        )
 
 
 def _newest(document: CatalogueDocument) -> tuple[CatalogueRowDocument, str]:

@@ -1,5 +1,7 @@
 """`ds01 image build`: a Dockerfile of this user's becomes an image."""
 
+import os
+import shlex
 import time
 from collections.abc import Generator
 from contextlib import closing, suppress
@@ -9,11 +11,12 @@ from typing import IO, cast
 from ds01.api.schema import BuiltImage, ProgressMessage
 from ds01.cli.build_context import context_of, needs_buildkit, needs_folder
 from ds01.cli.call import Call
-from ds01.cli.dockerfiles import find_dockerfile, home, image_name_of, read_text
-from ds01.cli.spec import ASKING, JSON, Argument, Option, Spec
+from ds01.cli.commands.image.choosing import DOCKERFILE, one_dockerfile
+from ds01.cli.dockerfiles import home, image_name_of, read_text
+from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
 from ds01.domain.build_failure import plain_lines, step_of
 from ds01.domain.dockerfile import Dockerfile, parse_dockerfile
-from ds01.domain.image_name import parse_image_name
+from ds01.domain.image_name import OwnImage, parse_image_name
 from ds01.domain.recipe_edit import recipe_digest
 from ds01.errors import DaemonUnreachableError, Ds01Error, InvalidRequestError
 from ds01.units import format_size
@@ -23,12 +26,35 @@ MAX_LOGS = 50
 
 def build(call: Call) -> int:
     """Build an image."""
-    path = find_dockerfile(call.environment, call.text("dockerfile") or call.text("name"))
+    path = one_dockerfile(call, "build")
+    if call.flag("dry_run"):
+        return _preview(call, path)
     outcome = build_file(call, path, call.text("tag"))
     if call.flag("json"):
         call.screen.document(outcome)
     elif not call.screen.out_is_terminal:
         call.screen.data(outcome["name"])
+    return 0
+
+
+def _preview(call: Call, path: Path) -> int:
+    """Say what would be built, without the daemon."""
+    text = read_text(path)
+    dockerfile = parse_dockerfile(text)
+    name = parse_image_name(call.text("tag") or dockerfile.recipe.name or image_name_of(path))
+    folder, reference = _folder(call, path, dockerfile), str(OwnImage(os.getuid(), name))
+    buildkit = call.flag("buildkit") or needs_buildkit(text)
+    words = ["docker", "build", "--tag", reference, *(["--no-cache"] if call.flag("no_cache") else [])]
+    words += ["-"] if folder is None else ["--file", str(path), str(folder)]
+    command = shlex.join(words) + (f" < {shlex.quote(str(path))}" if folder is None else "")
+    command = f"DOCKER_BUILDKIT={int(buildkit)} {command}"
+    if call.flag("json"):
+        found = {"name": name, "reference": reference, "dockerfile": str(path), "context": folder and str(folder)}
+        call.screen.document({"schema_version": 1, **found, "buildkit": buildkit, "command": command, "dry_run": True})
+        return 0
+    call.screen.tell(f"Would build {name} from {path}, {f'with the files of {folder}' if folder else 'without files'}.")
+    call.screen.data(command)
+    call.screen.note("Nothing was built.")
     return 0
 
 
@@ -177,8 +203,9 @@ BUILD = Spec(
         "Ctrl-C stops it. The whole output is kept below ~/.local/state/ds01/builds. Nothing is sent of the folder "
         "unless the Dockerfile copies from it, and then nothing that .dockerignore names."
     ),
-    arguments=(Argument("name", shown="[NAME|FILE]"),),
+    arguments=(DOCKERFILE,),
     options=(
+        DRY_RUN,
         Option("--dockerfile", "The Dockerfile.", kind="text", metavar="FILE"),
         Option("-t --tag", "Name of the image.", kind="text", metavar="NAME"),
         *BUILD_OPTIONS,

@@ -66,7 +66,7 @@ CATALOGUE = Spec(
         "The first row of a framework is its newest. ORIGIN is the file and line of a site's own row."
     ),
     options=(
-        Option("-f --framework", "Only this framework.", kind="text", metavar="NAME"),
+        Option("-f --framework", "Only this framework.", kind="text", metavar="NAME", completes="framework"),
         ARCH,
         Option("-a --all", "Also what this machine cannot run, and discontinued frameworks."),
         Option("-q --quiet", "Print images only."),

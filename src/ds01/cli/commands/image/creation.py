@@ -2,9 +2,9 @@
 
 from ds01.cli.architecture import ARCH
 from ds01.cli.call import Call
-from ds01.cli.commands.image.basis import basis_of, basis_of_image, offered_tiers
+from ds01.cli.commands.image.basis import basis_of, basis_of_image, offered_tiers, warn_without_pip
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
-from ds01.cli.commands.image.draft import Draft, path_of, write_draft
+from ds01.cli.commands.image.draft import Draft, path_of, require_free, write_draft
 from ds01.cli.image_import import import_file
 from ds01.cli.prompts import confirm
 from ds01.cli.spec import JSON, NO_INPUT, YES, Argument, Option, Spec
@@ -12,7 +12,7 @@ from ds01.domain.image_name import parse_image_name
 from ds01.domain.package_tier import PackageTiers
 from ds01.domain.recipe_choice import NO_USE_CASE, ImageChoices, TierChoice
 from ds01.domain.system_package import parse_system_list
-from ds01.errors import ConflictError, InvalidRequestError
+from ds01.errors import InvalidRequestError
 
 _CHOSEN = ("framework", "base", "type", "packages", "system", "requirements", "jupyter", "data_science")
 
@@ -52,17 +52,6 @@ def path_of_name(call: Call, name: str) -> object:
     return path_of(call, name) if not (call.text("dockerfile") or call.text("project_dockerfile")) else None
 
 
-def require_free(call: Call, name: str) -> None:
-    """Raise if the Dockerfile is there already: said before any question, not after the last.
-
-    Raises:
-        ConflictError: It is, and --force was not given.
-    """
-    path = path_of(call, name)
-    if path.exists() and not call.flag("force") and not call.flag("dry_run"):
-        raise ConflictError(f"{path} is there already.", hint=f"Change it: ds01 image update {name}. Or add --force.")
-
-
 def _draft_of_flags(call: Call) -> Draft:
     name, framework, base = call.text("name"), call.text("framework"), call.text("base")
     if name is None or (framework is None) is (base is None):
@@ -77,7 +66,7 @@ def _draft_of_flags(call: Call) -> Draft:
     found = basis_of_image(call, base) if base is not None else basis_of(call, framework or "")
     call.screen.note(found.reason)
     draft = Draft(name, found, tiers, choices, has_cache=call.flag("pip_cache"))
-    draft.recipe()
+    warn_without_pip(call, found, draft.recipe())
     return draft
 
 
@@ -98,6 +87,7 @@ def _choices(call: Call, tiers: PackageTiers) -> ImageChoices:
     )
 
 
+SCRIPT = Option("--script", "For scripts: never ask, answer with yes. Without a short form: -s is --system here.")
 CREATE = Spec(
     create,
     examples=(
@@ -112,13 +102,23 @@ CREATE = Spec(
         "there stays unless --force is given, and then it is kept beside it. It never makes a container. A package "
         "that the base or an earlier tier has already is refused."
     ),
-    arguments=(Argument("name"),),
+    arguments=(Argument("name", completes="dockerfile"),),
     options=(
         Option(
-            "-f --framework", "Framework of the catalogue, with a version if you like.", kind="text", metavar="NAME"
+            "-f --framework",
+            "Framework of the catalogue, with a version if you like.",
+            kind="text",
+            metavar="NAME",
+            completes="framework",
         ),
-        Option("--base", "Any image instead of a framework.", kind="text", metavar="REF"),
-        Option("-t --type", "Use case: ml, cv, nlp, rl, audio, ts, llm, none.", kind="text", metavar="NAME"),
+        Option("--base", "Any image instead of a framework.", kind="text", metavar="REF", completes="image"),
+        Option(
+            "-t --type",
+            "Use case: ml, cv, nlp, rl, audio, ts, llm, none.",
+            kind="text",
+            metavar="NAME",
+            completes="use_case",
+        ),
         Option("-p --packages", "Packages of Python.", kind="text", metavar="LIST", many=True),
         Option("-s --system", "Packages of the system (apt).", kind="text", metavar="LIST", many=True),
         Option(
@@ -139,6 +139,7 @@ CREATE = Spec(
         *BUILD_OPTIONS,
         JSON,
         YES,
+        SCRIPT,
         NO_INPUT,
     ),
 )

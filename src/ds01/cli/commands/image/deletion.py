@@ -1,7 +1,7 @@
 """`ds01 image delete`."""
 
 from ds01.cli.call import Call
-from ds01.cli.commands.image.looking import IMAGE, require_image
+from ds01.cli.commands.image.choosing import IMAGE, one_image
 from ds01.cli.dockerfiles import find_dockerfile, image_name_of, move_to_trash
 from ds01.cli.prompts import cancelled, confirm
 from ds01.cli.spec import ASKING, JSON, Option, Spec
@@ -10,7 +10,7 @@ from ds01.errors import InvalidRequestError, NotFoundError
 
 def delete(call: Call) -> int:
     """Delete an image, and move its Dockerfile to the trash."""
-    name = require_image(call, "delete")
+    name = one_image(call, "delete")
     plan = call.client.delete_image(name, dry_run=True)
     if call.flag("dry_run"):
         if call.flag("json"):

@@ -11,6 +11,7 @@ from ds01.domain.package_tier import PackageTiers
 from ds01.domain.recipe import ImageRecipe, Tier
 from ds01.domain.recipe_choice import ImageChoices, plan_recipe
 from ds01.domain.system_package import advise_system_package
+from ds01.errors import ConflictError
 
 _TITLES = {
     Tier.JUPYTER: "Jupyter",
@@ -65,6 +66,17 @@ def path_of(call: Call, name: str) -> Path:
     if project is not None:
         return project_dockerfile(call.environment, project)
     return dockerfile_of(call.environment, name)
+
+
+def require_free(call: Call, name: str) -> None:
+    """Raise if the Dockerfile is there already: said before any question, not after the last.
+
+    Raises:
+        ConflictError: It is, and --force was not given.
+    """
+    path = path_of(call, name)
+    if path.exists() and not call.flag("force") and not call.flag("dry_run"):
+        raise ConflictError(f"{path} is there already.", hint=f"Change it: ds01 image update {name}. Or add --force.")
 
 
 def write_draft(call: Call, draft: Draft) -> Path:

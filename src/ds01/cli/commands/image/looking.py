@@ -2,31 +2,18 @@
 
 from ds01.api.schema import OwnImageDocument
 from ds01.cli.call import Call
+from ds01.cli.commands.image.choosing import ANY_IMAGE, IMAGE, one_image
 from ds01.cli.dockerfiles import find_dockerfile, read_text
-from ds01.cli.spec import JSON, Argument, Spec
+from ds01.cli.spec import JSON, NO_INPUT, Spec
 from ds01.cli.table import relative_time, render
 from ds01.domain.recipe_edit import recipe_digest
 from ds01.errors import InvalidRequestError, NotFoundError
 from ds01.units import format_size
 
-IMAGE = Argument("name", shown="NAME")
-
-
-def require_image(call: Call, verb: str) -> str:
-    """Return the image that a command is about.
-
-    Raises:
-        InvalidRequestError: None is named.
-    """
-    name = call.text("name")
-    if name is None:
-        raise InvalidRequestError(f"Which image to {verb}?", hint=f"Write: ds01 image {verb} NAME")
-    return name
-
 
 def inspect(call: Call) -> int:
     """Print one image."""
-    document = call.client.get_image(require_image(call, "inspect"))
+    document = call.client.get_image(one_image(call, "inspect"))
     path, state = _dockerfile(call, document)
     if call.flag("json"):
         call.screen.document({**document, "dockerfile": path, "dockerfile_state": state})
@@ -41,6 +28,7 @@ def inspect(call: Call) -> int:
         ("containers", ", ".join(name.rpartition("._.")[0] or name for name in document["containers"])),
         ("reference", document["reference"]),
         ("id", document["id"]),
+        *(("built from", base.replace("=", " ", 1)) for base in document["bases"]),
     ]
     for key, value in rows:
         call.screen.data(f"{key:<12} {value or '-'}")
@@ -62,7 +50,7 @@ def _dockerfile(call: Call, document: OwnImageDocument) -> tuple[str, str]:
 
 def packages(call: Call) -> int:
     """Print the packages of an image."""
-    name = require_image(call, "packages")
+    name = one_image(call, "packages", own_only=False)
     document = call.client.list_packages(name)
     if not document["is_here"]:
         raise NotFoundError(f"The engine has no image {name}.", hint=f"Fetch it: ds01 image pull {name}")
@@ -86,7 +74,7 @@ INSPECT = Spec(
     examples=("ds01 image inspect thesis  its size, its Dockerfile, and the containers made from it",),
     details="Says whether the Dockerfile was changed after the image was built from it.",
     arguments=(IMAGE,),
-    options=(JSON,),
+    options=(JSON, NO_INPUT),
 )
 PACKAGES = Spec(
     packages,
@@ -95,6 +83,6 @@ PACKAGES = Spec(
         "ds01 image packages thesis > requirements.txt  in the form of pip freeze",
     ),
     details="Asks the pip of the image, in a container of its own without network. Any image that the engine has.",
-    arguments=(IMAGE,),
-    options=(JSON,),
+    arguments=(ANY_IMAGE,),
+    options=(JSON, NO_INPUT),
 )

@@ -9,7 +9,7 @@ from ds01.api.schema import ProgressMessage, PulledImage, PullImageBody
 from ds01.cli.architecture import ARCH, wanted_architecture
 from ds01.cli.call import Call
 from ds01.cli.progress import follow_to_result
-from ds01.cli.spec import JSON, Argument, Option, Spec
+from ds01.cli.spec import DRY_RUN, JSON, Argument, Option, Spec
 from ds01.errors import DaemonUnreachableError, InvalidRequestError
 from ds01.units import format_size
 
@@ -19,6 +19,8 @@ _ARRANGED = re.compile(r"[/:@]")
 def pull(call: Call) -> int:
     """Fetch an image."""
     body = _body(call)
+    if call.flag("dry_run"):
+        return _preview(call, call.client.pull_image({**body, "dry_run": True}))
     again = " ".join(["ds01 image pull", *filter(None, [call.text("framework"), call.text("version")])])
     stopped = f"Stopped. Layers that Docker has are not fetched again. To go on: {again}"
     messages = cast("Generator[ProgressMessage]", call.client.stream_pull(body))
@@ -27,6 +29,17 @@ def pull(call: Call) -> int:
     if outcome is None:
         raise DaemonUnreachableError("ds01d did not say how the pull ended.", hint=f"Try again: {again}")
     _report(call, outcome)
+    return 0
+
+
+def _preview(call: Call, outcome: PulledImage) -> int:
+    if call.flag("json"):
+        call.screen.document({**outcome, "dry_run": True})
+        return 0
+    call.screen.note(outcome["reason"])
+    is_here = "an image of that name is here" if outcome["id"] else "it is not here"
+    call.screen.tell(f"Would ask the registry for {outcome['reference']}; {is_here}.")
+    call.screen.data(f"docker pull {outcome['reference']}")
     return 0
 
 
@@ -74,6 +87,9 @@ PULL = Spec(
         "The registry is asked even when an image of that name is here, because names of images move on. Layers that "
         "the engine has are not fetched again: a pull that was stopped with Ctrl-C is resumed by typing it again."
     ),
-    arguments=(Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework"), Argument("version")),
-    options=(ARCH, Option("-v --verbose", "Print every step, without a terminal too."), JSON),
+    arguments=(
+        Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework"),
+        Argument("version", completes="version"),
+    ),
+    options=(ARCH, DRY_RUN, Option("-v --verbose", "Print every step, without a terminal too."), JSON),
 )

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ds01.cli.call import Call
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
-from ds01.cli.dockerfiles import find_dockerfile, read_text, write_text
+from ds01.cli.commands.image.choosing import DOCKERFILE, one_dockerfile
+from ds01.cli.dockerfiles import read_text, write_text
 from ds01.cli.prompts import cancelled, confirm
-from ds01.cli.spec import ASKING, JSON, Argument, Option, Spec
+from ds01.cli.spec import ASKING, JSON, Option, Spec
 from ds01.domain.dockerfile import parse_dockerfile
 from ds01.domain.dockerfile_change import repair_dockerfile, update_dockerfile
 from ds01.domain.recipe import ImageRecipe
@@ -28,7 +29,7 @@ _CHANGES = ("add", "remove", "add_system", "remove_system")
 
 def update(call: Call) -> int:
     """Change a Dockerfile, and build it where that was asked for."""
-    path = find_dockerfile(call.environment, call.text("dockerfile") or call.text("name"))
+    path = one_dockerfile(call, "update")
     before = read_text(path)
     dockerfile = parse_dockerfile(before)
     if not any(call.texts(key) for key in _CHANGES) and not call.flag("repair"):
@@ -103,7 +104,7 @@ UPDATE = Spec(
         "The file before is kept beside it. Lines that you wrote by hand, and files of the older tools, are "
         "kept as they are. NAME is an image, a project or a path; without it the Dockerfile of this folder."
     ),
-    arguments=(Argument("name", shown="[NAME|FILE]"),),
+    arguments=(DOCKERFILE,),
     options=(
         Option("--add", "Packages of Python, with bounds if you like.", kind="text", metavar="LIST", many=True),
         Option("--remove", "Packages of Python.", kind="text", metavar="LIST", many=True),

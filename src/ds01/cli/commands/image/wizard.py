@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
-from ds01.cli.commands.image.basis import Basis, basis_of, basis_of_image, offered_tiers
-from ds01.cli.commands.image.creation import require_free
-from ds01.cli.commands.image.draft import Draft, summary_lines
+from ds01.cli.commands.image.basis import Basis, basis_of, basis_of_image, offered_tiers, warn_without_pip
+from ds01.cli.commands.image.draft import Draft, require_free, summary_lines
 from ds01.cli.image_import import import_file
 from ds01.cli.prompts import Choice, ask_text, cancelled, pick
 from ds01.domain.image_name import parse_image_name
@@ -112,6 +111,8 @@ class _Wizard:
         """Phase 2: what the base has, and what it lacks."""
         draft = self.chosen
         known = base_contents(draft.basis.image, draft.tiers)
+        if draft.basis.lacks_pip:
+            self.call.screen.warn(f"{draft.basis.image.reference} has no Python with pip (the package python3-pip).")
         is_read = draft.basis.image.contents is not None
         where = "read from the image" if is_read else "as such images usually have; it is not here yet"
         self.call.screen.tell(f"{draft.basis.image.reference} contains ({where}):")
@@ -178,6 +179,7 @@ class _Wizard:
         """Phase 7: what will be written."""
         for line in summary_lines(self.chosen):
             self.call.screen.tell(f"  {line}")
+        warn_without_pip(self.call, self.chosen.basis, self.chosen.recipe())
         chosen = pick(
             self.call,
             "Write the Dockerfile (phase 1/2)?",

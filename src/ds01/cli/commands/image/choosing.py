@@ -1,0 +1,72 @@
+"""Which image or Dockerfile a command is about: typed, the only one, or picked from a list."""
+
+from pathlib import Path
+
+from ds01.cli.call import Call
+from ds01.cli.commands.image.listing import short_id
+from ds01.cli.dockerfiles import dockerfile_names, dockerfile_of, find_dockerfile
+from ds01.cli.prompts import Choice, pick
+from ds01.cli.spec import Argument
+from ds01.cli.table import relative_time
+from ds01.errors import InvalidRequestError, NotFoundError
+from ds01.units import format_size
+
+IMAGE = Argument("name", completes="own_image")
+ANY_IMAGE = Argument("name", shown="[IMAGE]", completes="image")
+DOCKERFILE = Argument("name", shown="[NAME|FILE]", completes="dockerfile")
+
+
+def one_image(call: Call, verb: str, *, own_only: bool = True) -> str:
+    """Return the image that a command is about.
+
+    Args:
+        call: The call; its value `name` counts first.
+        verb: For the messages.
+        own_only: Only the user's own are offered.
+
+    Raises:
+        InvalidRequestError: None is named, and nobody can be asked.
+        NotFoundError: There is none to choose from.
+    """
+    name = call.text("name")
+    if name is not None:
+        return name
+    if not call.can_ask:
+        raise InvalidRequestError(
+            f"Which image to {verb}? NAME is missing.",
+            hint=f"Write: ds01 image {verb} NAME; `ds01 image list` shows yours.",
+        )
+    images = [image for image in call.client.list_images()["images"] if image["own"] or not own_only]
+    if not images:
+        raise NotFoundError(f"You have no image to {verb}.", hint="Make one: ds01 image create")
+    choices = [
+        Choice(
+            image["name"], f"{image['name']}  ({_facts(image['size_bytes'], image['created_at'])}, {short_id(image)})"
+        )
+        for image in images
+    ]
+    return pick(call, f"Which image to {verb}?", choices)
+
+
+def one_dockerfile(call: Call, verb: str) -> Path:
+    """Return the Dockerfile that a command is about; one in this folder counts before those that are kept.
+
+    Args:
+        call: The call; its values `dockerfile` and `name` count first.
+        verb: For the messages.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    typed = call.text("dockerfile") or call.text("name")
+    names = [] if typed or Path("Dockerfile").is_file() or not call.can_ask else dockerfile_names(call.environment)
+    if typed is None and not names and not Path("Dockerfile").is_file():
+        raise NotFoundError("There is no Dockerfile here.", hint=f"Name the image: ds01 image {verb} NAME")
+    if not names:
+        return find_dockerfile(call.environment, typed)
+    choices = [Choice(name, f"{name}  ({dockerfile_of(call.environment, name)})") for name in names]
+    return find_dockerfile(call.environment, pick(call, f"Which Dockerfile to {verb}?", choices))
+
+
+def _facts(size_bytes: int, created_at: str | None) -> str:
+    return f"{format_size(size_bytes)}, built {relative_time(created_at)}"

@@ -1,0 +1,225 @@
+"""The site's rules about images on a real engine: registries, images of others, proxies, pip, time, and stopping."""
+
+import json
+import shlex
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.site import BUSYBOX, POLICY, Site, wait_until
+
+PASSWORD = "s3cret-of-the-site"
+PROXY = f"http://lab:{PASSWORD}@127.0.0.1:9"
+TOKEN = "t0ken-of-the-site"
+PIP = f"[global]\nindex-url = https://me:{TOKEN}@127.0.0.1:9/simple\n"
+
+
+def write(site: Site, name: str, text: str, user: str = "alice") -> str:
+    """Put a Dockerfile into a folder of a user and return its path."""
+    account = site.accounts[user]
+    folder = account.home / "builds" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "Dockerfile"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def remove_own(site: Site) -> None:
+    for tag in site.images():
+        if tag.startswith("ds01.invalid/u"):
+            site.engine.try_docker("rmi", "--force", tag)
+
+
+def remove_folders(site: Site) -> None:
+    for account in site.accounts.values():
+        shutil.rmtree(account.home / "builds", ignore_errors=True)
+
+
+@pytest.fixture
+def clean(site: Site) -> Iterator[Site]:
+    remove_own(site)
+    yield site
+    remove_own(site)
+    remove_folders(site)
+
+
+@pytest.fixture
+def ruled(own_site: Site) -> Iterator[Site]:
+    """A site whose policy the test writes before it starts."""
+    remove_own(own_site)
+    yield own_site
+    remove_own(own_site)
+    remove_folders(own_site)
+
+
+def own(site: Site, name: str, user: str = "alice") -> str:
+    return f"ds01.invalid/u{site.accounts[user].uid}/{name}"
+
+
+def test_nobody_builds_runs_or_looks_into_the_image_of_another(clean: Site) -> None:
+    clean.run(
+        "image",
+        "build",
+        write(clean, "theirs", f"FROM {BUSYBOX}\nRUN echo bobs > /secret\n", "bob"),
+        "-t",
+        "theirs",
+        user="bob",
+    )
+    bobs = own(clean, "theirs", "bob")
+    identifier = clean.engine.docker("images", "--no-trunc", "--quiet", bobs).split()[0]
+    assert clean.run("image", "inspect", "theirs", user="bob").stdout
+    for reference in (bobs, identifier, identifier.removeprefix("sha256:")[:16]):
+        for name, text in {
+            "from": f"FROM {reference}\n",
+            "argument": f"ARG BASE={reference}\nFROM $BASE\n",
+            "copy": f"FROM {BUSYBOX}\nCOPY --from={reference} /secret /\n",
+            "mount": f"FROM {BUSYBOX}\nRUN --mount=type=bind,from={reference},target=/x cat /x/secret\n",
+        }.items():
+            refused = clean.run("image", "build", write(clean, name, text), "-t", name, check=False)
+            assert refused.status == 3, (reference, name, refused)
+            assert "you may use" in refused.stderr
+            assert "bobs" not in refused.stdout + refused.stderr
+        assert clean.run("create", "demo", "--image", reference, "--cpu-only", check=False).status == 3
+        assert clean.run("image", "packages", reference, check=False).status == 3
+    assert not clean.containers()
+    assert not [tag for tag in clean.images() if tag.startswith(own(clean, ""))]
+
+
+def test_what_hides_in_the_context_is_not_what_is_built(clean: Site) -> None:
+    path = Path(write(clean, "linked", f"FROM {BUSYBOX}\nCOPY . /here\nRUN echo judged > /which\n"))
+    folder = path.parent
+    (folder / "up").symlink_to(".")
+    (folder / "Dockerfile.ds01-build").write_text(f"FROM {BUSYBOX}\nRUN echo other > /which\n", encoding="utf-8")
+    refused = clean.run("image", "build", str(path), "-t", "linked", check=False)
+    assert refused.status == 2
+    (folder / "Dockerfile.ds01-build").unlink()
+    clean.run("image", "build", str(path), "-t", "linked")
+    clean.run("run", "--image", "linked", "--cpu-only", "--name", "look", "--rm", "--", "cat", "/which")
+
+
+def test_registries_of_the_policy_hold_for_pulls_containers_and_every_line_of_a_build(ruled: Site) -> None:
+    ruled.write_policy(POLICY + "access: {registries: [registry.lab]}\n")
+    ruled.start()
+    for words in (
+        ("image", "pull", "ghcr.io/lab/base"),
+        ("create", "demo", "--image", "ghcr.io/lab/base", "--cpu-only"),
+        ("create", "demo", "--image", "ghcr.io/lab/base", "--cpu-only", "--dry-run"),
+        ("run", "--image", "ghcr.io/lab/base", "--cpu-only", "--", "true"),
+    ):
+        refused = ruled.run(*words, check=False)
+        assert refused.status in {4, 125}, (words, refused)
+        assert "ghcr.io/lab/base comes from ghcr.io" in refused.stderr
+        assert "access.registries in resource-limits.yaml:9" in refused.stderr
+    for name, text in {
+        "from": "FROM ghcr.io/lab/base\n",
+        "argument": "ARG HOST=ghcr.io\nFROM ${HOST}/lab/base\n",
+        "stages": f"FROM {BUSYBOX} AS one\nFROM ghcr.io/lab/base\nCOPY --from=one / /\n",
+        "copy": f"FROM {BUSYBOX}\nRUN touch /begun\nCOPY --from=ghcr.io/lab/base / /\n",
+        "mount": f"FROM {BUSYBOX}\nRUN --mount=type=bind,from=ghcr.io/lab/base,target=/x true\n",
+        "frontend": f"# syntax=docker/dockerfile:1\nFROM {BUSYBOX}\n",
+    }.items():
+        refused = ruled.run("image", "build", write(ruled, name, text), "-t", name, check=False)
+        assert refused.status == 4, (name, refused)
+        assert "Line " in refused.stderr
+        assert "access.registries" in refused.stderr
+        assert "Step" not in refused.stdout + refused.stderr
+    ruled.run("image", "build", write(ruled, "here", f"FROM {BUSYBOX}\n"), "-t", "here")
+    ruled.run("create", "demo", "--image", "here", "--cpu-only")
+    bases = ruled.run("image", "inspect", "here", "--json").document["bases"]
+    identifier = ruled.engine.docker("images", "--no-trunc", "--quiet", BUSYBOX).split()[0]
+    assert bases == [f"{BUSYBOX}={identifier}"]
+    events = ruled.run("events", "--json").stdout
+    assert identifier in events
+
+
+@pytest.mark.parametrize("builder", ["classic", "buildkit"])
+def test_proxies_and_pips_configuration_reach_the_steps_and_stay_in_no_image(ruled: Site, builder: str) -> None:
+    proxies, pip = ruled.config / "proxies", ruled.config / "pip.conf"
+    proxies.write_text(f"HTTP_PROXY={PROXY}\nNO_PROXY=.lab\n", encoding="utf-8")
+    pip.write_text(PIP, encoding="utf-8")
+    for file in (proxies, pip):
+        file.chmod(0o600)
+    pip_line = f", pip_config_file: {pip}" if builder == "buildkit" else ""
+    ruled.write_policy(POLICY + f"builds: {{proxy_file: {proxies}{pip_line}}}\n")
+    ruled.start()
+    steps = 'RUN test "$http_proxy" = "$HTTP_PROXY" && test "$NO_PROXY" = .lab && echo "$HTTP_PROXY"\n'
+    steps += "RUN grep -q t0ken /etc/pip.conf && cat /etc/pip.conf\n" if builder == "buildkit" else ""
+    path = write(ruled, f"kept-{builder}", f"FROM {BUSYBOX}\nCOPY . /context\n{steps}RUN echo made > /made\n")
+    built = ruled.run("image", "build", path, "-t", "kept", "--verbose", "--json")
+    assert "127.0.0.1:9" in built.stderr  # it was printed, without its credentials
+    docker, reference = ruled.engine.docker, own(ruled, "kept")
+    archive = str(ruled.scratch / "kept.tar")
+    docker("save", "--output", archive, reference)
+    raw = Path(archive).read_bytes()
+    kept = [
+        docker("history", "--no-trunc", reference),
+        docker("inspect", reference),
+        docker("run", "--rm", reference, "env"),
+        docker("run", "--rm", reference, "sh", "-c", "cat /etc/pip.conf /context/* 2>&1; true"),
+        built.stdout + built.stderr,
+        ruled.log(),
+        ruled.run("events", "--json", user="alice").stdout,
+        ruled.run("create", "demo", "--image", "kept", "--cpu-only", "--dry-run").stdout,
+        *(
+            log.read_text(encoding="utf-8")
+            for log in (ruled.accounts["alice"].home / ".local/state/ds01/builds").glob("kept-*")
+        ),
+    ]
+    for secret in (PASSWORD, TOKEN):
+        assert secret.encode() not in raw
+        for text in kept:
+            assert secret not in text
+    assert not [tag for tag in ruled.images() if "/pip-" in tag]
+    failed = ruled.run(
+        "image",
+        "build",
+        write(ruled, "fails", f"FROM {BUSYBOX}\nRUN echo $HTTP_PROXY >&2; exit 3\n"),
+        "-t",
+        "fails",
+        check=False,
+    )
+    assert failed.status == 1
+    assert PASSWORD not in failed.stdout + failed.stderr
+    assert PASSWORD not in ruled.log()
+
+
+def test_a_build_ends_at_the_sites_time_limit_and_says_so(ruled: Site) -> None:
+    ruled.write_policy(POLICY + "builds: {time_limit: 3s}\n")
+    ruled.start()
+    path = write(ruled, "slow", f"FROM {BUSYBOX}\nRUN echo begun; sleep 300\n")
+    failed = ruled.run("image", "build", path, "-t", "slow", check=False)
+    assert failed.status == 1
+    assert "longer than 3s, the site's limit (builds.time_limit)" in failed.stderr
+    wait_until(lambda: not ruled.engine.docker("ps", "--quiet").split(), "the end of the step")
+    assert own(ruled, "slow") + ":latest" not in ruled.images()
+
+
+@pytest.mark.parametrize("interruptions", [1, 2])
+def test_ctrl_c_stops_a_build_and_names_its_log(clean: Site, interruptions: int) -> None:
+    path = write(clean, "stopped", f"FROM {BUSYBOX}\nRUN echo begun-{interruptions}; sleep 300\n")
+    build = clean.spawn("image", "build", path, "-t", "stopped", "--verbose")
+    wait_until(lambda: clean.engine.docker("ps", "--quiet").split(), "the step")
+    for _ in range(interruptions):
+        build.send_signal(signal.SIGINT)
+    _, error = build.communicate(timeout=30)
+    assert build.returncode == 130
+    assert "Traceback" not in error
+    wait_until(lambda: not clean.engine.docker("ps", "--quiet").split(), "the end of the step")
+    if interruptions == 1:
+        log = Path(next(word for word in shlex.split(error.replace("'", " ")) if word.endswith(".log")))
+        assert f"begun-{interruptions}" in log.read_text(encoding="utf-8")
+    assert own(clean, "stopped") + ":latest" not in clean.images()
+
+
+def test_a_step_that_needs_more_memory_than_the_limit_is_killed_and_it_is_said(clean: Site) -> None:
+    hungry = "RUN head -c 900m /dev/zero | tail | wc -c\n"
+    failed = clean.run(
+        "image", "build", write(clean, "hungry", f"FROM {BUSYBOX}\n{hungry}"), "-t", "hungry", "--json", check=False
+    )
+    assert failed.status == 1, failed
+    problem = json.loads(failed.stderr.strip().splitlines()[-1])
+    assert problem["cause"] == "out_of_memory", problem
+    assert "log" in problem
