@@ -97,18 +97,25 @@ def build_server(
         *_program_handlers(services, relay, identities, is_personal=personal),
         ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
         EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
-        ChangeHandlers(services.pausing, services.renaming, services.listening),
+        *_change_handlers(services),
         ConfigHandlers(files.policy, is_personal=personal),
-        FileHandlers(services.copying),
         ExportHandlers(services.exporting, services.importing, containers),
-        ImageHandlers(services.catalogue),
-        OwnImageHandlers(services.building, services.own_images, services.image_rules, services.tiers),
+        *_image_handlers(services),
         MigHandlers(services.mig, only_uid=only_uid),
         *_succession_handlers(world, services),
         UpkeepHandlers(services.upkeep, is_personal=personal),
     )
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))
+
+
+def _change_handlers(services: Services) -> tuple[ChangeHandlers, FileHandlers]:
+    return ChangeHandlers(services.pausing, services.renaming, services.listening), FileHandlers(services.copying)
+
+
+def _image_handlers(services: Services) -> tuple[ImageHandlers, OwnImageHandlers]:
+    own = OwnImageHandlers(services.building, services.own_images, services.image_rules, services.tiers)
+    return ImageHandlers(services.catalogue), own
 
 
 def _program_handlers(
