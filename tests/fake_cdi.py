@@ -1,6 +1,6 @@
 """CDI of a host in memory: spec files, and what an engine that reads them gives to processes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ds01.domain.attachment import MANAGED_CDI_KIND
@@ -19,6 +19,7 @@ class FakeCdi:
 
     Attributes:
         specs: What NVIDIA's toolkit has written.
+        write_anew: Returns the specs as they are now, where somebody writes them after every change of the layout.
         problems: What is wrong with other files.
         own: Documents of the daemon's own files by device id.
         variables: Of processes, by pid.
@@ -29,6 +30,7 @@ class FakeCdi:
 
     def __init__(self, specs: Sequence[CdiSpec] = ()) -> None:
         self.specs = list(specs)
+        self.write_anew: Callable[[], list[CdiSpec]] | None = None
         self.problems: list[str] = []
         self.own: dict[str, Mapping[str, object]] = {}
         self.variables: dict[int, dict[str, str]] = {}
@@ -61,7 +63,8 @@ class FakeCdi:
 
     async def read_specs(self, folders: Sequence[str]) -> tuple[list[CdiSpec], list[str]]:
         assert SITE_FOLDER in folders
-        return list(self.specs), list(self.problems)
+        specs = self.write_anew() if self.write_anew is not None else self.specs
+        return list(specs), list(self.problems)
 
     async def list_own(self, folder: str) -> list[str]:
         assert folder == OWN_FOLDER

@@ -310,27 +310,29 @@ def test_a_daemon_that_dies_at_any_step_of_a_start_leaves_the_old_or_the_new_sta
     create(late, "other", user="bob")
     late.run("start", "other", user="bob")
     late.stop()
-    for step in range(1, 30):
-        late.start()
-        settled = late.run("inspect", "demo").status == 0
-        late.stop()
-        assert settled
-        # counted from the start of the daemon: it repairs first, and then starts the container
+    for step in range(1, 40):
+        # counted from the start of the daemon: it looks and repairs first, and then starts the container
         late.launch(DS01_CRASH_AT=str(step))
-        wait_until(lambda: late.run("status", check=False).status == 0 or late.process.poll() is not None, "an answer")  # type: ignore[union-attr]  # launched
+        wait_until(lambda: has_ended(late) or late.run("status", check=False).status == 0, "an answer or an end")
         late.run("start", "demo", check=False)
-        has_died = late.process is not None and late.process.poll() is not None
+        has_died = has_ended(late)
         late.stop()
         late.start()
-        wait_until(lambda: is_sound(late), "a sound state after a death")
+        wait_until(lambda: is_sound(late), f"a sound state after a death at step {step}")
         assert inside(late, "other", "bob") == nodes_inside(FIRST)
-        if late.inspect("demo")["State"]["Running"]:
+        is_new = late.inspect("demo")["State"]["Running"]
+        if is_new:
             assert inside(late, "demo") == nodes_inside(SECOND)
             late.run("stop", "demo")
         late.stop()
         if not has_died:
+            assert is_new
             return
     raise AssertionError("the start never ended")
+
+
+def has_ended(site: Site) -> bool:
+    return site.process is None or site.process.poll() is not None
 
 
 def is_sound(site: Site) -> bool:

@@ -19,6 +19,7 @@ _STEP = re.compile(r"(warn|final|stop) at ([0-9]+(?:\.[0-9]+)?%)")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
 _FILE_MODE = re.compile(r"0?6[04][04]")
+_CDI_FOLDER = re.compile(r"/(etc|run|var/run)(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
 _USER = re.compile(r"[^\s:@]([^:\r\n\t\0]*[^\s:])?|uid:[0-9]{1,10}")
 LEAST_PORT = 1024
 
@@ -220,7 +221,11 @@ SITE: Mapping[str, Section] = {
         site.LateBinding,
         {
             "enabled": values.TRUTH,
-            "directory": values.FOLDER,
+            # what lies there decides what runs as root: only where no container can have it mounted
+            "directory": Kind(
+                _matching(_CDI_FOLDER, "a folder for device specs", "Write one below /etc, /run or /var/run."),
+                _text_schema(_CDI_FOLDER),
+            ),
             "file_mode": Kind(
                 _matching(_FILE_MODE, "a mode for these files", 'Write "0600", "0640" or "0644".'),
                 {"anyOf": [_text_schema(_FILE_MODE), {"type": "integer", "enum": [600, 604, 640, 644]}]},

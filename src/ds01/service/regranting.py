@@ -16,10 +16,10 @@ from ds01.domain.schedule import plan_grant
 from ds01.domain.situation import Grant, Situation
 from ds01.domain.waiting import Waiting
 from ds01.errors import Ds01Error, InvalidRequestError, NoCapacityError
-from ds01.service.allocations import AllocationService, present_grant
+from ds01.service.allocations import AllocationService, activated, present_grant
 from ds01.service.completion import complete
 from ds01.service.dynamic_instances import DynamicInstances
-from ds01.service.granting import allocation_of, record_claimed, with_its_place
+from ds01.service.granting import allocation_of, end_waiting_start, event_of, facts_of, record_claimed, with_its_place
 from ds01.service.observation import Observation
 from ds01.service.order import CreateOrder
 from ds01.service.ports import Clock, ContainerRow, StoreTransaction
@@ -137,7 +137,7 @@ class Regranting:
             judged = judge_anew(transaction, view, row, limits)
             if not is_writing:
                 return judged.allocation()
-            allocation = _claim_anew(transaction, judged, actor_uid)
+            allocation = _grant_anew(transaction, judged, actor_uid)
             claimed[:] = [allocation.id]
             return allocation
 
@@ -167,9 +167,18 @@ class Regranting:
         await self._allocations.write_and_ring(decide)
 
 
-def _claim_anew(transaction: StoreTransaction, judged: Judged, actor_uid: int) -> Allocation:
-    allocation = judged.allocation()
+def _grant_anew(transaction: StoreTransaction, judged: Judged, actor_uid: int) -> Allocation:
+    """Write the grant: active at once, so that a crash leaves a container that does not run, and that is settled.
+
+    One whose MIG instances have still to be made is claimed until it has them.
+    """
+    now, allocation = judged.situation.now, judged.allocation()
+    record_claimed(transaction, allocation, judged.grant.reason, actor_uid=actor_uid)
+    if not allocation.slices:
+        allocation = activated(allocation, now)
+        end_waiting_start(transaction, judged.row, now)
+        facts = facts_of(allocation)
+        transaction.append_event(event_of("allocation.activated", allocation, now, facts, actor_uid))
     transaction.save_allocation(allocation)
     transaction.save_container(replace(judged.row, allocation_id=allocation.id))
-    record_claimed(transaction, allocation, judged.grant.reason, actor_uid=actor_uid)
     return allocation

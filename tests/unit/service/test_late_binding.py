@@ -8,6 +8,7 @@ import pytest
 from ds01.domain import label
 from ds01.domain.attachment import DeviceRequest
 from ds01.domain.container import ContainerState
+from ds01.domain.explanation import FixedCause
 from ds01.errors import BackendError, ConflictError, NoCapacityError
 from ds01.service.late_binding import ATTEMPTS
 from tests.fake_cdi import nvidia_spec
@@ -298,6 +299,22 @@ async def test_the_start_waits_for_any_gpu_that_its_request_allows(stage: LateSt
     assert stage.inside(container) == ["GPU-1"]
     await stage.reconcile()
     await stage.require_files_as_granted()
+
+
+async def test_why_speaks_of_what_its_request_allows_and_of_no_gpu_of_its_own(stage: LateStage) -> None:
+    await stage.create()
+    await stage.start()
+    await stage.stop()
+    (row,) = await stage.store.read(lambda transaction: transaction.list_containers())
+    released = await stage.store.read(lambda transaction: transaction.find_allocation(row.allocation_id))
+    assert released is not None
+    await stage.create("first", caller=BOB_CALLER)
+    explain = stage.services.explanations.of_start
+    late, fixed = await explain(row, released, is_late=True), await explain(row, released, is_late=False)
+    assert late is not None
+    assert fixed is not None
+    assert not late.explanation.causes, "another card is free"
+    assert any(isinstance(cause, FixedCause) for cause in fixed.explanation.causes)
 
 
 async def test_a_start_that_waits_does_not_count_as_one_more_container(stage: LateStage) -> None:

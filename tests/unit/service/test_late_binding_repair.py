@@ -9,10 +9,21 @@ import pytest
 
 from ds01.domain.attachment import DeviceRequest
 from ds01.domain.container import ContainerState
-from ds01.errors import BackendError, NoCapacityError
+from ds01.domain.mig_layout import DYNAMIC, WantedCard
+from ds01.errors import BackendError, ForbiddenError, NoCapacityError
+from tests.fake_cdi import nvidia_spec
+from tests.fake_devices import mig_gpu
 from tests.unit.service.docker_made import docker_made
 from tests.unit.service.late_stage import NO_HOLD, LateStage, two_cards
-from tests.unit.service.stage import BOB_CALLER, ProcessDeathError, fail_once, only_own_errors, run_to_failure
+from tests.unit.service.stage import (
+    ALICE_CALLER,
+    BOB_CALLER,
+    ProcessDeathError,
+    fail_once,
+    only_own_errors,
+    order,
+    run_to_failure,
+)
 
 
 @pytest.fixture
@@ -115,6 +126,53 @@ async def test_a_stranger_with_a_name_of_ours_holds_what_that_name_stands_for(st
     await stage.remove("other", caller=BOB_CALLER)
     with pytest.raises(NoCapacityError):
         await stage.create("other", caller=BOB_CALLER)  # nobody can say what the stranger has
+
+
+async def on_demand() -> LateStage:
+    """One card whose MIG instances are made by grants, and somebody who writes the site's spec after each change."""
+    stage = LateStage(NO_HOLD)
+    stage.devices.inventory = replace(stage.devices.inventory, devices=(mig_gpu(0),))
+    stage.files.write_anew = lambda: [nvidia_spec(stage.devices.inventory)]
+    await stage.services.mig.apply((WantedCard("0", True, DYNAMIC, (), "layout.yaml:2"),), actor_uid=0)
+    return stage
+
+
+def instances(stage: LateStage) -> list[str]:
+    return [instance.uuid for card in stage.devices.inventory.devices for instance in card.instances]
+
+
+async def test_an_instance_that_is_made_for_a_start_is_what_the_container_gets() -> None:
+    stage = await on_demand()
+    container = await stage.create(kind="1g.5gb")
+    await stage.start()
+    first = stage.inside(container)
+    await stage.stop()
+    await stage.reconcile()
+    assert instances(stage) == []
+    await stage.start()
+    assert stage.inside(container) == instances(stage) != first
+    await stage.reconcile()
+    await stage.require_files_as_granted()
+
+
+async def test_a_start_whose_instance_cannot_be_made_gives_its_claim_back_at_once() -> None:
+    stage = await on_demand()
+    await stage.create(kind="1g.5gb")
+    await stage.start()
+    await stage.stop()
+    await stage.reconcile()
+    stage.devices.may_change = False
+    assert isinstance(await run_to_failure(stage.start()), ForbiddenError)
+    assert await stage.states() == {}
+
+
+async def test_where_nobody_writes_the_spec_anew_a_made_instance_is_fixed() -> None:
+    stage = await on_demand()
+    stage.files.write_anew = None
+    made = await stage.services.creation.create(ALICE_CALLER, order(kind="1g.5gb"), stage.notify)
+    assert made.details is not None
+    assert made.details.attachment.managed_device is None
+    assert "No CDI spec" in made.warnings[0]
 
 
 async def test_a_container_whose_row_is_lost_is_taken_in_again_with_its_gpus(stage: LateStage) -> None:
