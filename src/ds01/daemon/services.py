@@ -25,6 +25,7 @@ from ds01.service.images import ImageService
 from ds01.service.importing import ImportService
 from ds01.service.last_exit import LastExit
 from ds01.service.leftovers import LeftoverService
+from ds01.service.limit_refresh import LimitRefresh
 from ds01.service.limits import LimitService
 from ds01.service.listening import ListeningService
 from ds01.service.mig import MigService
@@ -93,6 +94,11 @@ class Services:
     def limits(self) -> LimitService:
         """What applies to whom."""
         return LimitService(self._helpers, self._policy, self._world.accounts)
+
+    @cached_property
+    def limit_refresh(self) -> LimitRefresh:
+        """Gives containers that exist what a new policy changes."""
+        return LimitRefresh(self._world, self.limits, self._presence)
 
     @cached_property
     def upkeep(self) -> UpkeepService:

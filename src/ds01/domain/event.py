@@ -37,6 +37,11 @@ _WINDOW = ("reservation", "name", "gpus", "kind", "start_at", "end_at")
 EVENTS: Mapping[str, EventKind] = _kinds(
     EventKind("container.created", ("image", "gpus", "allocation"), "A container was created and verified."),
     EventKind("container.started", (), "A container runs."),
+    EventKind(
+        "container.limited",
+        ("cpus", "memory", "memory_swap", "pids", "later", "reason"),
+        "Limits of a container follow a new policy; a new container gets those under `later`.",
+    ),
     EventKind("container.stopped", ("exit_code", "reason"), "A container does not run any more."),
     EventKind(
         "container.overdue",
