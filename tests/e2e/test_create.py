@@ -117,6 +117,7 @@ def test_a_request_over_the_quota_is_refused_with_the_figures(site: Site) -> Non
     refused = site.run("create", "two", "--image", BUSYBOX, "--gpus", "1", user="bob", check=False)
     assert refused.status == 4
     assert "1 of 1 GPUs" in refused.stderr
+    assert "(1/1: max_gpus of group limited" in refused.stderr
     assert "resource-limits.yaml:" in refused.stderr
     assert f"two._.{site.accounts['bob'].uid}" not in site.containers()
     assert not (site.accounts["bob"].home / "workspace" / "two").exists()

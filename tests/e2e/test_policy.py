@@ -122,3 +122,19 @@ def test_the_sites_folders_are_offered_read_only_to_everybody(edited: Site) -> N
     assert site.run("exec", "mine", "--", "cat", "/data/set.csv").stdout == "1,2\n"
     refused = site.run("exec", "--root", "mine", "--", "touch", "/data/mine", check=False)
     assert "Read-only file system" in refused.stderr
+
+
+def test_a_new_policy_reaches_a_container_that_runs(edited: Site) -> None:
+    site = edited
+    site.run("create", "mine", "--image", BUSYBOX, "--cpu-only")
+    site.run("create", "modest", "--image", BUSYBOX, "--cpu-only", "--memory", "64M", "--memory-swap", "64M")
+    site.run("start", "mine")
+    site.write_policy(
+        POLICY.replace("memory: 512M,", "memory: 256M,", 1).replace("memory_swap: 512M", "memory_swap: 256M")
+    )
+    wait_until(lambda: site.inspect("mine")["HostConfig"]["Memory"] == 256 * 1024**2, "the new limit")
+    assert site.inspect("mine")["HostConfig"]["MemorySwap"] == 256 * 1024**2
+    assert site.inspect("modest")["HostConfig"]["Memory"] == 64 * 1024**2
+    [event] = site.run("events", "--name", "container.limited", "--container", "mine", "--json").document["events"]
+    assert event["details"]["memory"] == "256M"
+    assert site.inspect("mine")["State"]["Running"]

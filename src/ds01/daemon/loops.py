@@ -14,6 +14,7 @@ from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
 from ds01.daemon.streams import StreamRelay
 from ds01.domain.event import Event
+from ds01.domain.policy import Policy
 from ds01.errors import Ds01Error
 from ds01.service.bell import Bell
 from ds01.service.limits import LimitService
@@ -135,12 +136,26 @@ class WatchLoop:
         self._leave = leave
         self._changed: Callable[[], None] = Bell().ring
         self._is_needed: Callable[[], bool] = lambda: False
+        self._refresh: Callable[[Policy], Awaitable[bool]] | None = None
+        self._not_refreshed: Policy | None = None
         self._monotonic = monotonic
         self._inode: int | None = None
 
-    def attend(self, *, changed: Callable[[], None], is_needed: Callable[[], bool]) -> None:
-        """Say whom a new policy concerns, and who knows whether somebody still needs the daemon."""
-        self._changed, self._is_needed = changed, is_needed
+    def attend(
+        self,
+        *,
+        changed: Callable[[], None],
+        is_needed: Callable[[], bool],
+        refresh: Callable[[Policy], Awaitable[bool]] | None = None,
+    ) -> None:
+        """Say whom a new policy concerns, and who knows whether somebody still needs the daemon.
+
+        Args:
+            changed: Rung when another policy is in force.
+            is_needed: Tells whether somebody needs the daemon.
+            refresh: Brings containers from this policy to the one in force; tells whether that is done.
+        """
+        self._changed, self._is_needed, self._refresh = changed, is_needed, refresh
 
     async def run(self) -> None:
         """Go on for ever."""
@@ -157,15 +172,18 @@ class WatchLoop:
                 self._leave_if_unneeded()
 
     async def _look_at_policy(self) -> None:
-        before = self._policy.problem
+        before, policy = self._policy.problem, self._policy.current
         if await asyncio.to_thread(self._policy.reload_if_changed):  # parsing takes a while
             self._changed()
+            self._not_refreshed = self._not_refreshed or policy
             await self._record(
                 Event("policy.changed", self._clock.now(), details={"source": self._policy.current.source})
             )
         elif self._policy.problem is not None and self._policy.problem != before:
             details = {"source": self._policy.current.source, "reason": self._policy.problem}
             await self._record(Event("policy.rejected", self._clock.now(), details=details))
+        if self._not_refreshed is not None and (self._refresh is None or await self._refresh(self._not_refreshed)):
+            self._not_refreshed = None
 
     def _leave_if_unneeded(self) -> None:
         if _inode(self._socket_path) != self._inode:

@@ -18,6 +18,7 @@ from ds01.service.exporting import ExportService
 from ds01.service.importing import ImportService
 from ds01.service.last_exit import LastExit
 from ds01.service.leftovers import LeftoverService
+from ds01.service.limit_refresh import LimitRefresh
 from ds01.service.listening import ListeningService
 from ds01.service.moving import MoveService
 from ds01.service.own_images import OwnImageService
@@ -41,6 +42,11 @@ from ds01.service.usage import UsageService
 
 class Services(Foundations):
     """The use cases, each made when it is first asked for; whatever needs another names it here and nowhere else."""
+
+    @cached_property
+    def limit_refresh(self) -> LimitRefresh:
+        """Gives containers that exist what a new policy changes."""
+        return LimitRefresh(self._world, self.limits, self._presence)
 
     @cached_property
     def reconciler(self) -> Reconciler:

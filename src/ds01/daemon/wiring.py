@@ -165,7 +165,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
         is_personal=personal,
         leave=leave,
     )
-    watch.attend(changed=services.bell.ring, is_needed=loops.is_needed)
+    watch.attend(changed=services.bell.ring, is_needed=loops.is_needed, refresh=services.limit_refresh.apply)
     return Daemon(
         server=server,
         relay=relay,

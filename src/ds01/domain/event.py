@@ -42,6 +42,11 @@ EVENTS: Mapping[str, EventKind] = _kinds(
     ),
     EventKind("container.started", (), "A container runs."),
     EventKind("container.restarted", (), "A container was stopped and started; it kept its grant."),
+    EventKind(
+        "container.limited",
+        ("cpus", "memory", "memory_swap", "pids", "later", "reason"),
+        "Limits of a container follow a new policy; a new container gets those under `later`.",
+    ),
     EventKind("container.stopped", ("exit_code", "reason"), "A container does not run any more."),
     EventKind(
         "container.overdue",

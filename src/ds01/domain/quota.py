@@ -288,7 +288,7 @@ def _gpus_excess(allowed: int | None, used: int, asked: int, who: str, limit: tu
     if allowed is None or used + asked <= allowed:
         return None
     name, said = limit
-    reason = f"{who} {used} of {allowed} GPUs, and this asks for {asked} more ({said})"
+    reason = f"{who} {used} of {allowed} GPUs, and this asks for {asked} more ({used}/{allowed}: {said})"
     return QuotaExcess(name, used, allowed, asked, reason)
 
 
@@ -298,9 +298,9 @@ def _compute_excess(
     if allowed is None or used + asked <= allowed + TOLERANCE:
         return None
     name, said = limit
+    held, most = format_number(used), format_number(allowed)
     reason = (
-        f"{who} {format_number(used)} of {format_number(allowed)} gpu-equivalents, "
-        f"and this asks for {format_number(asked)} more ({said})"
+        f"{who} {held} of {most} gpu-equivalents, and this asks for {format_number(asked)} more ({held}/{most}: {said})"
     )
     return QuotaExcess(name, used, allowed, asked, reason)
 

@@ -90,10 +90,10 @@ class LimitService:
         """Return the user as one who asks, with their rights."""
         return Caller(user=user, is_admin=is_admin(self._policy(), user), pid=pid)
 
-    def effective(self, user: User, info: EngineInfo) -> EffectiveLimits:
-        """Return the least of policy, machine and engine."""
+    def effective(self, user: User, info: EngineInfo, *, policy: Policy | None = None) -> EffectiveLimits:
+        """Return the least of policy, machine and engine; of the policy in force without another one."""
         bounds = MachineBounds(float(info.cpus), info.memory_bytes, self._highest)
-        return lower_to_machine(self.policy_limits(user), bounds)
+        return lower_to_machine(limits_of(policy or self._policy(), user), bounds)
 
     def forget_engine(self) -> None:
         """Forget what was learnt of the engine: it was started anew."""

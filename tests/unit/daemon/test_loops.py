@@ -18,6 +18,7 @@ from ds01.daemon.server import ApiServer
 from ds01.daemon.streams import StreamRelay
 from ds01.domain.policy import Policy
 from ds01.errors import BackendError
+from ds01.service.bell import Bell
 from tests.fakes import FakeClock
 from tests.unit.service.stage import Stage, until
 
@@ -267,6 +268,22 @@ async def test_a_new_policy_and_a_broken_one_are_recorded_once(watched: Watched,
     await watched.turn()
     assert watched.policy.current.defaults.values["max_gpus"] == 7
     assert await stage.events() == ["policy.changed", "policy.rejected"]
+
+
+async def test_containers_are_brought_to_a_new_policy_until_that_is_done(watched: Watched, tmp_path: Path) -> None:
+    asked: list[Policy] = []
+    answers = [False, True]
+
+    async def refresh(before: Policy) -> bool:
+        asked.append(before)
+        return answers[len(asked) - 1]
+
+    first = watched.policy.current
+    watched.loop.attend(changed=Bell().ring, is_needed=lambda: True, refresh=refresh)
+    (tmp_path / "resource-limits.yaml").write_text("version: 2\ndefaults: {max_cpus: 1}\n")
+    for _ in range(4):
+        await watched.turn()
+    assert asked == [first, first]
 
 
 async def test_a_store_that_fails_does_not_end_the_watch(watched: Watched, stage: Stage, tmp_path: Path) -> None:

@@ -48,12 +48,13 @@ def test_the_rows_that_the_seeds_name_are_shipped() -> None:
         Pytorch, 2.7.1, [CUDA_BLACKWELL], aimehub/pytorch-2.7.1-cuda12.8.0
         Pytorch, 2.7.1-aime, [CUDA_ADA], aimehub/pytorch-2.7.1-aime-cuda12.6.0
         Pytorch, 2.7.1-aime, [CUDA_AMPERE], aimehub/pytorch-2.7.1-aime-cuda11.8.0
+        Pytorch, 2.5.1, [CUDA_ADA], aimehub/pytorch-2.5.1-aime-cuda12.1.1
         Pytorch, 2.6.0, [ROCM6], aimehub/pytorch-2.6.0-rocm6.2
         Tensorflow, 2.16.1, [CUDA_ADA], aimehub/tensorflow-2.16.1-cuda12.3
         Tensorflow, 2.15.0, [CUDA_ADA], aimehub/tensorflow-2.15.0-cuda12.3
     """
     seeds = parse_catalogue(text)
-    assert len(seeds) == 7
+    assert len(seeds) == 8
     for named in seeds:
         assert any(
             named.architectures[0] in found.architectures

@@ -184,7 +184,7 @@ def test_the_group_is_asked_after_the_user_and_says_its_own_figures() -> None:
     assert [excess.limit for excess in both] == ["max_gpus", "group_quota.gpus", "group_quota.gpu_equivalents"]
     assert both[1].reason == (
         "your group student holds 4 of 4 GPUs, and this asks for 1 more "
-        "(group_quota.gpus of group student, set by policy.yaml:9)"
+        "(4/4: group_quota.gpus of group student, set by policy.yaml:9)"
     )
     assert "2 of 2.5 gpu-equivalents" in both[2].reason
     assert "set by policy.yaml:10" in both[2].reason

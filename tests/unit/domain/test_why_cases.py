@@ -70,7 +70,7 @@ def test_over_quota_names_the_own_containers_and_removing_one_helps() -> None:
     found = explain(world(cards, allocations=(mine,), waiting=(waits("w"),), people=people), "w")
     assert said(found) == {
         "quota": "you hold 1 of 1 GPUs, and this asks for 1 more "
-        "(max_gpus of group student, set by policy.yaml:3); you have notebook"
+        "(1/1: max_gpus of group student, set by policy.yaml:3); you have notebook"
     }
     assert proposed(found) == {Way.GIVE_BACK: "once notebook gives its GPUs back"}
     assert found.estimate is not None
