@@ -92,7 +92,7 @@ def plan_saving(call: Call, found: DriftDocument) -> Saving:
         NotFoundError: There is no Dockerfile to change, and none can be begun.
         ConflictError: The Dockerfile that would be changed is of another image.
     """
-    drift = _drift_of(found)
+    drift = drift_of(found)
     path, image, is_begun = _place(call, found)
     before = read_text(path) if path.exists() else None
     if before is None:
@@ -149,7 +149,8 @@ def _new_recipe(found: DriftDocument, image: str) -> ImageRecipe:
     )
 
 
-def _drift_of(found: DriftDocument) -> Drift:
+def drift_of(found: DriftDocument) -> Drift:
+    """Return what was installed, as the recipe takes it."""
     changes = (
         PackageChange(PackageTool(one["tool"]), one["name"], one["before"], one["after"], one["line"])
         for one in found["changes"]

@@ -1,11 +1,9 @@
 """`ds01 image inspect` and `ds01 image packages`."""
 
-from ds01.api.schema import OwnImageDocument
 from ds01.cli.call import Call
-from ds01.cli.dockerfiles import find_dockerfile, read_text
+from ds01.cli.image_state import NEWER, dockerfile_state
 from ds01.cli.spec import JSON, Argument, Spec
 from ds01.cli.table import relative_time, render
-from ds01.domain.recipe_edit import recipe_digest
 from ds01.errors import InvalidRequestError, NotFoundError
 from ds01.units import format_size
 
@@ -27,7 +25,7 @@ def require_image(call: Call, verb: str) -> str:
 def inspect(call: Call) -> int:
     """Print one image."""
     document = call.client.get_image(require_image(call, "inspect"))
-    path, state = _dockerfile(call, document)
+    path, state = dockerfile_state(call, document["name"], document["digest"])
     if call.flag("json"):
         call.screen.document({**document, "dockerfile": path, "dockerfile_state": state})
         return 0
@@ -44,20 +42,9 @@ def inspect(call: Call) -> int:
     ]
     for key, value in rows:
         call.screen.data(f"{key:<12} {value or '-'}")
-    if state == "newer than the image":
+    if state == NEWER:
         call.screen.suggest(f"ds01 image build {document['name']}")
     return 0
-
-
-def _dockerfile(call: Call, document: OwnImageDocument) -> tuple[str, str]:
-    try:
-        path = find_dockerfile(call.environment, document["name"])
-    except (NotFoundError, InvalidRequestError):
-        return "", "none"
-    if not document["digest"]:
-        return str(path), "unknown"
-    is_same = recipe_digest(read_text(path)) == document["digest"]
-    return str(path), "as built" if is_same else "newer than the image"
 
 
 def packages(call: Call) -> int:
