@@ -250,10 +250,17 @@ def test_what_is_no_dockerfile_can_be_edited_further_and_is_not_written(
 
 def test_three_phases_on_a_terminal(start: Start, house: Path, daemon: ScriptedDaemon) -> None:
     daemon.answers["GET /v1/images/thesis"] = own_image("demo", digest=recipe_digest("another text"))
+    found = [{"name": "Torch", "version": "2.8.0"}]
+    daemon.answers["GET /v1/packages"] = ok({"schema_version": 1, "image": "x", "is_here": True, "packages": found})
+    empty = {"name": "", "about": "", "pip": [], "apt": []}
+    tiers = dict.fromkeys(("system", "jupyter", "data_science"), empty)
+    base = {**empty, "pip": ["numpy", "torch"]}
+    daemon.answers["GET /v1/package_tiers"] = ok({"schema_version": 1, "base": base, "use_cases": [], **tiers})
     with start("--guided") as terminal:
         terminal.wait_for("Phase 1/3: Edit Dockerfile")
         terminal.wait_for(f"Location: {path_of(house)}")
         terminal.wait_for("Custom         rich==13")
+        terminal.wait_for("Pre-installed  torch")
         terminal.wait_for("What to change?")
         terminal.type(DOWN + ENTER)
         terminal.wait_for("Packages of Python")

@@ -16,7 +16,7 @@ from ds01.service.helper_container import LEFT_BEHIND_AFTER, is_helper_name
 from ds01.service.images import ImageOrder
 from ds01.service.move_repair import list_moves
 from ds01.service.order import CreateOrder
-from ds01.service.ports import ImageDetails
+from ds01.service.ports import ImageDetails, StoreTransaction
 from ds01.service.recreation import Recreated, RecreationOrder
 from tests.fake_engine.programs import FileTree
 from tests.fake_store import MemoryStore
@@ -193,11 +193,12 @@ async def test_what_cannot_be_made_again_is_said_and_left() -> None:
         await recreation.recreate(ALICE_CALLER, 1001, "plain", STAY, stage.notify)
     made = await recreation.recreate(ALICE_CALLER, 1001, "plain", RecreationOrder("thesis"), stage.notify)
     assert made.details.labels[label.CUSTOM_IMAGE] == str(OWN)
-    rows = await MemoryStore.read(stage.store, lambda transaction: transaction.list_containers())
-    for row in rows:
-        await MemoryStore.write(
-            stage.store, lambda transaction, row=row: transaction.save_container(replace(row, spec=""))
-        )
+
+    def lose_orders(transaction: StoreTransaction) -> None:
+        for row in transaction.list_containers():
+            transaction.save_container(replace(row, spec=""))
+
+    await MemoryStore.write(stage.store, lose_orders)
     with pytest.raises(ConflictError, match="not known any more"):
         await recreate(stage)
 

@@ -1,6 +1,9 @@
 """`ds01 image inspect` and `ds01 image packages`."""
 
+from dataclasses import asdict
+
 from ds01.cli.call import Call
+from ds01.cli.dockerfiles import old_facts_of
 from ds01.cli.image_state import NEWER, dockerfile_state
 from ds01.cli.spec import JSON, Argument, Spec
 from ds01.cli.table import relative_time, render
@@ -26,20 +29,24 @@ def inspect(call: Call) -> int:
     """Print one image."""
     document = call.client.get_image(require_image(call, "inspect"))
     path, state = dockerfile_state(call, document["name"], document["digest"])
+    noted = old_facts_of(call.environment, document["name"])
     if call.flag("json"):
-        call.screen.document({**document, "dockerfile": path, "dockerfile_state": state})
+        facts = {key: str(value) for key, value in asdict(noted).items()} if noted is not None else None
+        call.screen.document({**document, "dockerfile": path, "dockerfile_state": state, "predecessor": facts})
         return 0
     rows = [
         ("image", document["name"]),
         ("size", format_size(document["size_bytes"])),
         ("built", relative_time(document["created_at"])),
-        ("framework", document["framework"]),
-        ("use case", document["use_case"]),
+        ("framework", document["framework"] or (noted.framework if noted else "")),
+        ("use case", document["use_case"] or (noted.use_case if noted else "")),
         ("dockerfile", f"{path} ({state})" if path else ""),
         ("containers", ", ".join(name.rpartition("._.")[0] or name for name in document["containers"])),
         ("reference", document["reference"]),
         ("id", document["id"]),
     ]
+    if noted is not None:
+        rows += [("noted in", str(noted.path)), ("noted", f"made {noted.created or '?'} with {noted.packages or '?'}")]
     for key, value in rows:
         call.screen.data(f"{key:<12} {value or '-'}")
     if state == NEWER:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ds01.cli.call import Call
+from ds01.cli.commands.image.basis import contents_of, offered_tiers
 from ds01.cli.commands.image.building import build_file
 from ds01.cli.commands.image.draft import recipe_lines
 from ds01.cli.commands.image.recreating import containers_of, recreate_containers
@@ -14,8 +15,9 @@ from ds01.cli.prompts import Choice, ask_text, confirm, pick, pick_several
 from ds01.domain.dockerfile import parse_dockerfile
 from ds01.domain.dockerfile_change import update_dockerfile
 from ds01.domain.recipe import ImageRecipe
+from ds01.domain.recipe_choice import BaseImage, base_contents
 from ds01.domain.recipe_edit import add_packages, add_system, remove_packages, remove_system
-from ds01.domain.requirement import parse_package_list
+from ds01.domain.requirement import parse_package_list, parse_requirement
 from ds01.domain.system_package import parse_system_list, system_package_name
 from ds01.errors import Ds01Error, NotFoundError
 
@@ -68,6 +70,7 @@ def _edit(call: Call, path: Path) -> None:
     call.screen.tell(f"Location: {path}")
     for line in recipe_lines(parse_dockerfile(text).recipe):
         call.screen.tell(f"  {line}")
+    _tell_base(call, parse_dockerfile(text).recipe)
     while (chosen := pick(call, "What to change?", _CHOICES)) not in {_DONE, _DISCARD}:
         try:
             text = _change(call, path, text, chosen)
@@ -82,6 +85,19 @@ def _edit(call: Call, path: Path) -> None:
         call.screen.success(f"Changed {path}.")
     else:
         call.screen.tell("The Dockerfile is as it was.")
+
+
+def _tell_base(call: Call, recipe: ImageRecipe) -> None:
+    """Say what the base has of what people ask for most; it is left out where nobody can say."""
+    try:
+        tiers = offered_tiers(call)
+        base = BaseImage(recipe.base, recipe.framework, contents_of(call, recipe.base))
+        has = {parse_requirement(text).key for text in base_contents(base, tiers)}
+    except Ds01Error:
+        return
+    usual = [text for text in tiers.base.pip if parse_requirement(text).key in has]
+    if usual:
+        call.screen.tell(f"  {'Pre-installed':<14} {' '.join(usual)}")
 
 
 def _change(call: Call, path: Path, text: str, chosen: str) -> str:
