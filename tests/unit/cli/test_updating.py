@@ -10,13 +10,14 @@ import pytest
 
 from ds01.cli.dockerfiles import dockerfile_of
 from ds01.cli.editor import edit_text, editor_of
+from ds01.domain import label
 from ds01.domain.dockerfile import parse_dockerfile
 from ds01.domain.dockerfile_change import render_dockerfile
 from ds01.domain.recipe import ImageRecipe, Tier
 from ds01.domain.recipe_edit import recipe_digest
 from ds01.errors import Ds01Error, InvalidRequestError
 from tests.terminal import Terminal
-from tests.unit.cli.conftest import Ds01
+from tests.unit.cli.conftest import CREATED, Ds01, creation, details
 from tests.unit.cli.test_image_making import BUILT
 from tests.unit.cli.test_saving import FFMPEG, RICH, drift
 from tests.unit.scripted_daemon import Request, ScriptedDaemon, chunk, line, ok, problem, stream_head
@@ -322,3 +323,22 @@ def test_a_list_says_which_dockerfiles_are_newer(ds01: Ds01, house: Path, daemon
     daemon.answers["GET /v1/images"] = listed(recipe_digest(TEXT))
     assert "newer" not in ds01("image", "list", HOME=str(house)).err
     assert "newer" not in ds01("image", "list", "-q", HOME=str(house)).err
+
+
+def test_a_container_of_an_image_that_is_older_than_its_dockerfile_is_said_so(
+    ds01: Ds01, house: Path, daemon: ScriptedDaemon
+) -> None:
+    def created(digest: str) -> bytes:
+        labels = {label.CUSTOM_IMAGE: "ds01.invalid/u1/thesis:latest", label.RECIPE: digest}
+        return creation({**CREATED, "container": details("my-project", "created", labels=labels)})
+
+    def create() -> str:
+        return ds01("create", "my-project", "--image", "thesis", HOME=str(house)).err
+
+    daemon.answers["POST /v1/containers"] = created("0" * 64)
+    assert "Dockerfile of thesis is newer than the image" in create()
+    daemon.answers["POST /v1/containers"] = created(recipe_digest(TEXT))
+    assert "newer" not in create()
+    path_of(house).unlink()
+    daemon.answers["POST /v1/containers"] = created("0" * 64)
+    assert "newer" not in create()
