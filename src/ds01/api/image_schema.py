@@ -38,7 +38,7 @@ class CatalogueDocument(TypedDict):
 
 
 class ImageDocument(TypedDict):
-    """An image on this machine; name is what its owner types, `own`: the caller built it."""
+    """An image on this machine; name: what its owner types, `own`: the caller built it, `digest`: of its Dockerfile."""
 
     reference: str
     name: str
@@ -47,6 +47,7 @@ class ImageDocument(TypedDict):
     created_at: str | None
     framework: str
     own: bool
+    digest: str
 
 
 class ImageList(TypedDict):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from ds01.cli.predecessor_image import OldFacts, find_old_facts
 from ds01.domain.image_name import dockerfile_name
 from ds01.domain.import_text import decode_text
 from ds01.domain.user import handle
@@ -81,6 +82,9 @@ def find_dockerfile(environment: Mapping[str, str], text: str | None) -> Path:
     ):
         if candidate.is_file():
             return candidate
+    noted = old_facts_of(environment, name)
+    if noted is not None and noted.dockerfile and Path(noted.dockerfile).expanduser().is_file():
+        return Path(noted.dockerfile).expanduser().absolute()
     raise NotFoundError(
         f"There is no Dockerfile for {text!r}.", hint=f"Make one: ds01 image create {text}. Looked in ~/{FOLDER}."
     )
@@ -93,6 +97,11 @@ def dockerfile_names(environment: Mapping[str, str]) -> list[str]:
     except (OSError, InvalidRequestError):
         return []
     return sorted({image_name_of(Path(name)) for name in found if name.endswith(SUFFIX) and not name.startswith(".")})
+
+
+def old_facts_of(environment: Mapping[str, str], name: str) -> OldFacts | None:
+    """Return what the predecessor noted of an image of this user's, or None."""
+    return find_old_facts(home(environment), name, uid=os.getuid(), handle=handle(os.getuid(), login_name()))
 
 
 def image_name_of(path: Path) -> str:

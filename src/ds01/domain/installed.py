@@ -263,6 +263,13 @@ def save_drift(recipe: ImageRecipe, drift: Drift) -> SavedRecipe:
     return SavedRecipe(recipe, tuple(left_out))
 
 
+def lost_changes(recipe: ImageRecipe, drift: Drift) -> tuple[PackageChange, ...]:
+    """Return what was installed in a container and is not in a recipe: what is lost when it is made again from that."""
+    return tuple(
+        change for change in drift.changes if change.line and save_drift(recipe, Drift((change,))).recipe != recipe
+    )
+
+
 def _without_removed(recipe: ImageRecipe, drift: Drift, left_out: list[tuple[str, str]]) -> ImageRecipe:
     pip = {package.key for package in recipe.all_packages()}
     system = {system_package_name(text) for text in recipe.system}

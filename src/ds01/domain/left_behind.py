@@ -19,11 +19,12 @@ _OF_PACKAGES = re.compile(
     r"|.*/\.local/(?:bin|lib|share/jupyter)(?:/.*)?"
 )
 _KEPT_OUT = re.compile(r"/usr/local/(?!lib/python|bin|share|include|etc).+")
+_OF_AN_ENVIRONMENT = re.compile(r"(?P<place>/.*[^/])/(?:pyvenv\.cfg|conda-meta(?:/[^/]*)?)")
 _SECRET_FOLDERS = frozenset({".ssh", ".aws", ".gnupg", ".kube", ".azure", ".gcloud", ".vault", ".password-store"})
 _SECRET_NAMES = re.compile(
     r"\.netrc|_netrc|\.pypirc|\.npmrc|\.pgpass|\.my\.cnf|\.git-credentials|\.env(?:\..+)?|\.Renviron|\.htpasswd"
     r"|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?|.*\.(?:pem|key|p12|pfx|jks|kdbx|ppk|ovpn)"
-    r"|(?:.*[._-])?(?:tokens?|secrets?|credentials?|passwords?|passwd|api[_-]?keys?)(?:[._-].*)?"
+    r"|(?:.*[._-])?(?:token|secrets?(?:[_-]keys?)?|credentials?|passwords?|passwd|api[_-]?keys?)(?:\.[^.]*)?"
 )
 _DOCKER_LOGIN = re.compile(r".*/\.docker/config\.json|.*/\.config/(?:gcloud|gh|rclone|hub)(?:/.*)?")
 _NOT_SECRET = frozenset({"/etc/passwd", "/etc/passwd-", "/etc/shadow", "/etc/group"})
@@ -56,12 +57,10 @@ def _is_of_packages(path: str) -> bool:
     return _OF_PACKAGES.fullmatch(path) is not None and _KEPT_OUT.fullmatch(path) is None
 
 
-def own_changes(changes: Iterable[FileChange]) -> list[FileChange]:
+def own_changes(changes: Sequence[FileChange]) -> list[FileChange]:
     """Return the files that people made: without what packages, and environments as a whole, have brought."""
-    paths = [change.path for change in changes]
-    places = {path.partition("/conda-meta")[0] for path in paths if "/conda-meta" in path}
-    places |= {path.removesuffix("/pyvenv.cfg") for path in paths if path.endswith("/pyvenv.cfg")}
-    beginnings = tuple(f"{place}/" for place in places)
+    marks = (_OF_AN_ENVIRONMENT.fullmatch(change.path) for change in changes)
+    beginnings = tuple({f"{mark['place']}/" for mark in marks if mark is not None})
     return [
         change
         for change in changes

@@ -27,6 +27,7 @@ class LocalImage:
         created_at: When it was built; None if it does not say.
         framework: Framework and version such as `Pytorch-2.8.0-aime`; empty if unknown.
         is_own: The user built it.
+        digest: Digest of the Dockerfile that it was built from; empty if unknown.
     """
 
     reference: str
@@ -36,6 +37,7 @@ class LocalImage:
     created_at: datetime | None
     framework: str
     is_own: bool
+    digest: str = ""
 
 
 def local_images(images: Iterable[ImageDetails], uid: int, frameworks: Mapping[str, str]) -> tuple[LocalImage, ...]:
@@ -70,4 +72,5 @@ def _local(image: ImageDetails, reference: str, uid: int, frameworks: Mapping[st
     is_own = own is not None and own.uid == uid
     name = reference if own is None else own.name if own.tag == "latest" else f"{own.name}:{own.tag}"
     framework = image.labels.get(label.FRAMEWORK) or frameworks.get(reference, "")
-    return LocalImage(reference, name, image.id, image.size_bytes, image.created_at, framework, is_own)
+    digest = image.labels.get(label.RECIPE, "")
+    return LocalImage(reference, name, image.id, image.size_bytes, image.created_at, framework, is_own, digest)

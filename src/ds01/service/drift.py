@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ds01.domain import label
 from ds01.domain.container import ContainerDetails
 from ds01.domain.engine import FileChange, FileChangeKind
-from ds01.domain.image import is_moved_tag, is_private_tag
+from ds01.domain.image import DEFAULT_TAG, is_moved_tag, is_private_tag, original_repository, private_tag
 from ds01.domain.image_name import parse_own_image
 from ds01.domain.installed import Drift, find_drift
 from ds01.domain.layer import merged_changes
@@ -157,7 +157,7 @@ class DriftService:
         lists, _ = await self._helpers.read_files(image.id, SYSTEM_LISTS, ())
         return RecordFiles(found, {path: content.decode("utf-8", "replace") for path, content in lists.items()}), ()
 
-    async def _find_left(self, details: ContainerDetails, changes: Iterable[FileChange]) -> tuple[LeftFile, ...]:
+    async def _find_left(self, details: ContainerDetails, changes: Sequence[FileChange]) -> tuple[LeftFile, ...]:
         mounts = tuple(mount.target for mount in details.mounts)
         own = [
             change
@@ -185,14 +185,18 @@ class DriftService:
         if not reference and image is not None:
             # the one with sudo and git that we made of it has no recipe of anybody's
             original = await self._engine.find_image(image.labels.get(BASE_LABEL, image.id))
-            reference = _shown_name(original) if original is not None else ""
+            reference = _shown_name(original, details) if original is not None else ""
         own = parse_own_image(reference)
         return reference, own.name if own is not None and own.uid == uid else ""
 
 
-def _shown_name(image: ImageDetails) -> str:
+def _shown_name(image: ImageDetails, details: ContainerDetails) -> str:
+    """Return the name of an image by which a container was made; it may have others."""
     names = [tag for tag in image.tags if not is_private_tag(tag) and not tag.startswith(f"{REPOSITORY}:")]
-    return next(iter(sorted(names) or image.digests), "")
+    name = details.parsed_name
+    asked_for = original_repository(details.image.rpartition(":")[0])
+    meant = [tag for tag in names if name and private_tag(tag, name).rpartition(":")[0] == asked_for]
+    return next(iter(meant or sorted(names) or image.digests), "").removesuffix(f":{DEFAULT_TAG}")
 
 
 def _other_ways(records: LayerRecords, changes: Iterable[FileChange]) -> tuple[LeftFile, ...]:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ds01.domain import label
 from ds01.domain.access import Caller
-from ds01.domain.container import ContainerSpec
+from ds01.domain.container import ContainerSpec, ContainerSummary
 from ds01.domain.event import Event
-from ds01.domain.image import is_private_tag
+from ds01.domain.image import is_private_tag, original_repository
 from ds01.domain.image_name import OwnImage, meant_images, nearest_images, parse_own_image
 from ds01.domain.installed import InstalledPackage, parse_pip_list
 from ds01.domain.name import EngineName
@@ -73,7 +74,7 @@ class OwnImageService:
         users = sorted(
             container.name
             for container in await self._engine.list_containers()
-            if container.image in {image.id, reference} or container.image.rpartition(":")[0] == repository
+            if _is_made_from(container, image.id, reference)
         )
         return FoundImage(own, reference, image, tags, tuple(users))
 
@@ -143,3 +144,13 @@ class OwnImageService:
             if "executable file not found" in failure.message or "no such file" in failure.message:
                 return None
             raise
+
+
+def _is_made_from(container: ContainerSummary, image_id: str, reference: str) -> bool:
+    """Tell whether a container was made from an image or an earlier build of it; a moved one has a copy of its own."""
+    repository = reference.rpartition(":")[0]
+    asked_for = container.labels.get(label.CUSTOM_IMAGE, "")
+    return container.image in {image_id, reference} or repository in {
+        original_repository(container.image.rpartition(":")[0]),
+        asked_for.rpartition(":")[0],
+    }

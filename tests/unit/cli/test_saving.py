@@ -145,6 +145,12 @@ def test_a_dockerfile_of_the_name_that_is_of_another_image_is_left_alone(save: D
     assert "rich==13" in kept.read_text()
 
 
+def test_a_dockerfile_on_the_same_image_spelled_otherwise_is_the_one(save: Ds01, house: Path) -> None:
+    kept = keep(house, ImageRecipe(f"{BASE}:latest", "demo"))
+    assert save("save", "demo").status == 0
+    assert "rich==13" in kept.read_text()
+
+
 def test_the_dockerfile_of_a_project_can_be_meant(save: Ds01, house: Path) -> None:
     missing = save("save", "demo", "--project-dockerfile", "vision")
     assert missing.status == 3

@@ -225,6 +225,8 @@ def test_the_drift_is_exactly_the_difference(before: dict[str, str], after: dict
         "/opt/api_key.txt",
         "/home/alice/.docker/config.json",
         "/home/alice/id_ed25519",
+        "/home/alice/hf_token.txt",
+        "/opt/secret_key",
     ],
 )
 def test_what_looks_like_a_secret_is_named(path: str) -> None:
@@ -239,6 +241,7 @@ def test_what_looks_like_a_secret_is_named(path: str) -> None:
         "/usr/share/tokenizers/x",
         "/etc/passwd",
         "/home/alice/tokenizer.json",
+        "/home/alice/special_tokens_map.json",
         "/home/alice/secrets.py",
         "/opt/conda/ssl/cacert.pem",
         "/home/alice/id_ed25519.pub",
@@ -303,3 +306,12 @@ def test_two_layers_merged_are_what_their_ends_differ_in(
 
 def test_an_origin_that_cannot_be_read_is_not_an_index() -> None:
     assert parse_direct_url("[" * 100_000) == "an unreadable direct_url.json"
+
+
+@pytest.mark.parametrize(
+    "near", ["/home/alice/conda-metadata/x", "/pyvenv.cfg", "/conda-meta/x.json", "/home/pyvenv.cfg.bak"]
+)
+def test_a_name_that_only_looks_like_an_environment_hides_nothing(near: str) -> None:
+    assert [found.path for found in find_secrets(own_changes(layer(near, "/home/alice/.netrc")))] == [
+        "/home/alice/.netrc"
+    ]

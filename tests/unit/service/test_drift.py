@@ -119,7 +119,7 @@ async def test_sudo_and_git_that_we_added_are_not_what_somebody_installed() -> N
     container.details = replace(container.details, labels={**container.details.labels, label.CUSTOM_IMAGE: ""})
     found = await drift(stage)
     assert found.drift.is_empty
-    assert found.base == f"{IMAGE}:latest", "an image of the catalogue is named by its own tag, not by a private one"
+    assert found.base == IMAGE, "an image of the catalogue is named by its own tag, not by a private one"
 
 
 async def test_what_was_installed_before_a_move_is_still_known_after_two() -> None:
@@ -179,3 +179,17 @@ async def test_an_engine_that_does_not_say_is_an_error_and_not_an_empty_list() -
     assert isinstance(await run_to_failure(drift(stage)), BackendError)
     with pytest.raises(NotFoundError):
         await stage.services.drift.find(1002, "demo")
+
+
+async def test_of_several_names_of_an_image_the_one_that_was_asked_for_is_the_base() -> None:
+    stage = stage_with_packages()
+    await stage.engine.tag_image(IMAGE, "aaa/first")
+    await stage.engine.tag_image(IMAGE, "registry.example/other:2.0")
+    for number, asked_for in enumerate((IMAGE, "registry.example/other:2.0")):
+        made = await stage.services.creation.create(
+            ALICE_CALLER, order(f"demo{number}", count=0, image=asked_for), stage.notify
+        )
+        assert made.details is not None
+        container = stage.engine.containers[made.details.id]
+        container.details = replace(container.details, labels={**container.details.labels, label.CUSTOM_IMAGE: ""})
+        assert (await drift(stage, f"demo{number}")).base == asked_for

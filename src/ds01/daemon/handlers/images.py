@@ -84,6 +84,7 @@ def _image_document(image: LocalImage) -> schema.ImageDocument:
         created_at=time_text(image.created_at),
         framework=image.framework,
         own=image.is_own,
+        digest=image.digest,
     )
 
 

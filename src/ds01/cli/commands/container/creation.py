@@ -12,9 +12,12 @@ from ds01.cli.commands.container.request import ARGUMENTS, GUIDED, OPTIONS, crea
 from ds01.cli.commands.container.waiting import detached_text, hinting_at_waiting, say_place, watched, watches
 from ds01.cli.commands.container.wizard import completed
 from ds01.cli.container_text import image_text
+from ds01.cli.image_state import hint_if_newer
 from ds01.cli.preference import with_preferences
 from ds01.cli.progress import follow
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
+from ds01.domain.image_name import parse_own_image
+from ds01.domain.label import CUSTOM_IMAGE, RECIPE
 
 VERBOSE = Option("-v --verbose", "Print every step, without a terminal too.")
 
@@ -37,6 +40,7 @@ def create(call: Call) -> int:
         return 0
     container = outcome.get("container")
     call.done(f"Created {body['name']}{_facts(container)}.", body["name"])
+    _hint_at_newer_dockerfile(call, container)
     call.screen.suggest(call.command("open", body["name"]))
     return 0
 
@@ -72,6 +76,14 @@ def say_creation_plan(call: Call, body: CreateContainerBody, heading: str) -> No
     for warning in plan["warnings"]:
         call.screen.tell(f"  note: {warning}")
     call.screen.data(plan["docker_command"])
+
+
+def _hint_at_newer_dockerfile(call: Call, container: ContainerDetailsDocument | None) -> None:
+    """A container of an own image does not have what its Dockerfile got after the last build."""
+    labels = container["labels"] if container is not None else {}
+    own = parse_own_image(labels.get(CUSTOM_IMAGE, ""))
+    if own is not None:
+        hint_if_newer(call, own.name, labels.get(RECIPE, ""))
 
 
 def _facts(container: ContainerDetailsDocument | None) -> str:

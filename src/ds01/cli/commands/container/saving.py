@@ -12,6 +12,7 @@ from ds01.cli.selection import naming, one_name
 from ds01.cli.spec import ASKING, JSON, Argument, Option, Spec
 from ds01.domain.dockerfile import parse_dockerfile
 from ds01.domain.dockerfile_change import render_dockerfile, update_dockerfile
+from ds01.domain.image import parse_reference
 from ds01.domain.image_name import parse_image_name, suggest_image_name
 from ds01.domain.installed import Drift, PackageChange, PackageTool, save_drift
 from ds01.domain.recipe import DEFAULT_ENVIRONMENT, ImageRecipe
@@ -92,7 +93,7 @@ def plan_saving(call: Call, found: DriftDocument) -> Saving:
         NotFoundError: There is no Dockerfile to change, and none can be begun.
         ConflictError: The Dockerfile that would be changed is of another image.
     """
-    drift = _drift_of(found)
+    drift = drift_of(found)
     path, image, is_begun = _place(call, found)
     before = read_text(path) if path.exists() else None
     if before is None:
@@ -101,7 +102,7 @@ def plan_saving(call: Call, found: DriftDocument) -> Saving:
         after = render_dockerfile(saved.recipe)
     else:
         dockerfile = parse_dockerfile(before)
-        if is_begun and dockerfile.recipe.base != found["base"]:
+        if is_begun and not _is_same_image(dockerfile.recipe.base, found["base"]):
             raise ConflictError(
                 f"{path} is there already, for an image on {dockerfile.recipe.base}; {found['name']} was made from "
                 f"{found['base'] or 'an image without a name'}.",
@@ -111,6 +112,13 @@ def plan_saving(call: Call, found: DriftDocument) -> Saving:
         after = update_dockerfile(dockerfile, saved.recipe)
     left_out = [(one["what"], one["reason"]) for one in found["left_out"]]
     return Saving(found, image, path, before, after, (*left_out, *saved.left_out))
+
+
+def _is_same_image(one: str, other: str) -> bool:
+    try:
+        return parse_reference(one) == parse_reference(other)
+    except InvalidRequestError:  # a base with a variable in it, or none at all
+        return one == other
 
 
 def _place(call: Call, found: DriftDocument) -> tuple[Path, str, bool]:
@@ -149,7 +157,8 @@ def _new_recipe(found: DriftDocument, image: str) -> ImageRecipe:
     )
 
 
-def _drift_of(found: DriftDocument) -> Drift:
+def drift_of(found: DriftDocument) -> Drift:
+    """Return what was installed, as the recipe takes it."""
     changes = (
         PackageChange(PackageTool(one["tool"]), one["name"], one["before"], one["after"], one["line"])
         for one in found["changes"]

@@ -57,7 +57,7 @@ def basis_of(call: Call, framework: str) -> Basis:
     name, version = (match["name"], match["version"]) if match else (framework, None)
     document = call.client.get_catalogue(framework=name, architecture=wanted_architecture(call))
     row, reason = _newest(document) if version is None else _of_version(document, version)
-    return _basis(call, row["image"], f"{row['framework']}-{row['version']}", reason)
+    return look_into(call, row["image"], f"{row['framework']}-{row['version']}", reason)
 
 
 def basis_of_image(call: Call, reference: str) -> Basis:
@@ -67,10 +67,11 @@ def basis_of_image(call: Call, reference: str) -> Basis:
         InvalidRequestError: It is no reference.
     """
     reference = str(parse_reference(reference))
-    return _basis(call, reference, "", f"image {reference} was asked for")
+    return look_into(call, reference, "", f"image {reference} was asked for")
 
 
-def _basis(call: Call, reference: str, framework: str, reason: str) -> Basis:
+def look_into(call: Call, reference: str, framework: str, reason: str) -> Basis:
+    """Return an image as base, with what it says that it contains."""
     call.screen.update(f"Looking into {reference}")
     found = call.client.list_packages(reference)
     call.screen.end_update()

@@ -14,10 +14,12 @@ from ds01.domain.system_package import advise_system_package
 from ds01.errors import ConflictError
 
 _TITLES = {
+    Tier.CORE: "Core (legacy)",
     Tier.JUPYTER: "Jupyter",
     Tier.DATA_SCIENCE: "Data science",
     Tier.USE_CASE: "Use case",
     Tier.ADDITIONAL: "Additional",
+    Tier.CUSTOM: "Custom",
 }
 
 
@@ -99,8 +101,12 @@ def write_draft(call: Call, draft: Draft) -> Path:
 
 def summary_lines(draft: Draft) -> list[str]:
     """Return what the image will have, a line for each part that is not empty."""
-    recipe = draft.recipe()
-    lines = [f"{'Image':<14} {draft.name}", f"{'Base':<14} {recipe.base}"]
+    return [f"{'Image':<14} {draft.name}", *recipe_lines(draft.recipe())]
+
+
+def recipe_lines(recipe: ImageRecipe) -> list[str]:
+    """Return what a recipe installs, a line for each part that is not empty."""
+    lines = [f"{'Base':<14} {recipe.base}"]
     if recipe.system:
         lines.append(f"{'System':<14} {' '.join(recipe.system)}")
     if recipe.conda.specs:

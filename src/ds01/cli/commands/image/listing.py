@@ -2,6 +2,7 @@
 
 from ds01.api.schema import ImageDocument
 from ds01.cli.call import Call
+from ds01.cli.image_state import hint_if_newer
 from ds01.cli.spec import FORMAT, JSON, QUIET_NAMES, Option, Spec
 from ds01.cli.table import Cell, csv_text, relative_time, render
 from ds01.units import format_size
@@ -27,6 +28,9 @@ def list_images(call: Call) -> int:
     elif images:
         headings = ["IMAGE", "FRAMEWORK", "SIZE", "BUILT", "ID"] + (["WHOSE"] if call.flag("all") else [])
         call.screen.data(render(call.screen, headings, [_row(image, call.flag("all")) for image in images]))
+        for image in images:
+            if image["own"] and ":" not in image["name"]:  # a dated name is an earlier build
+                hint_if_newer(call, image["name"], image.get("digest", ""))
     else:
         call.screen.tell("There is no image here." if call.flag("all") else "You have no image of your own.")
         call.screen.suggest("ds01 image catalogue" if call.flag("all") else "ds01 image list --all")

@@ -1,51 +1,45 @@
 """`ds01 image inspect` and `ds01 image packages`."""
 
-from ds01.api.schema import OwnImageDocument
+from dataclasses import asdict
+
 from ds01.cli.call import Call
 from ds01.cli.commands.image.choosing import ANY_IMAGE, IMAGE, one_image
-from ds01.cli.dockerfiles import find_dockerfile, read_text
+from ds01.cli.dockerfiles import old_facts_of
+from ds01.cli.image_state import NEWER, dockerfile_state
 from ds01.cli.spec import JSON, NO_INPUT, Spec
 from ds01.cli.table import relative_time, render
-from ds01.domain.recipe_edit import recipe_digest
-from ds01.errors import InvalidRequestError, NotFoundError
+from ds01.errors import NotFoundError
 from ds01.units import format_size
 
 
 def inspect(call: Call) -> int:
     """Print one image."""
     document = call.client.get_image(one_image(call, "inspect"))
-    path, state = _dockerfile(call, document)
+    path, state = dockerfile_state(call, document["name"], document["digest"])
+    noted = old_facts_of(call.environment, document["name"])
     if call.flag("json"):
-        call.screen.document({**document, "dockerfile": path, "dockerfile_state": state})
+        facts = {key: str(value) for key, value in asdict(noted).items()} if noted is not None else None
+        call.screen.document({**document, "dockerfile": path, "dockerfile_state": state, "predecessor": facts})
         return 0
     rows = [
         ("image", document["name"]),
         ("size", format_size(document["size_bytes"])),
         ("built", relative_time(document["created_at"])),
-        ("framework", document["framework"]),
-        ("use case", document["use_case"]),
+        ("framework", document["framework"] or (noted.framework if noted else "")),
+        ("use case", document["use_case"] or (noted.use_case if noted else "")),
         ("dockerfile", f"{path} ({state})" if path else ""),
         ("containers", ", ".join(name.rpartition("._.")[0] or name for name in document["containers"])),
         ("reference", document["reference"]),
         ("id", document["id"]),
         *(("built from", base.replace("=", " ", 1)) for base in document["bases"]),
     ]
+    if noted is not None:
+        rows += [("noted in", str(noted.path)), ("noted", f"made {noted.created or '?'} with {noted.packages or '?'}")]
     for key, value in rows:
         call.screen.data(f"{key:<12} {value or '-'}")
-    if state == "newer than the image":
+    if state == NEWER:
         call.screen.suggest(f"ds01 image build {document['name']}")
     return 0
-
-
-def _dockerfile(call: Call, document: OwnImageDocument) -> tuple[str, str]:
-    try:
-        path = find_dockerfile(call.environment, document["name"])
-    except (NotFoundError, InvalidRequestError):
-        return "", "none"
-    if not document["digest"]:
-        return str(path), "unknown"
-    is_same = recipe_digest(read_text(path)) == document["digest"]
-    return str(path), "as built" if is_same else "newer than the image"
 
 
 def packages(call: Call) -> int:
