@@ -20,6 +20,7 @@ class EngineInfo:
         cgroup_version: 1 or 2.
         storage_driver: Such as overlay2.
         runtimes: Names of OCI runtimes.
+        has_containerd_store: It keeps its images in containerd's image store, compressed, not in a storage driver's.
         data_root: Folder on the engine's machine where it keeps its images; empty: it does not say.
     """
 
@@ -33,6 +34,7 @@ class EngineInfo:
     cgroup_version: int
     storage_driver: str
     runtimes: tuple[str, ...] = ()
+    has_containerd_store: bool = False
     data_root: str = ""
 
 
