@@ -346,7 +346,7 @@ async def test_what_the_engine_finishes_after_its_daemon_died_is_removed_too(sta
         before = await stage.picture()
         for tag in late:
             await stage.engine.tag_image(image, tag)
-        stage.clock.advance(timedelta(minutes=11) if minutes > 10 else timedelta(0))
+        stage.clock.advance(timedelta(minutes=11) if minutes > 10 else timedelta(seconds=20))
         await stage.reconcile()
         assert await stage.picture() == before
 
