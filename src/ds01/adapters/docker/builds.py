@@ -13,7 +13,7 @@ from ds01.adapters.docker.session import Call
 from ds01.adapters.docker.tar import without_padding
 from ds01.adapters.docker.translation import printable
 from ds01.domain.engine import BuildProgress, BuildSpec
-from ds01.errors import BackendError
+from ds01.errors import BackendError, InvalidRequestError
 
 CPU_PERIOD_US = 100_000
 BUILD_HEAD = timedelta(minutes=30)
@@ -92,6 +92,7 @@ class BuildCalls(EngineCalls):
         """Load a tar of images and return their names, or ids where they have none. Source: Engine API, ImageLoad.
 
         Raises:
+            InvalidRequestError: A layer has one path twice.
             BackendError: It is no such archive, or a layer is broken.
         """
         self.checkpoint("engine: load images")
@@ -99,6 +100,7 @@ class BuildCalls(EngineCalls):
         loaded: list[str] = []
         async with aclosing(self.stream_documents(call)) as documents:
             async for document in documents:
+                _require_each_path_once(document)
                 progress = _progress_of(document)
                 words = progress.text.strip() if progress is not None else ""
                 for opening in ("Loaded image ID: ", "Loaded image: "):
@@ -108,8 +110,18 @@ class BuildCalls(EngineCalls):
         return tuple(loaded)
 
 
+def _error_of(document: Document) -> str:
+    return document.child("errorDetail").text("message", default="") or document.text("error", default="")
+
+
+def _require_each_path_once(document: Document) -> None:
+    """The engine's own store takes no layer that has a path twice: the file is to blame, not the engine."""
+    if "duplicates of file paths" in _error_of(document):
+        raise InvalidRequestError("A layer of the file has one path twice.", hint="Make the file again.")
+
+
 def _progress_of(document: Document) -> BuildProgress | None:
-    words = document.child("errorDetail").text("message", default="") or document.text("error", default="")
+    words = _error_of(document)
     if words:
         raise BackendError(printable(words))
     identifier = document.child("aux").text("ID", default="")
