@@ -1,14 +1,16 @@
 """What exports and imports rest on: archives of images by their layers, on the fake engine and on the real one."""
 
 import hashlib
+import io
 import json
+import tarfile
 from contextlib import aclosing
 
 import pytest
 
 from ds01.domain.container import ContainerSpec
 from ds01.domain.name import EngineName
-from ds01.errors import Ds01Error
+from ds01.errors import Ds01Error, InvalidRequestError
 from ds01.service.layer_stream import OwnerChange, reown
 from ds01.service.ports import FileEntry
 from ds01.service.tar_stream import parts_of
@@ -85,4 +87,18 @@ async def test_a_layer_that_is_missing_or_another_one_is_not_loaded(bench: Bench
     files = {} if how == "missing" else {name: layer}
     with pytest.raises(Ds01Error):
         await bench.engine.load_images(pieces_of(archive_of([name], files)))
+    assert await bench.engine.find_image(LOADED) is None
+
+
+async def test_a_layer_with_one_path_twice_is_not_loaded_and_the_file_is_to_blame(bench: Bench) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for content in (b"first", b"second"):
+            entry = tarfile.TarInfo("file")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    layer = buffer.getvalue()
+    name = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    with pytest.raises(InvalidRequestError, match="twice"):
+        await bench.engine.load_images(pieces_of(archive_of([name], {name: layer})))
     assert await bench.engine.find_image(LOADED) is None

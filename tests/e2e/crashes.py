@@ -184,9 +184,11 @@ def _about_containers(containers: dict[str, str], books: list[tuple[Any, ...]]) 
 def _about_images(site: Site, wanted: set[str], containers: dict[str, str], before: frozenset[str]) -> list[str]:
     lines = site.engine.docker("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
     ids = dict(line.split() for line in lines)
-    tags = [tag for tag in ids if tag in site.private_tags() or tag.startswith("ds01.invalid/")]
-    found = [f"the tag {tag} of no container" for tag in tags if tag not in wanted]
-    used = set(site.engine.docker("inspect", "--format", "{{.Image}}", *containers).split()) if containers else set()
+    tags = {*site.private_tags(), *(tag for tag in ids if tag.startswith("ds01.invalid/"))}
+    found = [f"the tag {tag} of no container" for tag in tags - wanted]
+    # one that reconcile has just removed is no error
+    inspected = site.engine.try_docker("inspect", "--format", "{{.Image}}", *containers) if containers else None
+    used = set(inspected.stdout.split()) if inspected is not None else set()
     used |= {ids[tag] for tag in wanted & ids.keys()}
     return [*found, *(f"the image {left}" for left in image_ids(site) - before - used)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.crashes import Trial, events_of, has_died, image_ids, require_order, survive
+from tests.e2e.crashes import IS_LONG, Trial, events_of, has_died, image_ids, require_order, survive
 from tests.e2e.site import BUSYBOX, Site, wait_until
 
 MANY_BYTES = 40 * 1024**2
@@ -124,7 +124,7 @@ def has_temporary(site: Site) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["while its files are kept", "while they are sent"])
+@pytest.mark.parametrize("moment", ["while they are sent", *(["while its files are kept"] if IS_LONG else [])])
 def test_a_client_that_is_killed_in_an_export_leaves_nothing(own_site: Site, shelf: Path, moment: str) -> None:
     own_site.start()
     make_carried(own_site, MANY_BYTES)
@@ -147,7 +147,7 @@ def test_a_client_that_is_killed_in_an_export_leaves_nothing(own_site: Site, she
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["while it is sent", "while it is made"])
+@pytest.mark.parametrize("moment", ["while it is sent", *(["while it is made"] if IS_LONG else [])])
 def test_a_client_that_is_killed_in_an_import_leaves_nothing_or_the_container(
     own_site: Site, shelf: Path, moment: str
 ) -> None:

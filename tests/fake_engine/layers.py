@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ds01.errors import BackendError
+from ds01.errors import BackendError, InvalidRequestError
 from ds01.service.ports import ImageDetails
 from tests.fake_engine.programs import FileTree
 from tests.fake_engine.state import FakeImage
@@ -67,6 +67,7 @@ def loaded(data: bytes, known: Sequence[FakeImage]) -> FakeImage:
     """Return the image of an archive; layers that the engine has need not be in it.
 
     Raises:
+        InvalidRequestError: A layer has one path twice.
         BackendError: It is none, or a layer is missing or broken.
     """
     files: dict[str, bytes] = {}
@@ -106,6 +107,9 @@ def loaded(data: bytes, known: Sequence[FakeImage]) -> FakeImage:
 
 def _unpack(layer: bytes, tree: FileTree) -> None:
     with tarfile.open(fileobj=io.BytesIO(layer), mode="r:") as archive:
+        names = archive.getnames()
+        if len(set(names)) < len(names):
+            raise InvalidRequestError("A layer of the file has one path twice.")
         for member in archive:
             content = archive.extractfile(member) if member.isreg() else None
             tree.put(f"/{member.name}", content.read() if content is not None else None)

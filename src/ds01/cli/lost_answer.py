@@ -23,7 +23,10 @@ def tell_what_became(call: Call, name: str, lost: DaemonUnreachableError, *, pat
         Whether there may be a container: what it needs must stay. Unknown is never no.
     """
     call.screen.note(f"ds01d is gone. Waiting for its return, to see what became of {name}.")
-    was_made = _find_out(call, name, patience_s)
+    try:
+        was_made = _find_out(call, name, patience_s)
+    except KeyboardInterrupt:  # whoever does not want to wait has not said that it was not made
+        was_made = None
     lost.details["was_made"] = was_made
     if was_made:
         lost.hint = f"{name} was made all the same: {call.command('open', name)}"

@@ -22,6 +22,7 @@ class EngineInfo:
         storage_driver: Such as overlay2.
         runtimes: Names of OCI runtimes.
         cdi_folders: Folders where it reads device specs, the later ones win; empty: it has no CDI, or has it off.
+        has_containerd_store: It keeps its images in containerd's image store, compressed, not in a storage driver's.
         data_root: Folder on the engine's machine where it keeps its images; empty: it does not say.
     """
 
@@ -36,6 +37,7 @@ class EngineInfo:
     storage_driver: str
     runtimes: tuple[str, ...] = ()
     cdi_folders: tuple[str, ...] = ()
+    has_containerd_store: bool = False
     data_root: str = ""
 
 

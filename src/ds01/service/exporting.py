@@ -1,28 +1,26 @@
 """A container as a stream: what it is, and those layers of it that its base does not have."""
 
-import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from ds01.domain.access import Caller
 from ds01.domain.container import ContainerDetails, ContainerState
 from ds01.domain.event import Event
-from ds01.domain.export import HEADER_NAME, MAX_DOCUMENT_BYTES, ExportedBase, ExportHeader, layer_entry
+from ds01.domain.export import HEADER_NAME, ExportedBase, ExportHeader, layer_entry
 from ds01.domain.image import is_private_tag
 from ds01.domain.name import EngineName
 from ds01.errors import BackendError, ConflictError, InvalidRequestError
 from ds01.service.completion import complete
 from ds01.service.containers import ContainerService
+from ds01.service.image_layers import plain_layers
 from ds01.service.order import CreateOrder
 from ds01.service.ports import Engine, ImageDetails, World
 from ds01.service.presence import Presence
-from ds01.service.tar_stream import BLOCK_BYTES, REGULAR, TarEntry, header_of, parts_of
+from ds01.service.tar_stream import BLOCK_BYTES, TarEntry, header_of
 from ds01.service.temporary_images import TemporaryImages
 
 NOBODYS_REGISTRY = "ds01.invalid/"
-_MANIFEST = "manifest.json"
-_BLOBS = "blobs/sha256/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,39 +130,14 @@ class ExportService:
     async def _stream(self, reference: str, header: ExportHeader) -> AsyncGenerator[bytes, None]:
         text = header.to_text().encode()
         yield header_of(TarEntry(HEADER_NAME, size_bytes=len(text))) + text + bytes(-len(text) % BLOCK_BYTES)
-        places = await self._places(reference, header.layers)
-        missing = set(header.included)
-        async with aclosing(self._engine.save_images([reference])) as saved, aclosing(parts_of(saved)) as parts:
-            async for entry, content in parts:
-                diff_id = places.get(entry.name)
-                if diff_id is None or diff_id not in missing or entry.kind != REGULAR:
-                    continue
-                missing.discard(diff_id)
-                yield header_of(TarEntry(layer_entry(diff_id), size_bytes=entry.size_bytes))
-                async for piece in content:
+        layers = plain_layers(self._engine, reference, header.layers, frozenset(header.included))
+        async with aclosing(layers):
+            async for layer in layers:
+                yield header_of(TarEntry(layer_entry(layer.diff_id), size_bytes=layer.size_bytes))
+                async for piece in layer.content:
                     yield piece
-                yield bytes(-entry.size_bytes % BLOCK_BYTES)
-        if missing:
-            raise BackendError(
-                "The engine did not give every layer as it is: it may keep its layers compressed (containerd's store).",
-                hint="Tell your administrator; `docker save` works.",
-            )
+                yield bytes(-layer.size_bytes % BLOCK_BYTES)
         yield bytes(2 * BLOCK_BYTES)
-
-    async def _places(self, reference: str, layers: Sequence[str]) -> Mapping[str, str]:
-        """Return the diff id of each entry that is a layer.
-
-        From Engine 25 on, entries are named by it. Before, only the manifest says it, which comes last: so it is read
-        beforehand. Source: Engine API 1.41, ImageGet; OCI image layout.
-        """
-        async with aclosing(self._engine.save_images([reference])) as saved, aclosing(parts_of(saved)) as parts:
-            async for entry, content in parts:
-                if entry.name.startswith(_BLOBS):
-                    return {_BLOBS + layer.removeprefix("sha256:"): layer for layer in layers}
-                if entry.name == _MANIFEST and entry.size_bytes <= MAX_DOCUMENT_BYTES:
-                    text = b"".join([piece async for piece in content])
-                    return dict(zip(_named_layers(text), layers, strict=False))
-        raise BackendError("The engine's archive of an image has no manifest.", hint="Tell your administrator.")
 
     async def _record(self, caller: Caller, uid: int, name: str, header: ExportHeader) -> None:
         details = {"base": header.base.reference if header.base else ""}
@@ -220,14 +193,6 @@ def _config_of(image: ImageDetails) -> dict[str, object]:
         "StopSignal": image.stop_signal,
     }
     return {key: value for key, value in config.items() if value}
-
-
-def _named_layers(text: bytes) -> list[str]:
-    try:
-        found = json.loads(text)[0]["Layers"]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as broken:
-        raise BackendError("The engine's manifest of an image cannot be read.") from broken
-    return [str(item) for item in found] if isinstance(found, list) else []
 
 
 def _warnings(details: ContainerDetails, base: ExportedBase | None, *, with_base: bool) -> tuple[str, ...]:

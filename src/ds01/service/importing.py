@@ -28,6 +28,7 @@ from ds01.domain.user import User
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation, CreationService
 from ds01.service.disk_room import DiskRoom, require_room
+from ds01.service.image_layers import plain_layers
 from ds01.service.image_rules import ImageRules
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
 from ds01.service.layer_stream import OwnerChange, reown
@@ -93,12 +94,13 @@ class ImportService:
             order = order_of(await _document(parts, ORDER_NAME))
             header = parse_header(await _document(parts, HEADER_NAME))
             await self._creation.prepare(caller, replace(order, image=_stand_in(order)))
-            await self._require_base(caller.user, header.base, notify)
+            base = await self._provide_base(caller.user, header.base, notify)
             name = EngineName(parse_container_name(order.name), caller.uid)
             free_bytes = await self._room.free_bytes()
             async with self._temporary.named("import", name) as reference:
                 await notify({"kind": "step", "message": "Loading the layers"})
-                async with aclosing(_loadable(parts, _Work(caller, header, reference, free_bytes))) as pieces:
+                work = _Work(caller, header, reference, free_bytes)
+                async with aclosing(self._below(base)) as below, aclosing(_loadable(parts, work, below)) as pieces:
                     await self._engine.load_images(pieces)
                 await self._require_loaded(reference, len(header.layers))
                 imported = replace(order, image=replace(order.image, image=reference, is_internal=True))
@@ -107,17 +109,18 @@ class ImportService:
         source = f"imported from a file of {header.origin}, {len(header.included)} layers"
         return replace(creation, reasons=(source, *creation.reasons[1:]))
 
-    async def _require_base(self, user: User, base: ExportedBase | None, notify: Notify) -> None:
-        """Find the base here, by its id or name, or pull it. A name can mean another image by now.
+    async def _provide_base(self, user: User, base: ExportedBase | None, notify: Notify) -> ImageDetails | None:
+        """Return the base, found here by its id or name, or pulled. A name can mean another image by now.
 
         What the file says is anybody's word: a base that is somebody else's is not here.
         """
         if base is None:
-            return
+            return None
         for reference in (base.image_id, base.reference):
             with suppress(NotFoundError):
-                if _is_same(await self._rules.find(user, reference), base):
-                    return
+                found = await self._rules.find(user, reference)
+                if found is not None and found.layers == base.layers:
+                    return found
         wanted = base.digest or base.reference
         hint = "Export it again with --with-base, or load that image first."
         try:
@@ -127,8 +130,23 @@ class ImportService:
                 f"The file needs the image {base.reference}, which is not here and cannot be pulled: {failure.message}",
                 hint=hint,
             ) from failure
-        if not _is_same(pulled, base):
+        if pulled.layers != base.layers:
             raise NotFoundError(f"{base.reference} is another image now than the one that the file needs.", hint=hint)
+        return pulled
+
+    async def _below(self, base: ImageDetails | None) -> AsyncGenerator[bytes, None]:
+        """Yield the layers of the base, for an engine that takes no image without them.
+
+        A storage driver finds by itself the layers that it has; containerd's image store wants every one.
+        """
+        if base is None or not (await self._engine.get_info()).has_containerd_store:
+            return
+        async with aclosing(plain_layers(self._engine, base.id, base.layers, frozenset(base.layers))) as layers:
+            async for layer in layers:
+                yield header_of(TarEntry(_place_of(layer.diff_id), size_bytes=layer.size_bytes))
+                async for piece in layer.content:
+                    yield piece
+                yield bytes(-layer.size_bytes % BLOCK_BYTES)
 
     async def _require_loaded(self, reference: str, layers: int) -> None:
         found = await self._engine.find_image(reference)
@@ -152,10 +170,6 @@ def _stand_in(order: CreateOrder) -> ImageOrder:
     return replace(order.image, image="ds01.invalid/import:pending", is_internal=True)
 
 
-def _is_same(image: ImageDetails | None, base: ExportedBase) -> bool:
-    return image is not None and image.layers == base.layers
-
-
 async def _document(parts: AsyncIterator[Part], name: str) -> bytes:
     entry, content = await anext(parts, (None, None))
     if entry is None or content is None or entry.name != name or entry.size_bytes > MAX_DOCUMENT_BYTES:
@@ -163,8 +177,13 @@ async def _document(parts: AsyncIterator[Part], name: str) -> bytes:
     return b"".join([piece async for piece in content])
 
 
-async def _loadable(parts: AsyncIterator[Part], work: _Work) -> AsyncGenerator[bytes, None]:
-    """Yield the archive that the engine loads. Source: Engine API 1.41, ImageLoad; `docker save`, manifest.json."""
+async def _loadable(
+    parts: AsyncIterator[Part], work: _Work, below: AsyncIterator[bytes]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the archive that the engine loads: what came, what is below it, and then what says that it is an image.
+
+    Source: Engine API 1.41, ImageLoad; `docker save`, manifest.json.
+    """
     header, caller = work.header, work.caller
     change = None
     if header.uid is not None and header.gid is not None:
@@ -191,8 +210,10 @@ async def _loadable(parts: AsyncIterator[Part], work: _Work) -> AsyncGenerator[b
         here[diff_id] = f"sha256:{sent.hexdigest()}"
     if len(here) != len(header.included):
         raise InvalidRequestError("The file is cut off: a layer is missing.", hint="Copy it again.")
-    below = len(header.base.layers) if header.base else 0
-    layers = [*header.layers[:below], *(here[layer] for layer in header.layers[below:])]
+    async for piece in below:
+        yield piece
+    lowest = len(header.base.layers) if header.base else 0
+    layers = [*header.layers[:lowest], *(here[layer] for layer in header.layers[lowest:])]
     places = [_place_of(layer) for layer in header.layers]
     yield _json_entry("config.json", _config(header, layers))
     yield _json_entry("manifest.json", [{"Config": "config.json", "RepoTags": [work.reference], "Layers": places}])

@@ -18,7 +18,7 @@ from ds01.service.ports import World
 log = logging.getLogger(__name__)
 AFTERLIFE = timedelta(minutes=10)
 """The engine goes on with what a dead daemon has asked for: a copy of many files can appear after the next start."""
-LOOK_PERIOD = timedelta(minutes=10)
+EARLY_PERIOD, LOOK_PERIOD = timedelta(seconds=15), timedelta(minutes=10)
 _NAME = re.compile(r"ds01\.invalid/(?:export|import|pip)-[0-9a-f]{16}:.+\._\.(\d+)")
 """`.invalid` is nobody's registry (RFC 2606); the tag has the form of a private one, so no list of images shows it."""
 
@@ -82,8 +82,8 @@ class TemporaryImages:
         for tag in tags:
             if tag not in wanted:
                 is_clear &= await self._remove(tag)
-        is_settled = now - self._begun_at >= AFTERLIFE
-        self._next_look_at = now + LOOK_PERIOD if is_clear and is_settled else now
+        pause = LOOK_PERIOD if now - self._begun_at >= AFTERLIFE else EARLY_PERIOD
+        self._next_look_at = now + pause if is_clear else now
 
     def _is_mine(self, tag: str) -> bool:
         if not is_temporary(tag) and not is_moved_tag(tag):

@@ -309,3 +309,4 @@ def test_an_import_without_a_daemon_does_not_wait_for_one(ds01: Ds01, exported: 
     outcome = ds01("container", "import", str(exported), DS01_SOCKET=str(tmp_path / "none"))
     assert outcome.status == 7
     assert "Waiting" not in outcome.err
+    assert ds01("container", "import", str(exported), "--dry-run", DS01_SOCKET=str(tmp_path / "none")).status == 0

@@ -13,7 +13,7 @@ from ds01.adapters.docker.session import Call
 from ds01.adapters.docker.tar import without_padding
 from ds01.adapters.docker.translation import printable
 from ds01.domain.engine import BuildProgress, BuildSpec
-from ds01.errors import BuildStepError
+from ds01.errors import BackendError, BuildStepError, InvalidRequestError
 
 CPU_PERIOD_US = 100_000
 BUILD_HEAD = timedelta(minutes=30)
@@ -93,6 +93,7 @@ class BuildCalls(EngineCalls):
         """Load a tar of images and return their names, or ids where they have none. Source: Engine API, ImageLoad.
 
         Raises:
+            InvalidRequestError: A layer has one path twice.
             BackendError: It is no such archive, or a layer is broken.
         """
         self.checkpoint("engine: load images")
@@ -100,6 +101,7 @@ class BuildCalls(EngineCalls):
         loaded: list[str] = []
         async with aclosing(self.stream_documents(call)) as documents:
             async for document in documents:
+                _require_no_failure(document)
                 progress = _progress_of(document)
                 words = progress.text.strip() if progress is not None else ""
                 for opening in ("Loaded image ID: ", "Loaded image: "):
@@ -109,8 +111,21 @@ class BuildCalls(EngineCalls):
         return tuple(loaded)
 
 
+def _error_of(document: Document) -> str:
+    return document.child("errorDetail").text("message", default="") or document.text("error", default="")
+
+
+def _require_no_failure(document: Document) -> None:
+    """The engine's own store takes no layer that has a path twice: the file is to blame, not the engine."""
+    words = _error_of(document)
+    if "duplicates of file paths" in words:
+        raise InvalidRequestError("A layer of the file has one path twice.", hint="Make the file again.")
+    if words:
+        raise BackendError(printable(words))
+
+
 def _progress_of(document: Document) -> BuildProgress | None:
-    words = document.child("errorDetail").text("message", default="") or document.text("error", default="")
+    words = _error_of(document)
     if words:
         raise BuildStepError(printable(words))
     identifier = document.child("aux").text("ID", default="")

@@ -20,6 +20,7 @@ from ds01.service.ports import EngineEvent, EngineInfo, ExecState, ImageDetails,
 
 _NO_TAG = "<none>"
 _NANO = 10**9
+_CONTAINERD_STORE = ["driver-type", "io.containerd.snapshotter.v1"]
 _BRIDGES = frozenset({"default", "bridge"})
 
 
@@ -40,6 +41,7 @@ def parse_info(info: Document, api_version: tuple[int, int]) -> EngineInfo:
         storage_driver=info.text("Driver"),
         runtimes=tuple(sorted(info.child("Runtimes").mapping())),
         cdi_folders=info.texts("CDISpecDirs"),
+        has_containerd_store=_CONTAINERD_STORE in [fact.value for fact in info.items("DriverStatus")],
         data_root=info.text("DockerRootDir", default=""),
     )
 

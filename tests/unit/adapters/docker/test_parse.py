@@ -288,6 +288,12 @@ def test_the_engine_says_what_it_is() -> None:
     for folders, found in ((None, ()), ([], ()), (["/etc/cdi", "/var/run/cdi"], ("/etc/cdi", "/var/run/cdi"))):
         document = {**document, "CDISpecDirs": folders}
         assert parse_info(Document(document, "/info"), (1, 45)).cdi_folders == found
+    assert (info.data_root, info.has_containerd_store) == ("", False)
+    facts = {"DockerRootDir": "/var/lib/docker", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
+    info = parse_info(Document({**document, **facts}, "/info"), (1, 41))
+    assert (info.data_root, info.has_containerd_store) == ("/var/lib/docker", True)
+    overlay = {"DriverStatus": [["Backing Filesystem", "extfs"], ["Supports d_type", "true"]]}
+    assert not parse_info(Document({**document, **overlay}, "/info"), (1, 41)).has_containerd_store
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"nul", b"[" * 100_000])

@@ -47,7 +47,12 @@ def import_(call: Call) -> int:
 
 def _room(call: Call) -> int | None:
     """The most that an import can use: the layers on the engine's disk, the workspace on its own. None: unknown."""
-    engine_bytes = call.client.get_status()["engine"].get("free_bytes")
+    try:
+        engine_bytes = call.client.get_status()["engine"].get("free_bytes")
+    except DaemonUnreachableError:
+        if not call.flag("dry_run"):
+            raise
+        engine_bytes = None  # a file can be checked anywhere
     if engine_bytes is None:
         return None
     folder = call.text("workspace") or os.path.expanduser("~")
