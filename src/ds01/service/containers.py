@@ -23,9 +23,9 @@ from ds01.service.first_start import FirstStartCheck
 from ds01.service.foreign import SHORTEST_ID, Ownerships, find_by_bare_name
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
+from ds01.service.known_container import KnownContainer, find_successor, read_known, row_of
 from ds01.service.limits import LimitService
-from ds01.service.move_repair import list_moves
-from ds01.service.observation import Observation, Observer, granted_rows
+from ds01.service.observation import Observation, Observer
 from ds01.service.ports import ContainerRow, StoreTransaction, World
 from ds01.service.presence import Presence
 from ds01.service.reconcile import Reconciler
@@ -139,28 +139,34 @@ class ContainerService:
         Raises:
             NotFoundError: The user has none of that name.
         """
+        return await self._details_of(
+            uid, name, await self._store.read(lambda transaction: find_successor(transaction, uid, name))
+        )
+
+    async def _details_of(self, uid: int, name: str, successor_id: str | None) -> ContainerDetails:
         if not _is_typed_name(name):
             raise container_not_found(name)
-        engine_name = EngineName(name, uid)
-        moved = await self._find_moved(engine_name)
-        details = moved or await self._engine.find_container(str(engine_name))
-        if details is not None and (details is moved or details.name == str(engine_name)):
+        if successor_id is not None:
+            # what has the name is about to be removed
+            moved = await self._engine.find_container(successor_id)
+            if moved is not None and is_helper_name(moved.name):
+                return moved
+        engine_name = str(EngineName(name, uid))
+        details = await self._engine.find_container(engine_name)
+        if details is not None and details.name == engine_name:
             return details
         details = await find_by_bare_name(self._engine, name)
         if details is None or await self._owner_of(details) not in ({uid, None} if uid == 0 else {uid}):
             raise container_not_found(name)
         return details
 
-    async def _find_moved(self, name: EngineName) -> ContainerDetails | None:
-        """One that has another's place, and not yet its name: what has the name is about to be removed."""
-
-        def query(transaction: StoreTransaction) -> str | None:
-            row = transaction.find_container(name.uid, name.name)
-            return row.engine_id if row is not None and row.nonce in list_moves(transaction) else None
-
-        engine_id = await self._store.read(query)
-        details = await self._engine.find_container(engine_id) if engine_id is not None else None
-        return details if details is not None and is_helper_name(details.name) else None
+    async def _look_up(self, uid: int, name: str) -> KnownContainer:
+        """What is known of one that is about to change; what a dead daemon left of it is repaired first."""
+        known = await self._store.read(lambda transaction: read_known(transaction, uid, name))
+        if known.is_unfinished:
+            await self._reconciler.clear_dead_creation(uid, name)
+            known = await self._store.read(lambda transaction: read_known(transaction, uid, name))
+        return known
 
     async def _owner_of(self, details: ContainerDetails) -> int | None:
         row = await self.find_row(details)
@@ -171,12 +177,17 @@ class ContainerService:
         return (await self._ownerships.of(details.name, details.labels)).doubt
 
     async def find_row(self, details: ContainerDetails) -> ContainerRow | None:
-        """Return the row of a container; None for one that DS01 did not make.
+        """Return the row of a container; None for one that DS01 did not make."""
+        return row_of(await self._store.read(lambda transaction: transaction.list_containers()), details)
 
-        The engine's id decides: plain docker can rename a container, or make another one of the same name.
-        """
-        rows = await self._store.read(lambda transaction: transaction.list_containers())
-        return next((row for row in rows if row.engine_id == details.id), None)
+    async def find_grant(self, details: ContainerDetails) -> tuple[ContainerRow | None, Allocation | None]:
+        """Return the row of a container and its grant, in whatever state."""
+
+        def query(transaction: StoreTransaction) -> tuple[ContainerRow | None, Allocation | None]:
+            row = row_of(transaction.list_containers(), details)
+            return row, transaction.find_allocation(row.allocation_id) if row is not None else None
+
+        return await self._store.read(query)
 
     async def find_allocation(self, row: ContainerRow | None) -> Allocation | None:
         """Return the grant of a row."""
@@ -202,15 +213,15 @@ class ContainerService:
             BackendError: It does not run afterwards.
         """
         async with self._presence.working_on(uid, name):
-            await self._reconciler.clear_dead_creation(uid, name)
-            details = await self.get_details(uid, name)
+            known = await self._look_up(uid, name)
+            details = await self._details_of(uid, name, known.successor_id)
             if details.state is ContainerState.RUNNING:
                 return Started(details, was_running=True, warnings=await self._same_grant(name, details))
             if details.state is ContainerState.PAUSED:
                 raise ConflictError(f"{name} is paused.", hint=f"Go on with it: `ds01 container unpause {name}`.")
-            row = await self.find_row(details)
+            row = known.row_of(details)
             try:
-                await self._require_startable(caller, details, row)
+                await self._require_startable(caller, details, known)
                 started = await self._start_on_engine(details, name)
                 warnings = await self._first_start.check(started)
             except (Ds01Error, asyncio.CancelledError):
@@ -225,23 +236,20 @@ class ContainerService:
         shown = ", ".join(gpu if isinstance(gpu, str) else gpu.address for gpu in devices)
         return (f"already_allocated: {name} runs and has GPU {shown}.",) if devices else ()
 
-    async def _require_startable(self, caller: Caller, details: ContainerDetails, row: ContainerRow | None) -> None:
+    async def _require_startable(self, caller: Caller, details: ContainerDetails, known: KnownContainer) -> None:
         """Exclusivity is checked at every start, also of a container that DS01 did not make."""
-        granted, allocations = await self._store.read(
-            lambda transaction: (granted_rows(transaction), transaction.list_allocations())
-        )
         observation, uuids = Observation(), frozenset[str]()
         if may_reach_devices(details.attachment):
-            observation = (await self._observer.observe(granted)).for_start_of(details.id)
+            observation = (await self._observer.observe(known.granted)).for_start_of(details.id)
             observation = replace(observation, reader=self._limits.reader(caller))
             uuids = attached_gpus(details.attachment, observation.inventory)
             needed = needed_gpus(details.attachment, observation.inventory)
             require_usable(details.name, needed, observation.inventory)
+        row = known.row_of(details)
         if row is None:
-            require_free(details.name, uuids, allocations, observation)
+            require_free(details.name, uuids, known.allocations, observation)
             return
-        limits = await self._limits.owner_limits(row.uid)
-        await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=caller.uid))
+        await complete(self._scheduling.require_startable(row, observation, actor_uid=caller.uid))
 
     async def _start_on_engine(self, details: ContainerDetails, name: str) -> ContainerDetails:
         await self._engine.start_container(details.id)
@@ -306,8 +314,8 @@ class ContainerService:
             BackendError: It is still there afterwards.
         """
         async with self._presence.working_on(uid, name):
-            await self._reconciler.clear_dead_creation(uid, name)
-            details = await self.get_details(uid, name)
+            known = await self._look_up(uid, name)
+            details = await self._details_of(uid, name, known.successor_id)
             if details.state.has_processes:
                 if not force:
                     raise ConflictError(

@@ -252,9 +252,8 @@ class Reconciler:
         observation = Observation()
         if grant is not None and grant.gpu_uuids:
             observation = (await self._observer.observe(granted)).for_start_of(row.engine_id or "")
-        limits = await self._limits.owner_limits(row.uid)
         try:
-            await self._scheduling.require_startable(row, limits, observation)
+            await self._scheduling.require_startable(row, observation)
         except (NoCapacityError, QuotaExceededError) as refusal:
             await self._report_unmanaged(row, refusal.message)
             if self._stops_refused and row.engine_id is not None:

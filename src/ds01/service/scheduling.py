@@ -108,7 +108,7 @@ class Scheduling:
         return await self._decide(decide, observation, (order.uid,), is_writing=True)
 
     async def require_startable(
-        self, row: ContainerRow, limits: EffectiveLimits, observation: Observation, *, actor_uid: int | None = None
+        self, row: ContainerRow, observation: Observation, *, actor_uid: int | None = None
     ) -> Allocation:
         """Make the grant of a container active for a start; exclusivity is checked at every start.
 
@@ -116,7 +116,6 @@ class Scheduling:
 
         Args:
             row: The container.
-            limits: The owner's limits.
             observation: The machine as this container sees it, see `Observation.for_start_of`.
             actor_uid: Who starts it; None: somebody past us.
 
@@ -139,7 +138,7 @@ class Scheduling:
             if current.is_holding:
                 active = activated(current, view.now)
             else:
-                active = _granted_anew(transaction, current, others, limits, view)
+                active = _granted_anew(transaction, current, others, view)
             transaction.save_allocation(active)
             transaction.save_container(replace(present, allocation_id=active.id))
             end_waiting_start(transaction, present, view.now)
@@ -276,9 +275,9 @@ def _granted_anew(
     transaction: StoreTransaction,
     released: Allocation,
     others: Sequence[Allocation],
-    limits: EffectiveLimits,
     view: View,
 ) -> Allocation:
+    limits = view.limits[released.uid]
     fresh = grant_anew(released, others, limits, view.observation, view.now)
     highest = limits.values.time_limit
     lengths = [length for length in (released.time_limit, highest) if length is not None]
