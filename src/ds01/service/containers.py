@@ -15,8 +15,8 @@ from ds01.domain.origin import Ownership, shown_name
 from ds01.errors import BackendError
 from ds01.service.foreign import SHORTEST_ID, Ownerships, find_by_bare_name
 from ds01.service.helper_container import is_helper_name, without_helpers
+from ds01.service.known_container import find_successor, row_of
 from ds01.service.late_binding import LateBinding
-from ds01.service.move_repair import list_moves
 from ds01.service.observation import Observer
 from ds01.service.ports import ContainerRow, StoreTransaction, World
 
@@ -93,35 +93,37 @@ class ContainerService:
         Raises:
             NotFoundError: The user has none of that name.
         """
+        successor_id = await self._store.read(lambda transaction: find_successor(transaction, uid, name))
+        return await self.find_details(uid, name, successor_id)
+
+    async def find_details(self, uid: int, name: str, successor_id: str | None) -> ContainerDetails:
+        """Return the same for somebody who has read already which container takes its place in a move.
+
+        Raises:
+            NotFoundError: The user has none of that name.
+        """
         if not is_typed_name(name):
             raise container_not_found(name)
-        return await self.resolve(await self._find_details(uid, name))
+        return await self.resolve(await self._details_of(uid, name, successor_id))
 
     async def resolve(self, details: ContainerDetails) -> ContainerDetails:
         """Return a container with the GPUs that it was given at its start, if it is bound late."""
         return await self._late.resolve(details)
 
-    async def _find_details(self, uid: int, name: str) -> ContainerDetails:
-        engine_name = EngineName(name, uid)
-        moved = await self._find_moved(engine_name)
-        details = moved or await self._engine.find_container(str(engine_name))
-        if details is not None and (details is moved or details.name == str(engine_name)):
+    async def _details_of(self, uid: int, name: str, successor_id: str | None) -> ContainerDetails:
+        if successor_id is not None:
+            # what has the name is about to be removed
+            moved = await self._engine.find_container(successor_id)
+            if moved is not None and is_helper_name(moved.name):
+                return moved
+        engine_name = str(EngineName(name, uid))
+        details = await self._engine.find_container(engine_name)
+        if details is not None and details.name == engine_name:
             return details
         details = await find_by_bare_name(self._engine, name)
         if details is None or await self._owner_of(details) not in ({uid, None} if uid == 0 else {uid}):
             raise container_not_found(name)
         return details
-
-    async def _find_moved(self, name: EngineName) -> ContainerDetails | None:
-        """One that has another's place, and not yet its name: what has the name is about to be removed."""
-
-        def query(transaction: StoreTransaction) -> str | None:
-            row = transaction.find_container(name.uid, name.name)
-            return row.engine_id if row is not None and row.nonce in list_moves(transaction) else None
-
-        engine_id = await self._store.read(query)
-        details = await self._engine.find_container(engine_id) if engine_id is not None else None
-        return details if details is not None and is_helper_name(details.name) else None
 
     async def _owner_of(self, details: ContainerDetails) -> int | None:
         row = await self.find_row(details)
@@ -132,12 +134,17 @@ class ContainerService:
         return (await self._ownerships.of(details.name, details.labels)).doubt
 
     async def find_row(self, details: ContainerDetails) -> ContainerRow | None:
-        """Return the row of a container; None for one that DS01 did not make.
+        """Return the row of a container; None for one that DS01 did not make."""
+        return row_of(await self._store.read(lambda transaction: transaction.list_containers()), details)
 
-        The engine's id decides: plain docker can rename a container, or make another one of the same name.
-        """
-        rows = await self._store.read(lambda transaction: transaction.list_containers())
-        return next((row for row in rows if row.engine_id == details.id), None)
+    async def find_grant(self, details: ContainerDetails) -> tuple[ContainerRow | None, Allocation | None]:
+        """Return the row of a container and its grant, in whatever state."""
+
+        def query(transaction: StoreTransaction) -> tuple[ContainerRow | None, Allocation | None]:
+            row = row_of(transaction.list_containers(), details)
+            return row, transaction.find_allocation(row.allocation_id) if row is not None else None
+
+        return await self._store.read(query)
 
     async def find_allocation(self, row: ContainerRow | None) -> Allocation | None:
         """Return the grant of a row."""

@@ -1,10 +1,11 @@
 """What there is now: devices, containers, and which devices are held by containers without a grant of ours."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ds01.domain import label
+from ds01.domain.allocation import Allocation
 from ds01.domain.attachment import AttachmentFacts, attached_gpus, may_reach_gpus
 from ds01.domain.container import ContainerState, ContainerSummary
 from ds01.domain.gpu import GpuState, Inventory, all_gpus, weigh_devices
@@ -181,8 +182,12 @@ class Observer:
 
 def granted_rows(transaction: StoreTransaction) -> KnownRows:
     """Return the containers that the store knows, those whose grant holds their devices apart from the others."""
-    holding = {allocation.id for allocation in transaction.list_allocations()}
-    rows = transaction.list_containers()
+    return known_rows(transaction.list_containers(), transaction.list_allocations())
+
+
+def known_rows(rows: Sequence[ContainerRow], allocations: Iterable[Allocation]) -> KnownRows:
+    """Return the same of rows and grants that were read already."""
+    holding = {allocation.id for allocation in allocations}
     return KnownRows(
         tuple(row for row in rows if row.allocation_id in holding),
         frozenset(row.engine_id for row in rows if row.allocation_id not in holding and row.engine_id is not None),

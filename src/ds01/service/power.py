@@ -15,8 +15,9 @@ from ds01.service.completion import complete
 from ds01.service.containers import ContainerService
 from ds01.service.decisions import require_free, require_usable
 from ds01.service.first_start import FirstStartCheck
+from ds01.service.known_container import KnownContainer, read_known
 from ds01.service.limits import LimitService
-from ds01.service.observation import Observation, Observer, granted_rows
+from ds01.service.observation import Observation, Observer
 from ds01.service.ports import ContainerRow, World
 from ds01.service.presence import Presence
 from ds01.service.provision import Provision
@@ -85,11 +86,11 @@ class PowerService:
             BackendError: It does not run afterwards.
         """
         async with self._presence.working_on(uid, name):
-            await self._reconciler.clear_dead_creation(uid, name)
-            details = await self._containers.get_details(uid, name)
+            known = await self._reconciler.look_up(uid, name)
+            details = await self._containers.find_details(uid, name, known.successor_id)
             if details.state is ContainerState.RUNNING:
                 return Started(details, was_running=True, warnings=await self._same_grant(name, details))
-            started = await self._start(caller, uid, name, details)
+            started = await self._start(caller, details, known, name)
             await self._containers.record("container.started", caller, uid, name)
             return started
 
@@ -99,7 +100,8 @@ class PowerService:
         if (details.state.has_processes and is_restart) or details.state is ContainerState.RUNNING:
             return Started(details, was_running=True, warnings=())
         _require_not_paused(details, name)
-        await self._require_startable(caller, details, await self._containers.find_row(details), is_writing=False)
+        known = await self._store.read(lambda transaction: read_known(transaction, uid, name))
+        await self._require_startable(caller, details, known, is_writing=False)
         return Started(details, was_running=False, warnings=())
 
     async def restart(self, caller: Caller, uid: int, name: str, grace: timedelta | None = None) -> Started:
@@ -116,22 +118,22 @@ class PowerService:
             Ds01Error: As `start`.
         """
         async with self._presence.working_on(uid, name):
-            await self._reconciler.clear_dead_creation(uid, name)
-            details = await self._containers.get_details(uid, name)
+            known = await self._reconciler.look_up(uid, name)
+            details = await self._containers.find_details(uid, name, known.successor_id)
             was_running = details.state.has_processes
             if was_running:
-                details = await self._stop_on_engine(details, name, grace) or await self._containers.get_details(
-                    uid, name
-                )
-            started = await self._start(caller, uid, name, details)
+                await self._stop_on_engine(details, name, grace)
+                known = await self._reconciler.look_up(uid, name)  # a stop takes its time: others went on
+                details = await self._containers.find_details(uid, name, known.successor_id)
+            started = await self._start(caller, details, known, name)
             await self._containers.record("container.restarted", caller, uid, name)
             return replace(started, was_running=was_running)
 
-    async def _start(self, caller: Caller, uid: int, name: str, details: ContainerDetails) -> Started:
+    async def _start(self, caller: Caller, details: ContainerDetails, known: KnownContainer, name: str) -> Started:
         _require_not_paused(details, name)
-        row = await self._containers.find_row(details)
+        row = known.row_of(details)
         try:
-            allocation = await self._require_startable(caller, details, row)
+            allocation = await self._require_startable(caller, details, known)
             started = await self._start_on_engine(details, name, allocation)
             warnings = await self._first_start.check(started)
         except (Ds01Error, asyncio.CancelledError):
@@ -146,29 +148,26 @@ class PowerService:
         return (f"already_allocated: {name} runs and has GPU {shown}.",) if devices else ()
 
     async def _require_startable(
-        self, caller: Caller, details: ContainerDetails, row: ContainerRow | None, *, is_writing: bool = True
+        self, caller: Caller, details: ContainerDetails, known: KnownContainer, *, is_writing: bool = True
     ) -> Allocation | None:
         """Exclusivity is checked at every start, also of a container that DS01 did not make: that one has no grant."""
+        row = known.row_of(details)
         is_late = row is not None and details.attachment.managed_device is not None
-        granted, allocations = await self._store.read(
-            lambda transaction: (granted_rows(transaction), transaction.list_allocations())
-        )
         observation, uuids = Observation(), frozenset[str]()
         if may_reach_gpus(details.attachment):
-            observation = (await self._observer.observe(granted)).for_start_of(details.id)
+            observation = (await self._observer.observe(known.granted)).for_start_of(details.id)
             observation = replace(observation, reader=self._limits.reader(caller))
             uuids = attached_gpus(details.attachment, observation.inventory)
             needed = needed_gpus(details.attachment, observation.inventory)
             if not is_late:
                 require_usable(details.name, needed, observation.inventory)
         if row is None:
-            require_free(details.name, uuids, allocations, observation)
+            require_free(details.name, uuids, known.allocations, observation)
             return None
-        limits = await self._limits.owner_limits(row.uid)
         if is_late:
-            return await self._regranting.provide(row, limits, observation, actor_uid=caller.uid, is_writing=is_writing)
+            return await self._regranting.provide(row, observation, actor_uid=caller.uid, is_writing=is_writing)
         check = self._scheduling.require_startable
-        return await complete(check(row, limits, observation, actor_uid=caller.uid, is_writing=is_writing))
+        return await complete(check(row, observation, actor_uid=caller.uid, is_writing=is_writing))
 
     async def _start_on_engine(
         self, details: ContainerDetails, name: str, allocation: Allocation | None

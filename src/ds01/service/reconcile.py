@@ -17,6 +17,7 @@ from ds01.service.allocations import AllocationService, Claim
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import is_helper_name
 from ds01.service.images import drop_private_tag
+from ds01.service.known_container import KnownContainer, read_known
 from ds01.service.late_binding import LateBinding
 from ds01.service.limits import LimitService
 from ds01.service.loss import LossWatch
@@ -160,6 +161,14 @@ class Reconciler:
             except Ds01Error as failure:
                 log.warning("reconcile: a move could not be settled: %s", failure)
 
+    async def look_up(self, uid: int, name: str) -> KnownContainer:
+        """Return what is known of one that is about to change; what a dead daemon left of it is repaired first."""
+        known = await self._store.read(lambda transaction: read_known(transaction, uid, name))
+        if known.is_unfinished:
+            await self.clear_dead_creation(uid, name)
+            known = await self._store.read(lambda transaction: read_known(transaction, uid, name))
+        return known
+
     async def clear_dead_creation(self, uid: int, name: str) -> None:
         """Undo an unfinished creation of this name whose process is dead, so that the name can be used again.
 
@@ -254,9 +263,8 @@ class Reconciler:
         observation = Observation()
         if grant is not None and grant.gpu_uuids:
             observation = (await self._observer.observe(granted)).for_start_of(row.engine_id or "")
-        limits = await self._limits.owner_limits(row.uid)
         try:
-            await self._scheduling.require_startable(row, limits, observation)
+            await self._scheduling.require_startable(row, observation)
         except (NoCapacityError, QuotaExceededError) as refusal:
             await self._report_unmanaged(row, refusal.message)
             if self._stops_refused and row.engine_id is not None:

@@ -105,7 +105,6 @@ class Regranting:
     async def provide(
         self,
         row: ContainerRow,
-        limits: EffectiveLimits,
         observation: Observation,
         *,
         actor_uid: int,
@@ -115,7 +114,6 @@ class Regranting:
 
         Args:
             row: The container.
-            limits: The owner's limits.
             observation: The machine as this container sees it.
             actor_uid: Who starts it.
             is_writing: False: only say what it would hold.
@@ -134,7 +132,7 @@ class Regranting:
             _, current = present_grant(transaction, row)
             if current is not None and current.is_holding:
                 return current
-            judged = judge_anew(transaction, view, row, limits)
+            judged = judge_anew(transaction, view, row, view.limits[row.uid])
             if not is_writing:
                 return judged.allocation()
             allocation = _grant_anew(transaction, judged, actor_uid)
@@ -147,7 +145,7 @@ class Regranting:
             if not is_writing:
                 return allocation
             await complete(self._instances.make(allocation))
-            return await complete(self._scheduling.require_startable(row, limits, observation, actor_uid=actor_uid))
+            return await complete(self._scheduling.require_startable(row, observation, actor_uid=actor_uid))
         except (Ds01Error, asyncio.CancelledError) as failure:
             if claimed:
                 reason = failure.message if isinstance(failure, Ds01Error) else "its start was broken off"

@@ -53,8 +53,8 @@ class RemovalService:
             BackendError: It is still there afterwards.
         """
         async with self._presence.working_on(uid, name):
-            await self._reconciler.clear_dead_creation(uid, name)
-            details = await self._containers.get_details(uid, name)
+            known = await self._reconciler.look_up(uid, name)
+            details = await self._containers.find_details(uid, name, known.successor_id)
             if details.state.has_processes:
                 if not force:
                     raise ConflictError(

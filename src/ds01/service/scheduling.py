@@ -108,7 +108,6 @@ class Scheduling:
     async def require_startable(
         self,
         row: ContainerRow,
-        limits: EffectiveLimits,
         observation: Observation,
         *,
         actor_uid: int | None = None,
@@ -120,7 +119,6 @@ class Scheduling:
 
         Args:
             row: The container.
-            limits: The owner's limits.
             observation: The machine as this container sees it, see `Observation.for_start_of`.
             actor_uid: Who starts it; None: somebody past us.
             is_writing: False: only say what it would be.
@@ -144,7 +142,7 @@ class Scheduling:
             if current.is_holding:
                 active = activated(current, view.now)
             else:
-                active = _granted_anew(transaction, current, others, limits, view)
+                active = _granted_anew(transaction, current, others, view)
             if not is_writing:
                 return active
             transaction.save_allocation(active)
@@ -283,9 +281,9 @@ def _granted_anew(
     transaction: StoreTransaction,
     released: Allocation,
     others: Sequence[Allocation],
-    limits: EffectiveLimits,
     view: View,
 ) -> Allocation:
+    limits = view.limits[released.uid]
     fresh = grant_anew(released, others, limits, view.observation, view.now)
     highest = limits.values.time_limit
     lengths = [length for length in (released.time_limit, highest) if length is not None]

@@ -138,7 +138,7 @@ class ContainerHandlers:
         return await self._waiting.watch(call, entry, finish)
 
     async def _allocation_of(self, details: ContainerDetails) -> Allocation | None:
-        return await self._containers.find_allocation(await self._containers.find_row(details))
+        return (await self._containers.find_grant(details))[1]
 
     async def _create(self, call: Call, order: CreateOrder, notify: Notify) -> Creation:
         """Create without waiting; a refusal that waiting would end says what would come of it."""
@@ -191,12 +191,12 @@ class ContainerHandlers:
         return document
 
     async def _details(self, call: Call, details: ContainerDetails) -> schema.ContainerDetailsDocument:
-        row = await self._containers.find_row(details)
+        row, allocation = await self._containers.find_grant(details)
         return documents.details_document(
             details,
             uid=call.uid,
             owner=await self._identities.name(call.uid),
-            allocation=await self._containers.find_allocation(row),
+            allocation=allocation,
             is_managed=row is not None,
             devices=await self._containers.devices_of(details),
         )
@@ -289,16 +289,16 @@ class ContainerHandlers:
     async def remove_container(self, call: Call) -> schema.RemovedContainer:
         """Remove, or say how."""
         force = call.flag("force")
-        details = await self._containers.get_details(call.uid, call.name)
         released: tuple[str, ...] = ()
         if call.flag("dry_run"):
+            details = await self._containers.get_details(call.uid, call.name)
             if details.state.has_processes and not force:
                 raise ConflictError(f"{call.name} is {details.state}.", hint="Stop it first, or use --force.")
-            allocation = await self._containers.find_allocation(await self._containers.find_row(details))
+            _, allocation = await self._containers.find_grant(details)
             released = allocation.gpu_uuids if allocation and allocation.is_holding else ()
         else:
             removed = await self._removal.remove(call.caller, call.uid, call.name, force=force)
-            released = removed.released
+            details, released = removed.details, removed.released
         workspace = next((mount.source for mount in details.mounts if mount.target == "/workspace"), None)
         return schema.RemovedContainer(
             schema_version=SCHEMA,

@@ -5,9 +5,9 @@ from pathlib import Path
 from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import look_into, offered_tiers
 from ds01.cli.commands.image.building import build_file
+from ds01.cli.commands.image.dockerfile_edit import edited, name_of, tell_differences, write_changed
 from ds01.cli.commands.image.draft import recipe_lines
 from ds01.cli.commands.image.recreating import containers_of, recreate_containers
-from ds01.cli.commands.image.updating import edited, name_of, tell_differences, write_changed
 from ds01.cli.commands.image.wizard import read_guide
 from ds01.cli.dockerfiles import read_text
 from ds01.cli.image_state import NEWER, state_of

@@ -6,9 +6,9 @@ from pathlib import Path
 from ds01.cli.call import Call
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
 from ds01.cli.commands.image.choosing import DOCKERFILE, one_dockerfile
+from ds01.cli.commands.image.dockerfile_edit import edited, name_of, tell_differences, write_changed
 from ds01.cli.commands.image.recreating import RECREATE, STOP, recreate_containers
-from ds01.cli.dockerfiles import image_name_of, read_text, write_text
-from ds01.cli.editor import edit_text
+from ds01.cli.dockerfiles import read_text
 from ds01.cli.prompts import cancelled, confirm
 from ds01.cli.spec import ASKING, JSON, Option, Spec
 from ds01.domain.dockerfile import Dockerfile, parse_dockerfile
@@ -18,13 +18,12 @@ from ds01.domain.recipe_edit import (
     RecipeChange,
     add_packages,
     add_system,
-    find_differences,
     remove_packages,
     remove_system,
 )
 from ds01.domain.requirement import parse_package_list
 from ds01.domain.system_package import parse_system_list
-from ds01.errors import Ds01Error, InvalidRequestError
+from ds01.errors import InvalidRequestError
 
 _CHANGES = ("add", "remove", "add_system", "remove_system", "repair", "edit")
 _ACTS = ("build", "recreate")
@@ -77,24 +76,6 @@ def _changed(call: Call, path: Path, dockerfile: Dockerfile, before: str) -> str
     return after
 
 
-def edited(call: Call, path: Path, text: str) -> str:
-    """Return a Dockerfile as its owner left it in the editor; one that cannot be read may be edited further.
-
-    Raises:
-        Ds01Error: The editor failed, or left no Dockerfile: nothing is changed.
-    """
-    while True:
-        text = edit_text(call.environment, text, path.name)
-        try:
-            parse_dockerfile(text)
-        except InvalidRequestError as broken:
-            call.screen.failure(broken.message, broken.hint)
-            if confirm("Edit it further?"):
-                continue
-            raise Ds01Error("What was edited is no Dockerfile: nothing was changed.") from broken
-        return text
-
-
 def _apply(call: Call, path: Path, before: str, after: str) -> Path | None:
     """Say what changes, and write it unless that is only a dry run. Return the backup."""
     if after == before:
@@ -107,28 +88,6 @@ def _apply(call: Call, path: Path, before: str, after: str) -> Path | None:
     if call.must_confirm and not call.flag("edit") and not confirm(f"Write {path}?"):
         raise cancelled()
     return write_changed(call, path, after)
-
-
-def write_changed(call: Call, path: Path, after: str) -> Path | None:
-    """Write a Dockerfile and return the backup of the one before."""
-    backup = write_text(path, after, replaces=True)
-    call.screen.note(f"The file before is kept: {backup}")
-    for note in parse_dockerfile(after).notes:
-        call.screen.warn(f"{path.name}:{note.line}: {note.problem}")
-    return backup
-
-
-def tell_differences(call: Call, before: ImageRecipe, after: ImageRecipe) -> None:
-    """Say what two recipes have differently."""
-    for difference in find_differences(before, after):
-        for sign, texts in (("-", difference.removed), ("+", difference.added)):
-            for text in texts:
-                call.screen.tell(f"  {sign} {text}  ({difference.where})")
-
-
-def name_of(path: Path, recipe: ImageRecipe) -> str:
-    """Return the name of the image that a Dockerfile is for."""
-    return recipe.name or image_name_of(path)
 
 
 def _go_on(call: Call, path: Path, backup: Path | None, text: str, *, is_changed: bool) -> int:
