@@ -94,7 +94,7 @@ def build_server(
         ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
         EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
         ChangeHandlers(services.pausing, services.renaming, services.listening),
-        ConfigHandlers(files.policy, is_personal=personal),
+        ConfigHandlers(files, is_personal=personal),
         FileHandlers(services.copying),
         ExportHandlers(services.exporting, services.importing, containers),
         ImageHandlers(services.catalogue),

@@ -174,7 +174,7 @@ _RULES = (  # the first that fits: what makes the others happen comes before the
     _rule(
         Cause.NO_NETWORK,
         r"Temporary failure (?:in name resolution|resolving)|Could not resolve host|Network is unreachable"
-        r"|NewConnectionError|Failed to establish a new connection|no such host|Connection timed out",
+        r"|bad address '|NewConnectionError|Failed to establish a new connection|no such host|Connection timed out",
         _says("the network does not answer", "Try again later, or tell the administrator."),
     ),
     _rule(
