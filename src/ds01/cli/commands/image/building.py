@@ -184,8 +184,8 @@ BUILD = Spec(
     details=(
         "The image is your own: others neither see nor replace it. Your limits for containers hold for the build too. "
         "Ctrl-C stops it. The output is kept below ~/.local/state/ds01/builds, of a very long one the beginning and "
-        "the end. Nothing is sent of the folder unless the Dockerfile copies from it, and then nothing that .dockerignore "
-        "names."
+        "the end. Nothing is sent of the folder unless the Dockerfile copies from it, and then nothing that "
+        ".dockerignore names."
     ),
     arguments=(DOCKERFILE,),
     options=(
