@@ -137,6 +137,10 @@ class BuildService:
         async with self._pip_config.lent(caller.uid, order.name, site.pip_config, text) as lent:
             if lent.is_mounted:  # only BuildKit mounts files for a step
                 spec = replace(spec, uses_buildkit=True)
+                if not order.uses_buildkit:
+                    await notify(
+                        {"kind": "build", "message": "BuildKit builds: it lends pip the site's configuration.\n"}
+                    )
             await self._follow(work, spec, with_dockerfile(context, order.dockerfile, lent.text), lent)
         return await self._named(work)
 
