@@ -99,6 +99,48 @@ def trigger_images(triggers: Sequence[str]) -> tuple[UsedImage, ...]:
     )
 
 
+def require_undeclared(text: str, names: Collection[str]) -> None:
+    """Raise if a Dockerfile declares one of these build arguments: an image keeps a declared one in its history.
+
+    Args:
+        text: The file, or the triggers of a base image as lines.
+        names: Build arguments whose values must not be kept; in capitals or not.
+
+    Raises:
+        InvalidRequestError: It does, or it cannot be told; the message names the line and the argument.
+    """
+    lines = text.split("\n") if names else []
+    secret = {name.upper() for name in names}
+    for position in range(len(lines)):
+        declared = _declared_at(lines, position)
+        if declared is None:
+            raise InvalidRequestError(
+                f"Line {position + 1} of the Dockerfile: its ARG goes on over too many lines.",
+                hint="Write it on fewer lines.",
+            )
+        found = sorted(secret & declared)
+        if found:
+            raise InvalidRequestError(
+                f"Line {position + 1} of the Dockerfile: ARG {found[0]} would keep the site's proxy in the image.",
+                hint="Remove the line: builds get the site's proxies without it.",
+            )
+
+
+def _declared_at(lines: Sequence[str], start: int) -> set[str] | None:
+    """Return the words in capitals of an ARG that could begin at a line; None where it has no end."""
+    first = next(iter(_words_of(lines[start])), "").upper().rstrip("\\")
+    if not first or not any(keyword.startswith(first[:3]) for keyword in ("ARG", "ONBUILD")):
+        return set()
+    whole, goes_on = list(_joined(lines, start))[-1]
+    keyword, *rest = _words_of(whole.upper())
+    if keyword == "ONBUILD" and rest:
+        keyword, *rest = rest
+    is_open = keyword in {"ARG", "ONBUILD"} or not rest
+    if goes_on and is_open and start + MAX_CONTINUED_LINES < len(lines):
+        return None
+    return set(re.findall(r"\w+", " ".join(rest))) if keyword == "ARG" else set()
+
+
 def _frontends(text: str) -> Iterator[UsedImage]:
     for number, line in enumerate(text.split("\n"), 1):
         content = line.lstrip("\ufeff").strip()

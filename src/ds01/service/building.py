@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ds01.domain import label
 from ds01.domain.access import Caller
 from ds01.domain.build_failure import Cause, explain_failure, step_of
-from ds01.domain.build_site import PROXY_ARGUMENTS, BuildSite, Masker
+from ds01.domain.build_site import BuildSite, Masker
 from ds01.domain.catalogue import CatalogueRow, frameworks
 from ds01.domain.event import Event
 from ds01.domain.image import digest_of
@@ -131,7 +131,7 @@ class BuildService:
     async def _build(self, caller: Caller, order: BuildOrder, context: Context, notify: Notify) -> Build:
         text = await read_dockerfile(context, order.dockerfile)
         site = await self._read_site()
-        bases = await self._images.provide(caller.user, text, notify, secret=PROXY_ARGUMENTS)
+        bases = await self._images.provide(caller.user, text, notify, given=site.arguments)
         work = _Work(caller, order, site, bases, notify)
         spec = await self._spec(work)
         async with self._pip_config.lent(caller.uid, order.name, site.pip_config, text) as lent:

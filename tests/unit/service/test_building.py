@@ -178,3 +178,14 @@ async def test_an_image_that_a_container_uses_is_not_deleted(stage: Stage) -> No
         await stage.boot().own_images.delete(ALICE_CALLER, "mine")
     assert "project" in caught.value.message
     assert await stage.engine.find_image(MINE) is not None
+
+
+@pytest.mark.parametrize("kind", [BackendError, InvalidRequestError])
+async def test_an_image_without_a_python_has_no_list_of_packages(stage: Stage, kind: type[Ds01Error]) -> None:
+    image = await stage.engine.find_image(IMAGE)
+    assert image is not None
+    stage.engine.fail_next("start_container", kind('exec: "python3": executable file not found in $PATH'))
+    assert await stage.boot().own_images.packages(image) is None
+    stage.engine.fail_next("start_container", kind("the disk is full"))
+    with pytest.raises(kind, match="disk"):
+        await stage.boot().own_images.packages(image)
