@@ -130,6 +130,9 @@ def test_registries_of_the_policy_hold_for_pulls_containers_and_every_line_of_a_
         assert "Step" not in refused.stdout + refused.stderr
     ruled.run("image", "build", write(ruled, "here", f"FROM {BUSYBOX}\n"), "-t", "here")
     ruled.run("create", "demo", "--image", "here", "--cpu-only")
+    for name, named in {"one": ["here"], "two": ["--image", "here-alice"], "three": ["here-alice"]}.items():
+        ruled.run("create", name, *named, "--cpu-only")
+        assert ruled.inspect(name)["Image"] == ruled.run("image", "inspect", "here-alice", "--json").document["id"]
     bases = ruled.run("image", "inspect", "here", "--json").document["bases"]
     identifier = ruled.engine.docker("images", "--no-trunc", "--quiet", BUSYBOX).split()[0]
     assert bases == [f"{BUSYBOX}={identifier}"]
