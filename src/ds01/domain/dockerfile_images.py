@@ -72,8 +72,8 @@ def used_images(text: str, *, unknown: Collection[str] = ()) -> tuple[UsedImage,
         unknown: Names of build arguments whose values must not be filled in, because they are secret.
 
     Raises:
-        InvalidRequestError: The file begins with something else than ARG or FROM, or an image cannot be told before
-            the build; the message names the line.
+        InvalidRequestError: The file begins with something else than ARG or FROM, an image cannot be told before the
+            build, or a step asks for a device, the machine's network or its rights; the message names the line.
     """
     pieces = split_pieces(text, _never)
     _require_plain_heredocs(pieces)
@@ -301,6 +301,7 @@ def _options(words: Sequence[str], line: int) -> Iterator[str]:
 def _source(keyword: str, option: str, line: int, scan: _Scan) -> Iterator[UsedImage]:
     name, _, value = option.partition("=")
     if keyword == "RUN":
+        _require_plain_step(name.lower(), value.lower(), line)
         pairs = [part.partition("=") for part in value.split(",")] if name.lower() == "--mount" else []
         values = [text for key, _, text in pairs if key.strip().lower() == "from"]
         instruction = "RUN --mount"
@@ -312,6 +313,15 @@ def _source(keyword: str, option: str, line: int, scan: _Scan) -> Iterator[UsedI
             continue
         if found.lower() not in scan.stages and found != SCRATCH:
             yield UsedImage(_literal(found, line), line, instruction)
+
+
+def _require_plain_step(name: str, value: str, line: int) -> None:
+    """Raise where BuildKit would give a step what only a grant gives, or the machine's own network or rights."""
+    if name == "--device" or (name, value) in {("--network", "host"), ("--security", "insecure")}:
+        raise InvalidRequestError(
+            f"Line {line} of the Dockerfile: a step of a build gets no {name}{f'={value}' if value else ''}.",
+            hint="Leave the option out; GPUs are for containers: ds01 create NAME --gpus 1",
+        )
 
 
 def _literal(text: str, line: int) -> str:
