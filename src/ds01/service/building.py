@@ -13,7 +13,8 @@ from ds01.domain.catalogue import CatalogueRow, frameworks
 from ds01.domain.event import Event
 from ds01.domain.image import digest_of
 from ds01.domain.image_name import OwnImage, dated_tag, parse_image_name
-from ds01.domain.package_tier import PackageTiers
+from ds01.domain.package_tier import PackageTier, PackageTiers
+from ds01.domain.system_package import advise_system_package, nearest_system_package
 from ds01.errors import BackendError, BackendTimeoutError, ConflictError, Ds01Error, InvalidRequestError
 from ds01.service.build_context import Context, judged_path, read_dockerfile, with_dockerfile
 from ds01.service.build_images import BuildImages
@@ -222,7 +223,16 @@ class BuildService:
         known = [name for tier in offered for name in tier.pip]
         found = explain_failure(output, words, known)
         details = {"cause": found.cause.value, "subject": found.subject, "step": found.step, "output": list(found.tail)}
-        return Ds01Error(f"The build failed at `{found.step[:200]}`: {found.reason}.", hint=found.hint, details=details)
+        hint = found.hint
+        if found.cause is Cause.NO_SYSTEM_PACKAGE:
+            hint = _system_hint(found.subject, (tiers.system, *offered)) or hint
+        return Ds01Error(f"The build failed at `{found.step[:200]}`: {found.reason}.", hint=hint, details=details)
+
+
+def _system_hint(name: str, tiers: Sequence[PackageTier]) -> str | None:
+    near = nearest_system_package(name, [package for tier in tiers for package in tier.apt])
+    advice = advise_system_package(name)
+    return f"{advice}." if advice else f"Did you mean {near}?" if near else None
 
 
 def _too_long(limit: str, output: str) -> Ds01Error:
