@@ -8,7 +8,9 @@ from contextlib import aclosing
 
 import pytest
 
+from ds01.domain.dockerfile_images import used_images
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
+from ds01.service.build_context import judged_path, read_dockerfile, with_dockerfile
 from ds01.service.ports import BuildSpec
 from tests.contract.engine_bench import IMAGE, LABEL, SECONDS, Bench
 from tests.fake_engine import FakeEngine
@@ -187,3 +189,112 @@ async def test_buildkit_says_its_steps_and_what_they_print_too(bench: Bench) -> 
     assert "from-the-step" in output
     assert image.startswith("sha256:")
     await bench.engine.remove_image(BUILT)
+
+
+HIDDEN = "ds01-dev/contract-hidden:one"
+TAKES = (
+    f"FROM {HIDDEN}",
+    f"COPY --from={HIDDEN} /hidden /",
+    f"RUN --mount=type=bind,from={HIDDEN},target=/x cp /x/hidden /",
+)
+WAYS = (
+    "{}\n",
+    "RUN cat <<EOF\nEOF\n{}\n",
+    "RUN cat <<EOF\n{}\nEOF\n",
+    "RUN cat <<E-F\nx \\\nE-F\n{}\n",
+    "RUN cat <<'E-F'\nx\nE-F\n{}\n",
+    'RUN echo \\" <<EOF \\" "\nx\nEOF\n{}\n',
+    "RUN true \\\n# comment \\\n\n&& true\n{}\n",
+    "RUN true \\\n{}\n",
+    "ENV A=1 \\\n\\\n\\\n{}\n",
+    "# escape=`\n{}\n",
+    "\t {}\n",
+)
+FIRST_WAYS = (
+    f"ARG B={HIDDEN}\nFROM $B\n",
+    "ARG A=ds01-dev B=contract-hidden\nARG C=${A}/${B}:${NONE:-one}\nFROM ${C}\n",
+    f'ARG B="{HIDDEN}"\nFROM "$B"\n',
+    f"FROM --platform=$BUILDPLATFORM {HIDDEN}\n",
+    f"FR\\\nOM {HIDDEN}\n",
+    f"from\t{HIDDEN} as x\n",
+    "FROM ds01-dev/\\\ncontract-hidden:one\n",
+    "FROM ds01-dev/contract-hidden''\":one\"\n",
+    f"ARG B=x\nFROM ${{B:+{HIDDEN}}}\n",
+    f"ARG B=x\nFROM ${{B/x/{HIDDEN.replace('/', chr(92) + '/')}}}\n",
+)
+
+
+@pytest.mark.parametrize("uses_buildkit", [False, True])
+async def test_whatever_a_builder_takes_from_was_found_before_or_refused(
+    docker_bench: Bench, uses_buildkit: bool
+) -> None:
+    engine = docker_bench.engine
+    hidden = tar_of({"Dockerfile": f"FROM {IMAGE}\nRUN echo it > /hidden\n".encode()})
+    await exhausted(engine.build_image(BuildSpec(HIDDEN), hidden))
+    took = 0
+    for text in (*(f"FROM {IMAGE}\n{way.format(take)}" for way in WAYS for take in TAKES), *FIRST_WAYS):
+        try:
+            found = {image.reference for image in used_images(text)}
+        except InvalidRequestError:
+            found = {HIDDEN}  # it is refused, so it is not built
+        if not await takes_hidden(docker_bench, text, uses_buildkit=uses_buildkit):
+            continue
+        took += 1
+        assert HIDDEN in found, text
+    assert took >= len(TAKES) + 4
+    await engine.remove_image(HIDDEN)
+
+
+async def takes_hidden(bench: Bench, text: str, *, uses_buildkit: bool) -> bool:
+    """Tell whether a builder makes an image with the hidden file of a Dockerfile."""
+    spec = BuildSpec(BUILT, uses_buildkit=uses_buildkit)
+    try:
+        await exhausted(bench.engine.build_image(spec, tar_of({"Dockerfile": text.encode()})))
+    except (BackendError, InvalidRequestError):
+        return False
+    container = await bench.create("takes", image=BUILT)
+    try:
+        return await bench.engine.find_path(container, "/hidden") is not None
+    finally:
+        await bench.engine.remove_container(container, force=True)
+        await bench.engine.remove_image(BUILT)
+
+
+@pytest.mark.parametrize("uses_buildkit", [False, True])
+async def test_the_dockerfile_that_was_judged_is_the_one_that_is_built(
+    docker_bench: Bench, uses_buildkit: bool
+) -> None:
+    judged, other = f"FROM {IMAGE}\nRUN echo judged > /which\n", f"FROM {IMAGE}\nRUN echo other > /which\n".encode()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, kind, target, content in (
+            ("Dockerfile", tarfile.REGTYPE, "", judged.encode()),
+            ("up", tarfile.SYMTYPE, ".", b""),
+            ("up/Dockerfile", tarfile.REGTYPE, "", other),
+            ("other", tarfile.REGTYPE, "", other),
+        ):
+            header = tarfile.TarInfo(name)
+            header.type, header.linkname, header.size = kind, target, len(content)
+            archive.addfile(header, io.BytesIO(content))
+    hostile = buffer.getvalue()
+    assert await read_dockerfile(lambda: pieces_of(hostile), "Dockerfile") == judged
+    spec = BuildSpec(BUILT, dockerfile=judged_path("Dockerfile"), uses_buildkit=uses_buildkit)
+    context = with_dockerfile(lambda: pieces_of(hostile), "Dockerfile", judged)
+    await exhausted(docker_bench.engine.build_image(spec, context))
+    container = await docker_bench.create("judged", image=BUILT)
+    assert await docker_bench.engine.read_file(container, "/which") == b"judged\n"
+    await docker_bench.engine.remove_container(container, force=True)
+    await docker_bench.engine.remove_image(BUILT)
+
+
+async def test_the_triggers_of_an_image_are_told(docker_bench: Bench) -> None:
+    trigger = f"COPY --from={IMAGE} /bin/sh /taken"
+    await exhausted(
+        docker_bench.engine.build_image(
+            BuildSpec(BUILT), tar_of({"Dockerfile": f"FROM {IMAGE}\nONBUILD {trigger}\n".encode()})
+        )
+    )
+    found = await docker_bench.engine.find_image(BUILT)
+    assert found is not None
+    assert found.triggers == (trigger,)
+    await docker_bench.engine.remove_image(BUILT)

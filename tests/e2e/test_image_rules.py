@@ -5,11 +5,12 @@ import shlex
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.site import BUSYBOX, POLICY, Site, wait_until
+from tests.e2e.site import BUSYBOX, POLICY, Site, replace_file, wait_until
 
 PASSWORD = "s3cret-of-the-site"
 PROXY = f"http://lab:{PASSWORD}@127.0.0.1:9"
@@ -84,6 +85,7 @@ def test_nobody_builds_runs_or_looks_into_the_image_of_another(clean: Site) -> N
             assert "bobs" not in refused.stdout + refused.stderr
         assert clean.run("create", "demo", "--image", reference, "--cpu-only", check=False).status == 3
         assert clean.run("image", "packages", reference, check=False).status == 3
+        assert clean.run("image", "pull", reference, check=False).status in {2, 3}
     assert not clean.containers()
     assert not [tag for tag in clean.images() if tag.startswith(own(clean, ""))]
 
@@ -97,7 +99,7 @@ def test_what_hides_in_the_context_is_not_what_is_built(clean: Site) -> None:
     assert refused.status == 2
     (folder / "Dockerfile.ds01-build").unlink()
     clean.run("image", "build", str(path), "-t", "linked")
-    clean.run("run", "--image", "linked", "--cpu-only", "--name", "look", "--rm", "--", "cat", "/which")
+    assert clean.engine.docker("run", "--rm", own(clean, "linked"), "cat", "/which") == "judged\n"
 
 
 def test_registries_of_the_policy_hold_for_pulls_containers_and_every_line_of_a_build(ruled: Site) -> None:
@@ -107,12 +109,12 @@ def test_registries_of_the_policy_hold_for_pulls_containers_and_every_line_of_a_
         ("image", "pull", "ghcr.io/lab/base"),
         ("create", "demo", "--image", "ghcr.io/lab/base", "--cpu-only"),
         ("create", "demo", "--image", "ghcr.io/lab/base", "--cpu-only", "--dry-run"),
-        ("run", "--image", "ghcr.io/lab/base", "--cpu-only", "--", "true"),
+        ("run", "demo", "--image", "ghcr.io/lab/base", "--cpu-only", "--", "true"),
     ):
         refused = ruled.run(*words, check=False)
         assert refused.status in {4, 125}, (words, refused)
         assert "ghcr.io/lab/base comes from ghcr.io" in refused.stderr
-        assert "access.registries in resource-limits.yaml:9" in refused.stderr
+        assert f"access.registries in resource-limits.yaml:{POLICY.count(chr(10)) + 1}" in refused.stderr
     for name, text in {
         "from": "FROM ghcr.io/lab/base\n",
         "argument": "ARG HOST=ghcr.io\nFROM ${HOST}/lab/base\n",
@@ -128,6 +130,9 @@ def test_registries_of_the_policy_hold_for_pulls_containers_and_every_line_of_a_
         assert "Step" not in refused.stdout + refused.stderr
     ruled.run("image", "build", write(ruled, "here", f"FROM {BUSYBOX}\n"), "-t", "here")
     ruled.run("create", "demo", "--image", "here", "--cpu-only")
+    for name, named in {"one": ["here"], "two": ["--image", "here-alice"], "three": ["here-alice"]}.items():
+        ruled.run("create", name, *named, "--cpu-only")
+        assert ruled.inspect(name)["Image"] == ruled.run("image", "inspect", "here-alice", "--json").document["id"]
     bases = ruled.run("image", "inspect", "here", "--json").document["bases"]
     identifier = ruled.engine.docker("images", "--no-trunc", "--quiet", BUSYBOX).split()[0]
     assert bases == [f"{BUSYBOX}={identifier}"]
@@ -186,28 +191,40 @@ def test_proxies_and_pips_configuration_reach_the_steps_and_stay_in_no_image(rul
     assert PASSWORD not in ruled.log()
 
 
-def test_a_build_ends_at_the_sites_time_limit_and_says_so(ruled: Site) -> None:
+def is_running(*command: str) -> bool:
+    """Tell whether a program runs anywhere on the machine: BuildKit's steps are no containers."""
+    wanted = b"\0".join(word.encode() for word in command) + b"\0"
+    for found in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if found.read_bytes() == wanted:
+                return True
+    return False
+
+
+@pytest.mark.parametrize("builder", [(), ("--buildkit",)])
+def test_a_build_ends_at_the_sites_time_limit_and_says_so(ruled: Site, builder: tuple[str, ...]) -> None:
     ruled.write_policy(POLICY + "builds: {time_limit: 3s}\n")
     ruled.start()
-    path = write(ruled, "slow", f"FROM {BUSYBOX}\nRUN echo begun; sleep 300\n")
-    failed = ruled.run("image", "build", path, "-t", "slow", check=False)
+    path = write(ruled, "slow", f"FROM {BUSYBOX}\nRUN echo begun; sleep 3217\n")
+    failed = ruled.run("image", "build", path, "-t", "slow", *builder, check=False)
     assert failed.status == 1
     assert "longer than 3s, the site's limit (builds.time_limit)" in failed.stderr
-    wait_until(lambda: not ruled.engine.docker("ps", "--quiet").split(), "the end of the step")
+    wait_until(lambda: not is_running("sleep", "3217"), "the end of the step")
     assert own(ruled, "slow") + ":latest" not in ruled.images()
 
 
+@pytest.mark.parametrize("builder", [(), ("--buildkit",)])
 @pytest.mark.parametrize("interruptions", [1, 2])
-def test_ctrl_c_stops_a_build_and_names_its_log(clean: Site, interruptions: int) -> None:
-    path = write(clean, "stopped", f"FROM {BUSYBOX}\nRUN echo begun-{interruptions}; sleep 300\n")
-    build = clean.spawn("image", "build", path, "-t", "stopped", "--verbose")
-    wait_until(lambda: clean.engine.docker("ps", "--quiet").split(), "the step")
+def test_ctrl_c_stops_a_build_and_names_its_log(clean: Site, interruptions: int, builder: tuple[str, ...]) -> None:
+    path = write(clean, "stopped", f"FROM {BUSYBOX}\nRUN echo begun-{interruptions}; sleep 3218\n")
+    build = clean.spawn("image", "build", path, "-t", "stopped", "--verbose", *builder)
+    wait_until(lambda: is_running("sleep", "3218"), "the step")
     for _ in range(interruptions):
         build.send_signal(signal.SIGINT)
     _, error = build.communicate(timeout=30)
     assert build.returncode == 130
     assert "Traceback" not in error
-    wait_until(lambda: not clean.engine.docker("ps", "--quiet").split(), "the end of the step")
+    wait_until(lambda: not is_running("sleep", "3218"), "the end of the step")
     if interruptions == 1:
         log = Path(next(word for word in shlex.split(error.replace("'", " ")) if word.endswith(".log")))
         assert f"begun-{interruptions}" in log.read_text(encoding="utf-8")
@@ -215,11 +232,65 @@ def test_ctrl_c_stops_a_build_and_names_its_log(clean: Site, interruptions: int)
 
 
 def test_a_step_that_needs_more_memory_than_the_limit_is_killed_and_it_is_said(clean: Site) -> None:
-    hungry = "RUN head -c 900m /dev/zero | tail | wc -c\n"
+    hungry = "RUN dd if=/dev/zero of=/dev/null bs=900M count=1\n"
     failed = clean.run(
         "image", "build", write(clean, "hungry", f"FROM {BUSYBOX}\n{hungry}"), "-t", "hungry", "--json", check=False
     )
     assert failed.status == 1, failed
     problem = json.loads(failed.stderr.strip().splitlines()[-1])
-    assert problem["cause"] == "out_of_memory", problem
-    assert "log" in problem
+    assert problem["details"]["cause"] == "out_of_memory", problem
+    assert Path(problem["details"]["log"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("RUN pip install numpy", "no_tool"),
+        ("COPY missing /", "no_file"),
+        ("RUN wget http://nowhere.invalid/", "no_network"),
+        ("RUN mkdir /x && mount -t tmpfs none /x || exit 9", "unknown"),
+    ],
+)
+@pytest.mark.parametrize("builder", [(), ("--buildkit",)])
+def test_what_failed_is_explained_by_either_builder(
+    clean: Site, line: str, cause: str, builder: tuple[str, ...]
+) -> None:
+    path = write(clean, "fails", f"FROM {BUSYBOX}\n{line}\n")
+    failed = clean.run("image", "build", path, "-t", "fails", "--json", *builder, check=False)
+    assert failed.status == 1, failed
+    problem = json.loads(failed.stderr.strip().splitlines()[-1])
+    assert problem["details"]["cause"] == cause, problem
+    assert Path(problem["details"]["log"]).read_text(encoding="utf-8")
+
+
+def test_a_sites_own_packages_are_offered_and_a_broken_table_changes_nothing(ruled: Site) -> None:
+    ruled.write_policy(POLICY + "  admin: {members: [alice], admin: true}\n")
+    table = ruled.config / "package_tiers.toml"
+    replace_file(table, '[use_case.bio]\nabout = "Sequences"\npip = ["biopython>=1.80"]\n')
+    ruled.start()
+    words = (
+        "image",
+        "create",
+        "mine",
+        "--base",
+        BUSYBOX,
+        "--type",
+        "bio",
+        "--jupyter",
+        "skip",
+        "--data-science",
+        "skip",
+    )
+    assert "biopython>=1.80" in ruled.run(*words, "--dry-run").stdout
+    assert ruled.run("admin", "config", "check").status == 0
+    replace_file(table, '[use_case.bio]\npip = [\n  "two words",\n]\n')
+    wait_until(lambda: not ruled.run("status", "--json", check=False).document["catalogue"]["ok"], "the refusal")
+    message = ruled.run("status", "--json", check=False).document["catalogue"]["message"]
+    assert "package_tiers.toml:3: [use_case.bio]" in message
+    checked = ruled.run("admin", "config", "check", check=False)
+    assert checked.status == 2
+    assert "package_tiers.toml:3" in checked.stderr
+    assert "biopython>=1.80" in ruled.run(*words, "--dry-run").stdout
+    table.unlink()
+    wait_until(lambda: ruled.run("status", "--json", check=False).document["catalogue"]["ok"], "the shipped table")
+    assert ruled.run(*words, "--dry-run", check=False).status == 2

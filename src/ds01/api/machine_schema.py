@@ -155,7 +155,7 @@ class PolicyStatus(TypedDict):
 
 
 class CatalogueStatus(TypedDict):
-    """The catalogue in force; message says which rows of a site's lists are not, and why."""
+    """The catalogue in force; message says what of a site's lists and its table of packages is not, and why."""
 
     ok: bool
     rows: int
@@ -219,11 +219,15 @@ class ConfigDocument(TypedDict):
 
 
 class ConfigCheckBody(TypedDict):
-    """A policy file to look at, with its members files by group; without a text, the files of the daemon."""
+    """A policy file to look at, with its members files by group, and a table of packages.
+
+    Without a text and a table, the files of the daemon: also its lists of images and what builds are given.
+    """
 
     text: NotRequired[str]
     name: NotRequired[str]
     members: NotRequired[dict[str, str]]
+    package_tiers: NotRequired[str]
 
 
 class ConfigCheck(TypedDict):

@@ -98,7 +98,7 @@ def build_server(
         ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
         EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
         *_change_handlers(services),
-        ConfigHandlers(files.policy, is_personal=personal),
+        ConfigHandlers(files, is_personal=personal),
         ExportHandlers(services.exporting, services.importing, containers),
         *_image_handlers(services),
         MigHandlers(services.mig, only_uid=only_uid),

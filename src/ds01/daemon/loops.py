@@ -9,9 +9,8 @@ from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
 
-from ds01.daemon.catalogue_files import CatalogueFiles
-from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
+from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.domain.event import Event
 from ds01.domain.policy import Policy
@@ -114,19 +113,19 @@ class WatchLoop:
 
     def __init__(
         self,
-        policy: PolicyFile,
+        files: SiteFiles,
         world: World,
         server: ApiServer,
         relay: StreamRelay,
         *,
-        catalogue: CatalogueFiles,
         socket_path: Path,
         is_personal: bool,
         leave: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._policy = policy
-        self._catalogue = catalogue
+        self._policy = files.policy
+        self._catalogue = files.catalogue
+        self._tiers = files.tiers
         self._store = world.store
         self._clock = world.clock
         self._server = server
@@ -164,6 +163,8 @@ class WatchLoop:
             await self._clock.sleep(WATCH_PERIOD)
             if self._catalogue.reload_if_changed():
                 log.info("catalogue: %d rows", len(self._catalogue.current))
+            if self._tiers.reload_if_changed():
+                log.info("package tiers: another table is in force")
             try:
                 await self._look_at_policy()
             except Ds01Error as failure:

@@ -1,6 +1,7 @@
 """Puts adapters, services and handlers together. The only place that knows them all."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,6 @@ from ds01.adapters.sqlite.store import SqliteStore
 from ds01.api.location import DATABASE_NAME, Location
 from ds01.config.build_site import read_build_site
 from ds01.config.cdi_file import parse_cdi_spec
-from ds01.config.package_tiers import read_package_tiers
 from ds01.daemon.boot import read_boot
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.checkpoint import checkpoint_from
@@ -40,10 +40,13 @@ from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.surroundings import Surroundings
+from ds01.daemon.tiers_file import TiersFile
 from ds01.daemon.timezone import read_timezone
 from ds01.domain.policy import Policy, personal_policy
+from ds01.errors import InvalidRequestError
 from ds01.service.ports import Accounts, Checkpoint, World
 
+log = logging.getLogger(__name__)
 ENGINE_FOLDERS = ("/var/lib/docker", "/var/lib/containerd")
 Leave = Callable[[str], None]
 
@@ -137,8 +140,7 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     """
     personal = location.is_personal
     policy = await _read_policy(location, LinuxAccounts(), uid)
-    aime_dir = policy.current.site.catalogue.aime_dir
-    catalogue = CatalogueFiles(location.config, Path(aime_dir) if aime_dir else None)
+    files = _site_files(location, policy, uid)
     key = read_or_make_key(location.state)
     checkpoint = checkpoint_from(environment)
     world = await open_world(location, environment, checkpoint)
@@ -146,21 +148,17 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     world = replace(world, store=AnnouncingStore(store, feed))
     only_uid = uid if personal else None
     cdi = None if personal else LinuxCdi(parse_cdi_spec, tag=cdi_tag(key), checkpoint=checkpoint)
-    around = _surroundings(location, policy, uid, cdi)
-    services = _services(world, SiteFiles(policy, catalogue), key, only_uid, around)
+    services = _services(world, files, key, only_uid, cdi)
     names = partial(names_of, Identities(world.accounts, services.limits, only_uid=only_uid))
     export = EventExport(location.log_folder, store, feed, names, clock=world.clock, checkpoint=checkpoint)
     relay = StreamRelay()
-    server = build_server(
-        world, services, SiteFiles(policy, catalogue), Trail(feed, export), relay, only_uid=only_uid, leave=leave
-    )
+    server = build_server(world, services, files, Trail(feed, export), relay, only_uid=only_uid, leave=leave)
     loops = _loops(world, services)
     watch = WatchLoop(
-        policy,
+        files,
         world,
         server,
         relay,
-        catalogue=catalogue,
         socket_path=location.socket,
         is_personal=personal,
         leave=leave,
@@ -183,28 +181,43 @@ async def wire(location: Location, environment: Mapping[str, str], uid: int, lea
     )
 
 
-def _services(world: World, files: SiteFiles, key: bytes, only_uid: int | None, surroundings: Surroundings) -> Services:
-    policy, catalogue = files.policy, files.catalogue
+def _services(world: World, files: SiteFiles, key: bytes, only_uid: int | None, cdi: LinuxCdi | None) -> Services:
     return Services(
         world,
-        lambda: policy.current,
-        lambda: catalogue.current,
+        lambda: files.policy.current,
+        lambda: files.catalogue.current,
         seal_key=key,
         only_uid=only_uid,
-        surroundings=surroundings,
+        surroundings=_surroundings(files, cdi),
     )
 
 
-def _surroundings(location: Location, policy: PolicyFile, uid: int, cdi: LinuxCdi | None) -> Surroundings:
-    owner = None if location.is_personal else uid
+def _surroundings(files: SiteFiles, cdi: LinuxCdi | None) -> Surroundings:
     return Surroundings(
         timezone=read_timezone(),
         boot=read_boot(),
-        tiers=partial(read_package_tiers, location.config),
-        build_site=lambda: read_build_site(policy.current.site.builds, owner_uid=owner),
+        tiers=lambda: files.tiers.current,
+        build_site=files.build_site,
         free_bytes=find_free_bytes,
         cdi=cdi,
     )
+
+
+def _site_files(location: Location, policy: PolicyFile, uid: int) -> SiteFiles:
+    """Return what the administrator wrote; the log says now what is wrong with what builds are given."""
+    owner_uid = None if location.is_personal else uid
+    aime_dir = policy.current.site.catalogue.aime_dir
+    files = SiteFiles(
+        policy,
+        CatalogueFiles(location.config, Path(aime_dir) if aime_dir else None),
+        TiersFile(location.config),
+        partial(read_build_site, owner_uid=owner_uid),
+    )
+    try:
+        files.build_site()
+    except InvalidRequestError as failure:
+        log.warning("policy: builds will fail: %s", failure.message)
+    return files
 
 
 @dataclass(frozen=True, slots=True)

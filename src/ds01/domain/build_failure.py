@@ -190,7 +190,7 @@ _RULES = (  # the first that fits: what makes the others happen comes before the
     _rule(
         Cause.NO_NETWORK,
         r"Temporary failure (?:in name resolution|resolving)|Could not resolve host|Network is unreachable"
-        r"|NewConnectionError|Failed to establish a new connection|no such host|Connection timed out",
+        r"|bad address '|NewConnectionError|Failed to establish a new connection|no such host|Connection timed out",
         _says("the network does not answer", "Try again later, or tell the administrator."),
     ),
     _rule(
@@ -272,6 +272,16 @@ _RULES = (  # the first that fits: what makes the others happen comes before the
         ),
     ),
     _rule(
+        Cause.NO_FILE,
+        r"(?:COPY|ADD) failed: [^\n]*?(?P<file>[^\s:]+): (?:file does not exist|no such file)"
+        r"|failed to compute cache key: [^\n]*\"(?P<other>[^\"]+)\":? not found",
+        lambda found, _known: (
+            found["file"] or found["other"],
+            f"{found['file'] or found['other']} is not in the folder of the Dockerfile",
+            "Copy it there, or look at .dockerignore.",
+        ),
+    ),
+    _rule(
         Cause.NO_BASE,
         r"(?:pull access denied for|manifest for|failed to resolve source metadata for) (?P<image>[^\s,]+)"
         r"|(?P<other>\S+): (?:not found|failed to do request)(?=\n|$)",
@@ -279,16 +289,6 @@ _RULES = (  # the first that fits: what makes the others happen comes before the
             (found["image"] or found["other"]).rstrip(":"),
             f"there is no image {(found['image'] or found['other']).rstrip(':')}",
             "Look at the line FROM, and at `ds01 image catalogue`.",
-        ),
-    ),
-    _rule(
-        Cause.NO_FILE,
-        r"(?:COPY|ADD) failed: [^\n]*?(?P<file>[^\s:]+): (?:file does not exist|no such file)"
-        r"|failed to compute cache key: [^\n]*\"(?P<other>[^\"]+)\": not found",
-        lambda found, _known: (
-            found["file"] or found["other"],
-            f"{found['file'] or found['other']} is not in the folder of the Dockerfile",
-            "Copy it there, or look at .dockerignore.",
         ),
     ),
     _rule(

@@ -63,9 +63,11 @@ def parse_proxies(text: str, source: str) -> dict[str, str]:
         match = _LINE.fullmatch(content)
         name = match[1].upper() if match else ""
         if match is None or name not in PROXY_NAMES or not match[2].isprintable():
+            where, problem = f"{source}:{number}", "this is no proxy."
             raise InvalidRequestError(
-                f"{source}:{number}: this is no proxy.",
+                f"{where}: {problem}",
                 hint=f"Write NAME=address with one of {', '.join(PROXY_NAMES)}.",
+                details={"where": where, "problem": problem},
             )
         found[name] = match[2].strip("\"'")
     return found

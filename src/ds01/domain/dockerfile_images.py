@@ -72,8 +72,8 @@ def used_images(text: str, *, unknown: Collection[str] = ()) -> tuple[UsedImage,
         unknown: Names of build arguments whose values must not be filled in, because they are secret.
 
     Raises:
-        InvalidRequestError: The file begins with something else than ARG or FROM, or an image cannot be told before
-            the build; the message names the line.
+        InvalidRequestError: The file begins with something else than ARG or FROM, an image cannot be told before the
+            build, or a step asks for a device, the machine's network or its rights; the message names the line.
     """
     pieces = split_pieces(text, _never)
     _require_plain_heredocs(pieces)
@@ -97,6 +97,48 @@ def trigger_images(triggers: Sequence[str]) -> tuple[UsedImage, ...]:
     return tuple(
         image for trigger in triggers for image in _images_of(_words_of(trigger.replace("\\\n", " ")), 0, scan)
     )
+
+
+def require_undeclared(text: str, names: Collection[str]) -> None:
+    """Raise if a Dockerfile declares one of these build arguments: an image keeps a declared one in its history.
+
+    Args:
+        text: The file, or the triggers of a base image as lines.
+        names: Build arguments whose values must not be kept; in capitals or not.
+
+    Raises:
+        InvalidRequestError: It does, or it cannot be told; the message names the line and the argument.
+    """
+    lines = text.split("\n") if names else []
+    secret = {name.upper() for name in names}
+    for position in range(len(lines)):
+        declared = _declared_at(lines, position)
+        if declared is None:
+            raise InvalidRequestError(
+                f"Line {position + 1} of the Dockerfile: its ARG goes on over too many lines.",
+                hint="Write it on fewer lines.",
+            )
+        found = sorted(secret & declared)
+        if found:
+            raise InvalidRequestError(
+                f"Line {position + 1} of the Dockerfile: ARG {found[0]} would keep the site's proxy in the image.",
+                hint="Remove the line: builds get the site's proxies without it.",
+            )
+
+
+def _declared_at(lines: Sequence[str], start: int) -> set[str] | None:
+    """Return the words in capitals of an ARG that could begin at a line; None where it has no end."""
+    first = next(iter(_words_of(lines[start])), "").upper().rstrip("\\")
+    if not first or not any(keyword.startswith(first[:3]) for keyword in ("ARG", "ONBUILD")):
+        return set()
+    whole, goes_on = list(_joined(lines, start))[-1]
+    keyword, *rest = _words_of(whole.upper())
+    if keyword == "ONBUILD" and rest:
+        keyword, *rest = rest
+    is_open = keyword in {"ARG", "ONBUILD"} or not rest
+    if goes_on and is_open and start + MAX_CONTINUED_LINES < len(lines):
+        return None
+    return set(re.findall(r"\w+", " ".join(rest))) if keyword == "ARG" else set()
 
 
 def _frontends(text: str) -> Iterator[UsedImage]:
@@ -259,6 +301,7 @@ def _options(words: Sequence[str], line: int) -> Iterator[str]:
 def _source(keyword: str, option: str, line: int, scan: _Scan) -> Iterator[UsedImage]:
     name, _, value = option.partition("=")
     if keyword == "RUN":
+        _require_plain_step(name.lower(), value.lower(), line)
         pairs = [part.partition("=") for part in value.split(",")] if name.lower() == "--mount" else []
         values = [text for key, _, text in pairs if key.strip().lower() == "from"]
         instruction = "RUN --mount"
@@ -270,6 +313,15 @@ def _source(keyword: str, option: str, line: int, scan: _Scan) -> Iterator[UsedI
             continue
         if found.lower() not in scan.stages and found != SCRATCH:
             yield UsedImage(_literal(found, line), line, instruction)
+
+
+def _require_plain_step(name: str, value: str, line: int) -> None:
+    """Raise where BuildKit would give a step what only a grant gives, or the machine's own network or rights."""
+    if name == "--device" or (name, value) in {("--network", "host"), ("--security", "insecure")}:
+        raise InvalidRequestError(
+            f"Line {line} of the Dockerfile: a step of a build gets no {name}{f'={value}' if value else ''}.",
+            hint="Leave the option out; GPUs are for containers: ds01 create NAME --gpus 1",
+        )
 
 
 def _literal(text: str, line: int) -> str:

@@ -1,5 +1,6 @@
 """The packages that are offered for an image, tier by tier; a site can replace the table."""
 
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ MAX_CHARACTERS = 256 * 1024
 _PLAIN = ("base", "system", "jupyter", "data_science")
 _KEYS = frozenset({"about", "pip", "apt"})
 _USE_CASES = "use_case"
+_HEADING = r"\s*\[?\s*(?:use_case\s*\.\s*)?[\"']?{}[\"']?\s*[\]=.]"
+_TOML_PLACE = re.compile(r"\s*\(at line (\d+), column \d+\)")
+_TOML_END = " (at end of document)"
 T = TypeVar("T")
 
 
@@ -73,70 +77,114 @@ def parse_package_tiers(text: str, source: str) -> PackageTiers:
         source: Name of the file, for messages.
 
     Raises:
-        InvalidRequestError: It is no such table; the message says where.
+        InvalidRequestError: It is no such table; the message holds file and line, the details the place apart.
     """
+    page = _Page(text.replace("\r\n", "\n").removeprefix("\ufeff"), source)
     if len(text) > MAX_CHARACTERS:
-        raise InvalidRequestError(
-            f"{source}: the file is larger than 256 KiB.", hint="It lists names of packages only."
-        )
+        raise page.refusal("", "", "the file is larger than 256 KiB.", "It lists names of packages only.")
     try:
-        document = tomllib.loads(text.replace("\r\n", "\n").removeprefix("\ufeff"))
+        document = tomllib.loads(page.text)
     except tomllib.TOMLDecodeError as failure:
-        raise InvalidRequestError(f"{source}: {failure}.", hint="Write lists as pip = ['a', 'b'].") from failure
+        raise page.unreadable(str(failure)) from failure
     unknown = sorted(set(document) - {*_PLAIN, _USE_CASES})
     if unknown:
         known = ", ".join((*_PLAIN, f"{_USE_CASES}.NAME"))
-        raise InvalidRequestError(f"{source}: there is no tier {unknown[0]!r}.", hint=f"One of: {known}")
-    plain = {name: _tier(name, document.get(name, {}), source) for name in _PLAIN}
+        raise page.refusal(unknown[0], "", f"there is no tier {unknown[0]!r}.", f"One of: {known}")
+    plain = {name: _tier(page, name, document.get(name, {})) for name in _PLAIN}
     cases = document.get(_USE_CASES, {})
     if not isinstance(cases, dict):
-        raise InvalidRequestError(f"{source}: {_USE_CASES} is not a table.", hint=f"Write [{_USE_CASES}.cv].")
+        raise page.refusal(_USE_CASES, "", f"{_USE_CASES} is not a table.", f"Write [{_USE_CASES}.cv].")
     return PackageTiers(
         base=plain["base"],
         system=plain["system"],
         jupyter=plain["jupyter"],
         data_science=plain["data_science"],
-        use_cases=MappingProxyType({name: _tier(name, table, source, is_case=True) for name, table in cases.items()}),
+        use_cases=MappingProxyType({name: _tier(page, name, table, is_case=True) for name, table in cases.items()}),
     )
 
 
-def _tier(name: str, table: object, source: str, *, is_case: bool = False) -> PackageTier:
-    place = f"{source}: [{_USE_CASES + '.' if is_case else ''}{name}]"
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The file, for saying where something stands: the reader of TOML tells no lines.
+
+    Attributes:
+        text: Its text.
+        source: Its name.
+    """
+
+    text: str
+    source: str
+
+    def refusal(self, tier: str, word: str, problem: str, hint: str | None) -> InvalidRequestError:
+        """Return the error about a word of a tier, or about its heading where the word is not found."""
+        where = f"{self.source}:{self._line_of(tier, word)}"
+        return InvalidRequestError(f"{where}: {problem}", hint=hint, details={"where": where, "problem": problem})
+
+    def unreadable(self, words: str) -> InvalidRequestError:
+        """Return the error about what is no TOML, from the words of its reader."""
+        found = _TOML_PLACE.search(words)
+        line = found[1] if found else str(len(self.text.splitlines()))
+        where, problem = f"{self.source}:{line}", f"{_TOML_PLACE.sub('', words).replace(_TOML_END, '').strip()}."
+        hint = "Write lists as pip = ['a', 'b']."
+        return InvalidRequestError(f"{where}: {problem}", hint=hint, details={"where": where, "problem": problem})
+
+    def _line_of(self, tier: str, word: str) -> int:
+        lines = self.text.splitlines()
+        name = re.escape(tier.rpartition(".")[2])
+        begin = next((number for number, line in enumerate(lines) if re.match(_HEADING.format(name), line)), 0)
+        for number in range(begin, len(lines)):
+            if number > begin and lines[number].lstrip().startswith("["):
+                break
+            if word and word in lines[number]:
+                return number + 1
+        return begin + 1
+
+
+def _tier(page: _Page, name: str, table: object, *, is_case: bool = False) -> PackageTier:
+    tier = f"{_USE_CASES}.{name}" if is_case else name
+
+    def refusal(word: str, problem: str, hint: str | None) -> InvalidRequestError:
+        return page.refusal(tier, word, f"[{tier}]{problem}", hint)
+
     if not isinstance(table, dict):
-        raise InvalidRequestError(f"{place} is not a table.", hint=f"Write [{name}] on a line of its own.")
+        raise refusal("", " is not a table.", f"Write [{tier}] on a line of its own.")
     if is_case and (name == "none" or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum()):
-        raise InvalidRequestError(f"{place}: this cannot be the name of a use case.", hint="Write one such as cv.")
+        raise refusal("", ": this cannot be the name of a use case.", "Write one such as cv.")
     unknown = sorted(set(table) - _KEYS)
     if unknown:
-        raise InvalidRequestError(f"{place}: {unknown[0]!r} is not a key.", hint="The keys are about, pip and apt.")
+        raise refusal(unknown[0], f": {unknown[0]!r} is not a key.", "The keys are about, pip and apt.")
     about = table.get("about", "")
     if not isinstance(about, str) or not about.isprintable() or len(about) > 200:
-        raise InvalidRequestError(f"{place}: about is not one line of text.", hint='Write about = "For plots".')
-    pip = tuple(_named(place, text, parse_requirement).text for text in _texts(place, "pip", table))
-    apt = tuple(_named(place, text, parse_system_package) for text in _texts(place, "apt", table))
-    _require_once(place, [package_key(parse_requirement(text).name) for text in pip])
-    _require_once(place, apt)
+        raise refusal("about", ": about is not one line of text.", 'Write about = "For plots".')
+    pip = tuple(_named(refusal, text, parse_requirement).text for text in _texts(refusal, "pip", table))
+    apt = tuple(_named(refusal, text, parse_system_package) for text in _texts(refusal, "apt", table))
+    _require_once(refusal, [package_key(parse_requirement(text).name) for text in pip], pip)
+    _require_once(refusal, apt, apt)
     return PackageTier(name, about, pip, apt)
 
 
-def _texts(place: str, key: str, table: Mapping[str, object]) -> list[str]:
+Refusal = Callable[[str, str, str | None], InvalidRequestError]
+"""Makes an error of the word it is about, the problem and the hint."""
+
+
+def _texts(refusal: Refusal, key: str, table: Mapping[str, object]) -> list[str]:
     found = table.get(key, [])
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise InvalidRequestError(f"{place}: {key} is not a list of names.", hint=f'Write {key} = ["a", "b"].')
+        raise refusal(key, f": {key} is not a list of names.", f'Write {key} = ["a", "b"].')
     return found
 
 
-def _named(place: str, text: str, parse: Callable[[str], T]) -> T:
+def _named(refusal: Refusal, text: str, parse: Callable[[str], T]) -> T:
     try:
         return parse(text)
     except InvalidRequestError as problem:
-        raise InvalidRequestError(f"{place}: {problem.message}", hint=problem.hint) from problem
+        raise refusal(text, f": {problem.message}", problem.hint) from problem
 
 
-def _require_once(place: str, keys: Sequence[str]) -> None:
-    twice = next((key for position, key in enumerate(keys) if key in keys[:position]), None)
-    if twice is not None:
-        raise InvalidRequestError(f"{place}: {twice} is listed twice.", hint="Leave one of them out.")
+def _require_once(refusal: Refusal, keys: Sequence[str], texts: Sequence[str]) -> None:
+    for position, key in enumerate(keys):
+        if key in keys[:position]:
+            raise refusal(texts[position], f": {key} is listed twice.", "Leave one of them out.")
 
 
 @dataclass(frozen=True, slots=True)

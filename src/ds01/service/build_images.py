@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 
-from ds01.domain.dockerfile_images import FRONTEND, UsedImage, trigger_images, used_images
+from ds01.domain.build_site import PROXY_ARGUMENTS
+from ds01.domain.dockerfile_images import FRONTEND, UsedImage, require_undeclared, trigger_images, used_images
 from ds01.domain.image_access import DEFAULT_REGISTRY, familiar_name, registry_of
 from ds01.domain.user import User
 from ds01.errors import Ds01Error, ForbiddenError, InvalidRequestError, NotFoundError
@@ -23,7 +24,7 @@ class BuildImages:
         self._rules = rules
 
     async def provide(
-        self, user: User, text: str, notify: Notify, *, secret: Collection[str] = ()
+        self, user: User, text: str, notify: Notify, *, given: Collection[str] = ()
     ) -> Mapping[str, ImageDetails]:
         """Return the images that a Dockerfile takes from, by reference. Those that are not here are fetched.
 
@@ -33,7 +34,7 @@ class BuildImages:
             user: Whose build it is.
             text: The Dockerfile.
             notify: Is told how far a pull is.
-            secret: Names of build arguments whose values are secret.
+            given: Names of the build arguments that the site gives: no image may keep them.
 
         Raises:
             InvalidRequestError: An image cannot be told before the build, or another frontend is asked for.
@@ -41,13 +42,15 @@ class BuildImages:
             ForbiddenError: The site does not fetch from its registry.
             BackendError: The engine or a pull failed.
         """
-        used = await asyncio.to_thread(used_images, text, unknown=secret)
+        await asyncio.to_thread(require_undeclared, text, given)
+        used = await asyncio.to_thread(used_images, text, unknown=PROXY_ARGUMENTS)
         found = await self._judged(user, used)
         for image in used:
             if image.reference in found and found[image.reference] is None:
                 found[image.reference] = await self._pulled(image, notify)
         provided = {reference: image for reference, image in found.items() if image is not None}
         for base in provided.values():
+            _require_silent_triggers(base, given)
             # their images are fetched by the builder, if they are not here
             await self._judged(user, trigger_images(base.triggers))
         return provided
@@ -79,6 +82,13 @@ class BuildImages:
                 hint="Remove the line `# syntax=`, or write docker/dockerfile:1.",
             )
         self._rules.require_pullable(reference)
+
+
+def _require_silent_triggers(base: ImageDetails, given: Collection[str]) -> None:
+    try:
+        require_undeclared("\n".join(base.triggers), given)
+    except InvalidRequestError as refusal:
+        raise _at_line(UsedImage("", 0, "ONBUILD"), refusal) from refusal
 
 
 def _at_line(image: UsedImage, refusal: Ds01Error) -> Ds01Error:

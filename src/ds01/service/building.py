@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from ds01.domain import label
 from ds01.domain.access import Caller
 from ds01.domain.build_failure import Cause, explain_failure, step_of
-from ds01.domain.build_site import PROXY_ARGUMENTS, BuildSite, Masker
+from ds01.domain.build_site import BuildSite, Masker
 from ds01.domain.catalogue import CatalogueRow, frameworks
 from ds01.domain.event import Event
 from ds01.domain.image import digest_of
 from ds01.domain.image_name import OwnImage, dated_tag, parse_image_name
-from ds01.domain.package_tier import PackageTiers
+from ds01.domain.package_tier import PackageTier, PackageTiers
+from ds01.domain.system_package import advise_system_package, nearest_system_package
 from ds01.errors import (
     BackendError,
     BackendTimeoutError,
@@ -138,12 +139,16 @@ class BuildService:
     async def _build(self, caller: Caller, order: BuildOrder, context: Context, notify: Notify) -> Build:
         text = await read_dockerfile(context, order.dockerfile)
         site = await self._read_site()
-        bases = await self._images.provide(caller.user, text, notify, secret=PROXY_ARGUMENTS)
+        bases = await self._images.provide(caller.user, text, notify, given=site.arguments)
         work = _Work(caller, order, site, bases, notify)
         spec = await self._spec(work)
         async with self._pip_config.lent(caller.uid, order.name, site.pip_config, text) as lent:
             if lent.is_mounted:  # only BuildKit mounts files for a step
                 spec = replace(spec, uses_buildkit=True)
+                if not order.uses_buildkit:
+                    await notify(
+                        {"kind": "build", "message": "BuildKit builds: it lends pip the site's configuration.\n"}
+                    )
             await self._follow(work, spec, with_dockerfile(context, order.dockerfile, lent.text), lent)
         return await self._named(work)
 
@@ -229,7 +234,16 @@ class BuildService:
         known = [name for tier in offered for name in tier.pip]
         found = explain_failure(output, words, known)
         details = {"cause": found.cause.value, "subject": found.subject, "step": found.step, "output": list(found.tail)}
-        return Ds01Error(f"The build failed at `{found.step[:200]}`: {found.reason}.", hint=found.hint, details=details)
+        hint = found.hint
+        if found.cause is Cause.NO_SYSTEM_PACKAGE:
+            hint = _system_hint(found.subject, (tiers.system, *offered)) or hint
+        return Ds01Error(f"The build failed at `{found.step[:200]}`: {found.reason}.", hint=hint, details=details)
+
+
+def _system_hint(name: str, tiers: Sequence[PackageTier]) -> str | None:
+    near = nearest_system_package(name, [package for tier in tiers for package in tier.apt])
+    advice = advise_system_package(name)
+    return f"{advice}." if advice else f"Did you mean {near}?" if near else None
 
 
 def _too_long(limit: str, output: str) -> Ds01Error:

@@ -16,7 +16,7 @@ from ds01.domain.image_choice import (
 )
 from ds01.domain.local_image import LocalImage, local_images
 from ds01.domain.user import User
-from ds01.errors import BackendError, InvalidRequestError, NotFoundError
+from ds01.errors import BackendError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
 from ds01.service.ports import Devices, Engine, ImageDetails, Notify
 
@@ -109,13 +109,24 @@ class CatalogueService:
         choices = {name: _choose(catalogue, name, inventory, architecture) for name in names}
         if not are_known and not candidates.was_asked:
             choices = {name: _with_reason(choice, UNKNOWN_GPUS) for name, choice in choices.items()}
-        chosen = {choice.row for choice in choices.values() if isinstance(choice, CatalogueChoice)}
         local = await self._local_tags()
+        choices = {name: self._if_it_can_be_had(choice, local) for name, choice in choices.items()}
+        chosen = {choice.row for choice in choices.values() if isinstance(choice, CatalogueChoice)}
         found = [
             OfferedRow(row, runs_here(row, candidates, inventory), row in chosen, _is_local(row, local)) for row in rows
         ]
         shown = [item for item in found if everything or (item.is_usable and (framework or is_offered(item.row)))]
         return Offer(candidates, choices, tuple(shown), len(found) - len(shown))
+
+    def _if_it_can_be_had(self, choice: CatalogueChoice | str, local: frozenset[str] | None) -> CatalogueChoice | str:
+        """Return a choice, or why the site does not fetch it: nobody is offered what is refused in the end."""
+        if isinstance(choice, str) or _is_local(choice.row, local):
+            return choice
+        try:
+            self._images.require_pullable(choice.row.image)
+        except ForbiddenError as refusal:
+            return refusal.message
+        return choice
 
     async def local_images(self, uid: int) -> tuple[LocalImage, ...]:
         """Return the images on this machine that a user may choose from.
@@ -151,7 +162,7 @@ class CatalogueService:
             )
         inventory, _ = await self._inventory()
         choice = await self._images.choose(order, inventory, user=user)
-        self._images.require_pullable(choice)
+        self._images.require_pullable(choice.reference)
         return choice, await self._engine.find_image(choice.reference)
 
     async def _inventory(self) -> tuple[Inventory, bool]:

@@ -201,13 +201,13 @@ class ImageService:
             )
         return await self.pull(choice, notify)
 
-    def require_pullable(self, choice: ImageChoice) -> None:
+    def require_pullable(self, reference: str) -> None:
         """Raise if the site does not fetch from the registry of an image.
 
         Raises:
             ForbiddenError: It does not; the message names the image and the rule.
         """
-        self._rules.require_pullable(choice.reference)
+        self._rules.require_pullable(reference)
 
     async def pull(self, choice: ImageChoice, notify: Notify) -> ImageDetails:
         """Return the image as its registry has it now. Layers that the engine has are not fetched again.
@@ -217,7 +217,7 @@ class ImageService:
             NotFoundError: The registry does not have it.
             BackendError: The pull failed.
         """
-        self.require_pullable(choice)
+        self.require_pullable(choice.reference)
         await notify({"kind": "step", "message": f"Pulling {choice.reference}"})
         try:
             async with aclosing(self._engine.pull_image(choice.reference)) as steps:

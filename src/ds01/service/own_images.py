@@ -12,7 +12,7 @@ from ds01.domain.image_name import OwnImage, meant_images, nearest_images, parse
 from ds01.domain.installed import InstalledPackage, parse_pip_list
 from ds01.domain.name import EngineName
 from ds01.domain.user import User, handle
-from ds01.errors import BackendError, ConflictError, NotFoundError
+from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.helper_container import HelperContainers
 from ds01.service.ports import Engine, ImageDetails, World
 
@@ -140,7 +140,7 @@ class OwnImageService:
             start = result.stdout.find("[{")
             end = result.stdout.rfind("}]")
             return tuple(parse_pip_list(result.stdout[start : end + 2]).values()) if 0 <= start < end else ()
-        except BackendError as failure:
+        except (BackendError, InvalidRequestError) as failure:  # engines blame whoever asked, or themselves
             if "executable file not found" in failure.message or "no such file" in failure.message:
                 return None
             raise

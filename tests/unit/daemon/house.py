@@ -19,6 +19,7 @@ from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
+from ds01.daemon.tiers_file import TiersFile
 from ds01.domain.event import Event
 from ds01.domain.user import User
 from ds01.errors import NotFoundError
@@ -146,7 +147,7 @@ async def open_house(
     services = stage.boot()
     relay = StreamRelay()
     left: list[str] = []
-    files = SiteFiles(PolicyFile(folder, stage.policy), CatalogueFiles(folder))
+    files = SiteFiles(PolicyFile(folder, stage.policy), CatalogueFiles(folder), TiersFile(folder))
     world, feed = stage.world(), EventFeed()
     export = EventExport(folder, world.store, feed, name_nobody, clock=world.clock, checkpoint=pass_on)
     world = replace(world, store=AnnouncingStore(world.store, feed))

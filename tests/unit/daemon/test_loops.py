@@ -15,7 +15,9 @@ from ds01.daemon.identity import Identities
 from ds01.daemon.loops import IDLE_S, EventLoop, ReconcileLoop, WatchLoop, guard
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.server import ApiServer
+from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
+from ds01.daemon.tiers_file import TiersFile
 from ds01.domain.policy import Policy
 from ds01.errors import BackendError
 from ds01.service.bell import Bell
@@ -192,11 +194,10 @@ class Watched:
         self.server = ApiServer(identities, {}, audit, monotonic=lambda: self.monotonic)
         self.relay = StreamRelay()
         self.loop = WatchLoop(
-            self.policy,
+            SiteFiles(self.policy, CatalogueFiles(folder), TiersFile(folder)),
             stage.world(),
             self.server,
             self.relay,
-            catalogue=CatalogueFiles(folder),
             socket_path=self.socket,
             is_personal=personal,
             leave=self.left.append,

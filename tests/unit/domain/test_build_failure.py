@@ -54,6 +54,23 @@ KNOWN = ("pandas", "scikit-learn", "torch")
         ("/bin/sh: apt-get: not found\n", Cause.NO_TOOL, "no apt-get", "catalogue"),
         ("error: command 'gcc' failed: No such file or directory\n", Cause.NO_COMPILER, "compiler", "build-essential"),
         ("exec /bin/sh: exec format error\n", Cause.WRONG_ARCHITECTURE, "kind of processor", "catalogue"),
+        ("wget: bad address 'nowhere.invalid'\n", Cause.NO_NETWORK, "network", "later"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated the package "
+            "versions, please update the hashes.\n    six==1.16.0 from https://pypi.lab/six.whl (from -r r.txt):\n"
+            "        Expected sha256 0000\n             Got        8abb\n",
+            Cause.WRONG_HASH,
+            "six==1.16.0",
+            "correct the hash",
+        ),
+        (
+            "E: Failed to fetch http://deb.lab/x.deb  Hash Sum mismatch\n",
+            Cause.WRONG_HASH,
+            "what its hash",
+            "Try again",
+        ),
+        ('failed to compute cache key: "/missing" not found: not found\n', Cause.NO_FILE, "/missing is not", "Copy"),
+        ('failed to compute cache key: failed to x: "/missing": not found\n', Cause.NO_FILE, "/missing is not", "Copy"),
         ("Killed\n", Cause.OUT_OF_MEMORY, "memory", "ds01 limits"),
         ("something odd\n", Cause.UNKNOWN, "returned a non-zero code: 1", "last lines"),
     ],

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.dockerfile_images import trigger_images, used_images
+from ds01.domain.dockerfile_images import require_undeclared, trigger_images, used_images
 from ds01.errors import InvalidRequestError
 
 BOBS = "ds01.invalid/u1002/secret"
@@ -82,6 +82,9 @@ def test_no_here_document_or_continued_line_hides_an_image(hiding: str, line: st
         "FROM a\nRUN --mount=type=bind,'from=b',target=/x make\n",
         'FROM a\nCOPY --fr"om"=b / /\n',
         "RUN make\nFROM a\n",
+        "FROM a\nRUN --device=nvidia.com/gpu=all nvidia-smi\n",
+        "FROM a\nRUN --mount=type=cache,target=/c --network=host make\n",
+        "FROM a\nONBUILD RUN --security=insecure make\n",
         "// syntax=lab/frontend\nFROM a\n",
         '{"syntax": "lab/frontend"}\nFROM a\n',
         f"FROM a\nRUN cat <<E-F\nx \\\nE-F\nFROM {BOBS}\n",
@@ -99,6 +102,34 @@ def test_the_value_of_a_secret_argument_is_never_filled_in() -> None:
     for text in ("ARG HTTP_PROXY\nFROM $HTTP_PROXY\n", "ARG HTTP_PROXY=a\nARG X=b${HTTP_PROXY:+c}\nFROM $X\n"):
         with pytest.raises(InvalidRequestError):
             used_images(text, unknown=("HTTP_PROXY",))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ARG HTTP_PROXY",
+        "arg\tA=1 HTTP_PROXY=x",
+        "ARG A=${HTTP_PROXY}",
+        "AR\\\nG \\\n# comment\nHTTP_\\\nPROXY",
+        "ONBUILD ARG HTTP_PROXY",
+        "RUN cat <<E-F\nE-F\nARG HTTP_PROXY",
+    ],
+)
+def test_a_declared_argument_is_refused_because_a_builder_would_keep_it(line: str) -> None:
+    with pytest.raises(InvalidRequestError, match="would keep the site's proxy in the image"):
+        require_undeclared(f"FROM a\n{line}\n", ["HTTP_PROXY"])
+    require_undeclared(f"FROM a\n{line}\n", [])
+    require_undeclared(f"FROM a\n{line}\n", ["NO_PROXY"])
+
+
+@pytest.mark.parametrize("line", ["ARG \\\n{}HTTP_PROXY", "A\\\n{}RG HTTP_PROXY", "ONBUILD \\\n{}ARG HTTP_PROXY"])
+def test_an_argument_without_an_end_is_refused(line: str) -> None:
+    with pytest.raises(InvalidRequestError, match="over too many lines"):
+        require_undeclared("FROM a\n" + line.format("\\\n" * 100) + "\n", ["HTTP_PROXY"])
+
+
+def test_a_command_may_read_what_it_is_given() -> None:
+    require_undeclared("FROM a\nARG TAG\nRUN echo $HTTP_PROXY \\\n  ARG\n", ["HTTP_PROXY"])
 
 
 def test_the_line_and_the_instruction_are_said() -> None:

@@ -59,7 +59,7 @@ def test_a_site_replaces_the_tiers_as_a_whole(tmp_path: Path) -> None:
     ("text", "word"),
     [
         ("[jupiter]\n", "no tier 'jupiter'"),
-        ("[jupyter\n", "line 1"),
+        ("[jupyter\n", "tiers.toml:1: "),
         ("jupyter = 1\n", "not a table"),
         ("[jupyter]\nnpm = []\n", "not a key"),
         ("[jupyter]\npip = 'a'\n", "not a list"),
@@ -72,13 +72,17 @@ def test_a_site_replaces_the_tiers_as_a_whole(tmp_path: Path) -> None:
         ("[use_case.none]\n", "name of a use case"),
         ("[jupyter]\nabout = 3\n", "one line"),
         ("[jupyter]\npip = ['scikit_learn', 'Scikit-Learn']\n", "twice"),
+        ("[jupyter]\npip = [\n 'a',\n 'b c d']\n", r"tiers.toml:4: \[jupyter\]: "),
+        ("[use_case.cv]\napt = ['git']\n\n[use_case.nlp]\napt = ['Git']\n", r"tiers.toml:5: \[use_case.nlp\]: "),
+        ("# a\n\n[jupyter]\nabout = 1\n", "tiers.toml:4: "),
         ("#" * 300_000, "256 KiB"),
     ],
 )
 def test_a_mistake_in_the_table_says_where_it_is(text: str, word: str) -> None:
     with pytest.raises(InvalidRequestError, match=word) as caught:
         parse_package_tiers(text, "tiers.toml")
-    assert caught.value.message.startswith("tiers.toml")
+    assert caught.value.message.startswith("tiers.toml:")
+    assert caught.value.message == f"{caught.value.details['where']}: {caught.value.details['problem']}"
     assert caught.value.hint
 
 

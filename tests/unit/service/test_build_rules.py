@@ -197,10 +197,22 @@ async def test_the_proxies_reach_the_build_and_nothing_that_is_said_or_kept(stag
         assert "s3cret" not in str(text)
 
 
+async def test_no_line_and_no_trigger_may_declare_a_proxy(stage: Stage) -> None:
+    stage.build_site = BuildSite({"HTTP_PROXY": PROXY})
+    with pytest.raises(InvalidRequestError, match="Line 2 of the Dockerfile: ARG HTTP_PROXY"):
+        await build(stage, f"FROM {IMAGE}\nARG http_proxy\n")
+    base = await stage.engine.find_image(IMAGE)
+    assert base is not None
+    stage.engine.images[base.id].details = replace(base, triggers=("ARG HTTP_PROXY",))
+    with pytest.raises(InvalidRequestError, match="ARG HTTP_PROXY"):
+        await build(stage, f"FROM {IMAGE}\n")
+    assert not stage.engine.built_specs
+
+
 async def test_a_base_must_not_be_named_by_a_proxy(stage: Stage) -> None:
     stage.build_site = BuildSite({"HTTP_PROXY": PROXY})
     with pytest.raises(InvalidRequestError) as caught:
-        await build(stage, "ARG HTTP_PROXY\nFROM $HTTP_PROXY\n")
+        await build(stage, "FROM $HTTP_PROXY\n")
     assert "s3cret" not in str(caught.value)
 
 

@@ -123,6 +123,28 @@ async def test_a_step_that_fails_is_explained_and_makes_no_image(stage: Stage) -
     assert await stage.engine.find_image(MINE) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ffmpg", "Did you mean ffmpeg?"),
+        ("libgl1-mesa-glx", "apt calls it libgl1."),
+        ("numpy", "numpy is a package of Python: -p numpy."),
+        ("xyzzy", "Look at the name for this release: https://packages.debian.org"),
+    ],
+)
+async def test_a_missing_system_package_comes_with_the_nearest_that_is_offered(
+    stage: Stage, name: str, hint: str
+) -> None:
+    def fail(_tree: FileTree) -> None:
+        raise BackendError(f"non-zero code: 100: E: Unable to locate package {name}")
+
+    stage.engine.every_step = fail
+    with pytest.raises(Ds01Error) as caught:
+        await build(stage, f"FROM {IMAGE}\nRUN apt-get install -y {name}\n")
+    assert caught.value.details["cause"] == "no_system_package"
+    assert caught.value.hint == hint
+
+
 async def test_an_engine_that_fails_before_any_step_is_a_failed_engine(stage: Stage) -> None:
     def fail() -> None:
         raise BackendError("gone")
@@ -178,3 +200,14 @@ async def test_an_image_that_a_container_uses_is_not_deleted(stage: Stage) -> No
         await stage.boot().own_images.delete(ALICE_CALLER, "mine")
     assert "project" in caught.value.message
     assert await stage.engine.find_image(MINE) is not None
+
+
+@pytest.mark.parametrize("kind", [BackendError, InvalidRequestError])
+async def test_an_image_without_a_python_has_no_list_of_packages(stage: Stage, kind: type[Ds01Error]) -> None:
+    image = await stage.engine.find_image(IMAGE)
+    assert image is not None
+    stage.engine.fail_next("start_container", kind('exec: "python3": executable file not found in $PATH'))
+    assert await stage.boot().own_images.packages(image) is None
+    stage.engine.fail_next("start_container", kind("the disk is full"))
+    with pytest.raises(kind, match="disk"):
+        await stage.boot().own_images.packages(image)

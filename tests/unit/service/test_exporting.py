@@ -17,7 +17,8 @@ import pytest
 from ds01.domain.export import HEADER_NAME, ORDER_NAME, ExportHeader, layer_entry, parse_header
 from ds01.domain.image import is_private_tag
 from ds01.domain.request import GpuRequest
-from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
+from ds01.domain.site import Access, Site
+from ds01.errors import BackendError, ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation
 from ds01.service.disk_room import DiskRoom
 from ds01.service.helper_container import is_helper_name
@@ -139,6 +140,29 @@ async def test_the_base_is_pulled_where_it_is_missing() -> None:
     image = origin.engine.image_of(IMAGE)
     elsewhere.engine.publish(IMAGE, tree=image.tree.copy())
     assert (await import_(elsewhere, files)).details is not None
+
+
+async def test_a_base_of_a_registry_that_is_not_allowed_is_not_pulled() -> None:
+    origin = await prepared()
+    files = members(await export(origin))
+    elsewhere = Stage()
+    elsewhere.policy = replace(elsewhere.policy, site=Site(access=Access(registries=("docker.io",))))
+    elsewhere.engine.publish(IMAGE, tree=origin.engine.image_of(IMAGE).tree.copy())
+    with pytest.raises(ForbiddenError, match=r"comes from registry.example.*access.registries"):
+        await import_(elsewhere, files)
+    assert elsewhere.engine.calls["load_images"] == 0
+    assert not elsewhere.engine.images
+
+
+async def test_a_base_that_is_only_somebody_elses_is_not_here(stage: Stage) -> None:
+    files = members(await export(stage))
+    image = stage.engine.image_of(IMAGE)
+    image.details = replace(image.details, tags=("ds01.invalid/u1001/base:latest",))
+    with pytest.raises(NotFoundError, match="not here"):
+        await import_(stage, files)
+    assert stage.engine.calls["load_images"] == 0
+    image.details = replace(image.details, tags=("ds01.invalid/u1002/base:latest",))
+    assert (await import_(stage, files)).details is not None
 
 
 async def test_a_base_that_is_another_one_by_now_is_refused(stage: Stage) -> None:

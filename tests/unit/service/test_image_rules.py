@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from ds01.config.catalogue import read_shipped_catalogue
+from ds01.domain.image_choice import CatalogueChoice
 from ds01.domain.site import Access, Site
 from ds01.errors import ForbiddenError, NotFoundError
 from ds01.service.images import ImageOrder
@@ -43,6 +45,24 @@ async def test_an_image_of_a_registry_that_is_not_allowed_is_neither_pulled_nor_
 async def test_an_allowed_registry_is_fetched_from_and_what_is_here_needs_no_registry(stage: Stage) -> None:
     assert (await stage.services.catalogue.pull(ALICE, ImageOrder(image="lab/base"), stage.notify)).image.id
     assert await stage.create("demo", count=0)  # IMAGE is of registry.example
+
+
+async def test_the_catalogue_offers_no_framework_that_the_site_does_not_fetch(stage: Stage) -> None:
+    assert isinstance((await stage.services.catalogue.offer("pytorch")).choices["Pytorch"], CatalogueChoice)
+    stage.policy = replace(stage.policy, site=Site(access=Access(registries=("registry.lab",))))
+    choice = (await stage.services.catalogue.offer("pytorch")).choices["Pytorch"]
+    assert isinstance(choice, str)
+    assert "comes from docker.io" in choice
+    everything = await stage.services.catalogue.offer("pytorch", everything=True)
+    assert everything.rows
+    assert not any(row.is_chosen for row in everything.rows)
+    newest = next(
+        row for row in read_shipped_catalogue() if row.framework == "Pytorch" and "CUDA_ADA" in row.architectures
+    )
+    stage.engine.add_image(newest.image)
+    here = (await stage.services.catalogue.offer("pytorch", "CUDA_ADA")).choices["Pytorch"]
+    assert isinstance(here, CatalogueChoice)
+    assert here.row == newest
 
 
 @pytest.mark.parametrize("is_id", [False, True])

@@ -10,6 +10,7 @@ from ds01.cli.table import Cell, render
 from ds01.errors import EXIT_OK, InvalidRequestError, NotFoundError
 
 POLICY_NAME = "resource-limits.yaml"
+TIERS_NAME = "package_tiers.toml"
 MEMBERS_GLOB = "groups/*.members"
 READ_BYTES = 256 * 1024 + 1
 """One byte more than a policy may have: the daemon refuses it with the right words."""
@@ -61,9 +62,15 @@ def _place(remark: ConfigRemark) -> str:
 
 
 def _body(path: Path) -> ConfigCheckBody:
+    if path.name == TIERS_NAME:
+        return ConfigCheckBody(package_tiers=_text(path))
     main = path / POLICY_NAME if path.is_dir() else path
     members = {found.stem: _text(found) for found in sorted(main.parent.glob(MEMBERS_GLOB))}
-    return ConfigCheckBody(text=_text(main), name=main.name, members=members)
+    body = ConfigCheckBody(text=_text(main), name=main.name, members=members)
+    tiers = main.parent / TIERS_NAME
+    if tiers.is_file():
+        body["package_tiers"] = _text(tiers)
+    return body
 
 
 def _text(path: Path) -> str:
@@ -88,8 +95,12 @@ CHECK = Spec(
     examples=(
         "ds01 admin config check  the files of the daemon as they are now",
         "ds01 admin config check new/resource-limits.yaml  another file, before it is put in place",
+        "ds01 admin config check new/package_tiers.toml  another table of packages",
     ),
-    details="Members files in the folder `groups` beside the file count too. The exit status is 2 when it is broken.",
+    details=(
+        "Members files in the folder `groups` and package_tiers.toml beside the file count too; without a file also "
+        "the lists of images and what builds are given. The exit status is 2 when something is broken."
+    ),
     arguments=(Argument("path", shown="[FILE|FOLDER]"),),
     options=(JSON,),
 )

@@ -59,7 +59,7 @@ class MachineHandlers:
         self._identities = identities
         self._viewers = viewers
         self._policy = files.policy
-        self._catalogue = files.catalogue
+        self._files = files
         self._export = export
         self._started_at = world.clock.now()
         self._is_personal = is_personal
@@ -90,9 +90,9 @@ class MachineHandlers:
                 ok=self._policy.problem is None, source=self._policy.current.source, message=self._policy.problem or ""
             ),
             catalogue=schema.CatalogueStatus(
-                ok=self._catalogue.problem is None,
-                rows=len(self._catalogue.current),
-                message=self._catalogue.problem or "",
+                ok=self._files.image_problem() is None,
+                rows=len(self._files.catalogue.current),
+                message=self._files.image_problem() or "",
             ),
             events=EventsStatus(
                 ok=self._export.problem is None, path=str(self._export.path), message=self._export.problem or ""

@@ -2,17 +2,17 @@
 
 import os
 import shlex
-import time
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from ds01.api.schema import BuiltImage, ProgressMessage
 from ds01.cli.build_context import context_of, needs_buildkit, needs_folder
+from ds01.cli.build_log import BuildLog, new_log
 from ds01.cli.call import Call
 from ds01.cli.commands.image.choosing import DOCKERFILE, one_dockerfile
-from ds01.cli.dockerfiles import home, image_name_of, read_text
+from ds01.cli.dockerfiles import image_name_of, read_text
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
 from ds01.domain.build_failure import plain_lines, step_of
 from ds01.domain.dockerfile import Dockerfile, parse_dockerfile
@@ -20,8 +20,6 @@ from ds01.domain.image_name import OwnImage, parse_image_name
 from ds01.domain.recipe_edit import recipe_digest
 from ds01.errors import DaemonUnreachableError, Ds01Error, InvalidRequestError
 from ds01.units import format_size
-
-MAX_LOGS = 50
 
 
 def build(call: Call) -> int:
@@ -103,9 +101,8 @@ def _folder(call: Call, path: Path, dockerfile: Dockerfile) -> Path | None:
 
 
 def _follow(call: Call, name: str, messages: Generator[ProgressMessage]) -> BuiltImage:
-    log_path = _log_path(call, name)
     outcome: BuiltImage | None = None
-    with closing(messages), log_path.open("w", encoding="utf-8", errors="replace") as log:
+    with closing(messages), new_log(call.environment, name) as log:
         shown = _Output(call, log)
         try:
             for message in messages:
@@ -116,11 +113,11 @@ def _follow(call: Call, name: str, messages: Generator[ProgressMessage]) -> Buil
             shown.end()
         except KeyboardInterrupt:
             shown.end()
-            call.screen.tell(f"Stopped: no image was made. The output so far: {log_path}")
+            call.screen.tell(f"Stopped: no image was made. The output so far: {log.path}")
             raise
         except Ds01Error as failure:
             shown.end()
-            _explain(call, failure, log_path)
+            _explain(call, failure, log.path)
             raise
     if outcome is None:
         raise DaemonUnreachableError("ds01d did not say how the build ended.", hint="Look with `ds01 image list`.")
@@ -133,14 +130,14 @@ def _explain(call: Call, failure: Ds01Error, log_path: Path) -> None:
         for line in output:
             call.screen.dimmed(f"  {line}")
     failure.details["log"] = str(log_path)
-    whole = f"The whole output: {log_path}"
+    whole = f"Its output: {log_path}"
     failure.hint = f"{failure.hint}\n{whole}" if failure.hint else whole
 
 
 class _Output:
     """Shows steps as they begin and the newest line of the log dimmed; the file gets everything."""
 
-    def __init__(self, call: Call, log: "IO[str]") -> None:
+    def __init__(self, call: Call, log: BuildLog) -> None:
         self._call = call
         self._log = log
         self._rest = ""
@@ -160,7 +157,7 @@ class _Output:
 
     def _line(self, line: str) -> None:
         for plain in plain_lines(line):
-            self._log.write(plain + "\n")
+            self._log.add(plain)
             step = step_of(plain)
             if self._call.flag("verbose"):
                 self._call.screen.tell(plain)
@@ -169,20 +166,6 @@ class _Output:
                 self._call.screen.tell(plain[:200])
             else:
                 self._call.screen.update(f"  {plain}")
-
-
-def _log_path(call: Call, name: str) -> Path:
-    """Return the file for this build's output; the oldest of many are removed."""
-    state = call.environment.get("XDG_STATE_HOME") or str(home(call.environment) / ".local" / "state")
-    folder = Path(state) / "ds01" / "builds"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[: -MAX_LOGS + 1]:
-            with suppress(OSError):
-                old.unlink()
-    except OSError as failure:
-        raise Ds01Error(f"{folder}: {failure.strerror}.", hint="The output of a build is kept there.") from failure
-    return folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
 
 BUILD_OPTIONS = (
@@ -200,8 +183,9 @@ BUILD = Spec(
     ),
     details=(
         "The image is your own: others neither see nor replace it. Your limits for containers hold for the build too. "
-        "Ctrl-C stops it. The whole output is kept below ~/.local/state/ds01/builds. Nothing is sent of the folder "
-        "unless the Dockerfile copies from it, and then nothing that .dockerignore names."
+        "Ctrl-C stops it. The output is kept below ~/.local/state/ds01/builds, of a very long one the beginning and "
+        "the end. Nothing is sent of the folder unless the Dockerfile copies from it, and then nothing that "
+        ".dockerignore names."
     ),
     arguments=(DOCKERFILE,),
     options=(

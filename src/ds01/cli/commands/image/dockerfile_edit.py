@@ -1,21 +1,14 @@
 """A Dockerfile is changed by its owner: in an editor, said before, written with a backup. By flags and questions."""
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
+
 from ds01.cli.call import Call
-from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
-from ds01.cli.commands.image.choosing import DOCKERFILE, one_dockerfile
-from ds01.cli.commands.image.recreating import RECREATE, STOP, recreate_containers
-from ds01.cli.dockerfiles import image_name_of, read_text, write_text
+from ds01.cli.dockerfiles import image_name_of, write_text
 from ds01.cli.editor import edit_text
-from ds01.cli.prompts import cancelled, confirm
-from ds01.cli.spec import ASKING, JSON, Option, Spec
-from ds01.domain.dockerfile import Dockerfile, parse_dockerfile
-from ds01.domain.dockerfile_change import repair_dockerfile, update_dockerfile
+from ds01.cli.prompts import confirm
+from ds01.domain.dockerfile import parse_dockerfile
 from ds01.domain.recipe import ImageRecipe
-from ds01.domain.recipe_edit import (
-from ds01.domain.requirement import parse_package_list
-from ds01.domain.system_package import parse_system_list
+from ds01.domain.recipe_edit import find_differences
 from ds01.errors import Ds01Error, InvalidRequestError
 
 

@@ -1,0 +1,60 @@
+"""The kept output of a build: bounded, and its end is never what is left out."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from ds01.cli import build_log
+from ds01.cli.build_log import BuildLog, new_log
+from ds01.errors import Ds01Error
+
+
+def logged(folder: Path, lines: list[str], limit: int) -> list[str]:
+    with BuildLog(folder / "a.log", limit=limit) as log:
+        for line in lines:
+            log.add(line)
+    return log.path.read_text(encoding="utf-8").splitlines()
+
+
+def test_what_fits_is_kept_whole(tmp_path: Path) -> None:
+    lines = [f"line {number}" for number in range(10)]
+    assert logged(tmp_path, lines, 1000) == lines
+
+
+def test_of_too_much_the_beginning_and_the_end_are_kept_and_the_gap_is_said(tmp_path: Path) -> None:
+    kept = logged(tmp_path, [f"{number:03}" for number in range(100)], 40)
+    first, last = [f"{number:03}" for number in range(5)], [f"{number:03}" for number in range(95, 100)]
+    assert kept == [*first, "[... 90 lines are left out ...]", *last]
+
+
+@given(st.lists(st.text("ab", max_size=30), max_size=60), st.integers(80, 200))
+def test_a_log_is_bounded_and_has_the_last_line(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], limit: int
+) -> None:
+    kept = logged(tmp_path_factory.mktemp("log"), lines, limit)
+    assert sum(len(line) + 1 for line in kept) <= limit + 60
+    assert kept[-1:] == lines[-1:]
+    left_out = [line for line in kept if line.startswith("[...")]
+    assert len(kept) - len(left_out) + (int(left_out[0].split()[1]) if left_out else 0) == len(lines)
+
+
+def test_the_oldest_logs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_log, "MAX_LOGS", 3)
+    folder = tmp_path / "ds01" / "builds"
+    folder.mkdir(parents=True)
+    for number in range(5):
+        path = folder / f"old-{number}.log"
+        path.write_text("x", encoding="utf-8")
+        os.utime(path, (number, number))
+    with new_log({"XDG_STATE_HOME": str(tmp_path)}, "thesis") as log:
+        log.add("x")
+    assert sorted(path.name for path in folder.iterdir()) == ["old-3.log", "old-4.log", log.path.name]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ds01").write_text("", encoding="utf-8")
+    with pytest.raises(Ds01Error, match="ds01/builds") as caught:
+        new_log({"XDG_STATE_HOME": str(tmp_path)}, "thesis")
+    assert caught.value.hint == "The output of a build is kept there."
