@@ -228,7 +228,7 @@ class Services:
     @cached_property
     def leftovers(self) -> LeftoverService:
         """What lies about."""
-        return LeftoverService(self._world, self.containers, self._presence)
+        return LeftoverService(self._world, self.containers, self._presence, self.temporary_images)
 
     @cached_property
     def starter(self) -> Starter:
