@@ -136,6 +136,28 @@ def test_a_restart_keeps_its_gpu_while_somebody_waits_for_it(site: Site) -> None
     assert waiting.wait(timeout=60) == 0
 
 
+def test_cleanup_frees_builds_without_a_name_and_gpus_that_are_kept(site: Site) -> None:
+    words = ("--label", "aime.mlc.MAINTAINER=bob", "--label", "aime.mlc.CUSTOM_IMAGE=thesis")
+    recipe = f"FROM {BUSYBOX}\nRUN dd if=/dev/zero of=/three bs=1M count=3\n"
+    image = site.engine.docker("build", "-q", *words, "-", stdin=recipe).strip()
+    try:
+        site.run("create", "kept", "--image", BUSYBOX, "--gpu-kind", "full", user="bob")
+        site.run("start", "kept", user="bob")
+        site.run("stop", "kept", user="bob")
+        everything = ("container", "cleanup", "--older-than", "0s")
+        found = site.run(*everything, "--dry-run", "--json", user="bob").document["leftovers"]
+        assert {item["kind"] for item in found} == {"stopped", "kept GPUs", "build without a name"}
+        [build] = [item for item in found if item["kind"] == "build without a name"]
+        assert 3_000_000 <= build["size_bytes"] < 4_000_000, "the layers of its base are not freed"
+        assert site.run(*everything, "--dry-run", "--json").document["leftovers"] == [], "they are not alice's"
+        freed = site.run(*everything, "-y", "--json", user="bob").document
+        assert [result["removed"] for result in freed["results"]] == [True, True]
+        assert site.containers() == []
+        assert image not in site.engine.docker("images", "--quiet", "--no-trunc").split()
+    finally:
+        site.engine.try_docker("rmi", image)
+
+
 def test_ports_shows_what_listens(site: Site, running: str) -> None:
     site.spawn("exec", running, "--", "nc", "-l", "-p", "8899")
     wait_until(lambda: site.run("container", "ports", running, "--json").document["ports"], "the listening port")

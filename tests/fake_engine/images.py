@@ -41,9 +41,10 @@ class FakeImages(EngineParts):
             except NotFoundError:
                 return None
 
-    async def list_images(self) -> list[ImageDetails]:
+    async def list_images(self, *, measures_shared: bool = False) -> list[ImageDetails]:
         async with self.call("list_images"):
-            return [_row(image.details) for image in self.images.values()]
+            rows = [_row(image.details) for image in self.images.values()]
+            return [replace(row, shared_bytes=0 if measures_shared else None) for row in rows]
 
     async def pull_image(self, reference: str) -> AsyncGenerator[PullProgress, None]:
         wanted = full_reference(reference)

@@ -10,10 +10,18 @@ class AdoptBody(TypedDict):
 
 
 class LeftoverDocument(TypedDict):
-    """Something of a user's that could go; `id` is a container's id or an image's tag."""
+    """Something of a user's that could go; `id` is an id, an image's tag, or `hold:` with a container's id."""
 
     id: str
-    kind: Literal["stopped", "never started", "half made", "image without a container"]
+    kind: Literal[
+        "stopped",
+        "never started",
+        "half made",
+        "image without a container",
+        "build without a name",
+        "interrupted export or import",
+        "kept GPUs",
+    ]
     name: str
     since: str | None
     size_bytes: int | None

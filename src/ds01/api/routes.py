@@ -134,7 +134,7 @@ ROUTES: tuple[Route, ...] = (
         "list_leftovers",
         "GET",
         "/v1/leftovers",
-        "A user's stopped, never started and half-made containers, and images whose container is gone.",
+        "A user's stopped, never started and half-made containers, GPUs that they keep, and images that nothing needs.",
         schema.LeftoverList,
         parameters=(Parameter("older_than_s", "integer", "Only what has been at rest for longer, seconds."), _OWNER),
         errors=("forbidden",),

@@ -109,6 +109,23 @@ def pick_several(call: Call, question: str, choices: Sequence[Choice]) -> list[s
     Raises:
         Ds01Error: The input ended, or nothing was chosen.
     """
+    chosen = pick_any(call, question, choices)
+    if not chosen:
+        raise nothing_picked()
+    return chosen
+
+
+def nothing_picked() -> Ds01Error:
+    """Return the error for a list in which nothing was chosen."""
+    return Ds01Error("Nothing was picked, so nothing was changed.", hint="Space picks a line, Enter ends.")
+
+
+def pick_any(call: Call, question: str, choices: Sequence[Choice]) -> list[str]:
+    """Let a person choose several lines, or none.
+
+    Raises:
+        Ds01Error: The input ended.
+    """
     import questionary
 
     prompt = questionary.checkbox(
@@ -119,10 +136,7 @@ def pick_several(call: Call, question: str, choices: Sequence[Choice]) -> list[s
         use_jk_keys=False,
         **_settings(call),
     )
-    chosen = [str(value) for value in _asked(prompt)]
-    if not chosen:
-        raise Ds01Error("Nothing was picked, so nothing was changed.", hint="Space picks a line, Enter ends.")
-    return chosen
+    return [str(value) for value in _asked(prompt)]
 
 
 def _lines(choices: Sequence[Choice]) -> list[Any]:

@@ -169,7 +169,7 @@ class Services(Foundations):
     @cached_property
     def leftovers(self) -> LeftoverService:
         """What lies about."""
-        return LeftoverService(self._world, self.containers, self.removal, self._presence)
+        return LeftoverService(self._world, self.containers, self.removal, self._presence, self.temporary_images)
 
     @cached_property
     def starter(self) -> Starter:

@@ -56,6 +56,7 @@ class ImageDetails:
         command: Command of its configuration.
         stop_signal: Stop signal of its configuration; empty without.
         size_bytes: Size.
+        shared_bytes: How much of it other images have too; None: it was not measured.
         created_at: When it was built; None if it does not say.
         architecture: Such as amd64.
         working_dir: Working directory of its configuration.
@@ -78,6 +79,7 @@ class ImageDetails:
     working_dir: str = ""
     layers: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
+    shared_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

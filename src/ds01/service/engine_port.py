@@ -198,8 +198,11 @@ class Engine(Protocol):
         """Return an image that the engine has, or None."""
         ...
 
-    async def list_images(self) -> list[ImageDetails]:
-        """Return the images that the engine has (configuration fields are left empty)."""
+    async def list_images(self, *, measures_shared: bool = False) -> list[ImageDetails]:
+        """Return the images that the engine has (configuration fields are left empty).
+
+        With `measures_shared` also what they share, which takes a while, where the engine can say it.
+        """
         ...
 
     def pull_image(self, reference: str) -> AsyncGenerator[PullProgress, None]:

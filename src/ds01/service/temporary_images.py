@@ -58,6 +58,10 @@ class TemporaryImages:
         finally:
             await complete(self._drop(reference))
 
+    def is_in_use(self, reference: str) -> bool:
+        """Tell whether an export or import under way needs the name."""
+        return reference in self._in_use
+
     async def _drop(self, reference: str) -> None:
         try:
             await self._engine.remove_image(reference)

@@ -1,6 +1,8 @@
 """The command line in this process against a scripted daemon, without a terminal."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from ds01.cli.main import run
+from tests.terminal import Terminal
 from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, stream_head
 
 
@@ -30,6 +33,7 @@ class Outcome:
 
 
 Ds01 = Callable[..., Outcome]
+Start = Callable[..., Terminal]
 
 
 @pytest.fixture
@@ -69,6 +73,21 @@ def ds01(daemon: ScriptedDaemon, capfd: pytest.CaptureFixture[str]) -> Ds01:
         return Outcome(status, out, err)
 
     return call
+
+
+@pytest.fixture
+def start(daemon: ScriptedDaemon, tmp_path: Path) -> Start:
+    """Start `ds01 WORDS` on a terminal."""
+
+    def begin(*words: str, **environment: str) -> Terminal:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DS01_", "LC_"))}
+        known = {"DS01_SOCKET": str(daemon.socket_path), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        folder = tmp_path / "My Work"
+        folder.mkdir(exist_ok=True)
+        argv = [sys.executable, "-P", "-m", "ds01", *words]
+        return Terminal(argv, {**clean, **known, **environment}, cwd=str(folder))
+
+    return begin
 
 
 def container(name: str, state: str = "running", **more: object) -> dict[str, object]:
@@ -120,6 +139,7 @@ def details(name: str, state: str = "running", **more: object) -> dict[str, obje
         "ip_address": "",
         "command": ["sh", "-c", "true"],
         "terminal": True,
+        "x11": False,
         **more,
     }
 

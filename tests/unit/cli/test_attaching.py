@@ -1,9 +1,7 @@
 """attach: the keys that leave, what is said first, the exit status, and what is refused before anything is opened."""
 
-import os
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, strategies
@@ -11,25 +9,10 @@ from hypothesis import given, strategies
 from ds01.cli.leaving import DEFAULT_KEYS, LeavingKeys, parse_keys
 from ds01.domain.pid1 import ENTRYPOINT
 from ds01.errors import InvalidRequestError
-from tests.terminal import Terminal
-from tests.unit.cli.conftest import Ds01, details
+from tests.unit.cli.conftest import Ds01, Start, details
 from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, ok, problem
 
 CTRL_P, CTRL_Q = "\x10", "\x11"
-Start = Callable[..., Terminal]
-
-
-@pytest.fixture
-def start(daemon: ScriptedDaemon) -> Start:
-    """Start `ds01 container attach WORDS` on a terminal."""
-
-    def begin(*words: str) -> Terminal:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DS01_", "LC_"))}
-        known = {"DS01_SOCKET": str(daemon.socket_path), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
-        argv = [sys.executable, "-P", "-m", "ds01", "container", "attach", *words]
-        return Terminal(argv, {**clean, **known})
-
-    return begin
 
 
 def script_console(daemon: ScriptedDaemon, command: Sequence[str] = ("cat",)) -> list[bytes]:
@@ -53,7 +36,7 @@ def script_console(daemon: ScriptedDaemon, command: Sequence[str] = ("cat",)) ->
 
 def test_what_is_typed_arrives_and_the_keys_leave_it_running(daemon: ScriptedDaemon, start: Start) -> None:
     got = script_console(daemon)
-    with start("a") as terminal:
+    with start("container", "attach", "a") as terminal:
         terminal.wait_for("Leave it running with ctrl-p ctrl-q")
         terminal.wait_for("here")  # from here on every key is passed on
         terminal.type("x")
@@ -70,7 +53,7 @@ def test_what_is_typed_arrives_and_the_keys_leave_it_running(daemon: ScriptedDae
 
 def test_a_main_process_that_ends_passes_its_status(daemon: ScriptedDaemon, start: Start) -> None:
     script_console(daemon)
-    with start("a", "--detach-keys", "ctrl-x") as terminal:
+    with start("container", "attach", "a", "--detach-keys", "ctrl-x") as terminal:
         terminal.wait_for("Leave it running with ctrl-x")
         terminal.wait_for("here")
         terminal.type(CTRL_P + CTRL_Q + "end\r")
@@ -80,7 +63,7 @@ def test_a_main_process_that_ends_passes_its_status(daemon: ScriptedDaemon, star
 
 def test_of_our_own_main_process_it_says_that_programs_run_in_open(daemon: ScriptedDaemon, start: Start) -> None:
     script_console(daemon, ENTRYPOINT)
-    with start("a") as terminal:
+    with start("container", "attach", "a") as terminal:
         terminal.wait_for("The main process of a only waits")
         terminal.wait_for("ds01 container open a")
         terminal.wait_for("here")

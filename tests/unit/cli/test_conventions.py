@@ -1,8 +1,5 @@
 """What every verb for containers keeps to: it is there, programs can ask it, it asks people, it can only plan."""
 
-import os
-import sys
-from collections.abc import Callable
 from typing import cast
 
 import click
@@ -12,8 +9,7 @@ from ds01.cli.group import SpecCommand
 from ds01.cli.main import build_cli
 from ds01.cli.spec import DRY_RUN, JSON, NAME, NAMES, Option, Spec
 from ds01.cli.tree import verbs_of
-from tests.terminal import Terminal
-from tests.unit.cli.conftest import Ds01, container, containers
+from tests.unit.cli.conftest import Ds01, Start, container, containers
 from tests.unit.scripted_daemon import ScriptedDaemon
 
 CTRL_C = "\x03"
@@ -48,7 +44,6 @@ SPECS = specs()
 NAMED = sorted(
     {verb for verb, spec in SPECS.items() if {NAME, NAMES} & set(spec.arguments)} - WITHOUT_NAME | {"run"},
 )
-Start = Callable[..., Terminal]
 
 
 def has(verb: str, option: Option) -> bool:
@@ -98,24 +93,12 @@ def test_with_json_the_error_is_a_document(verb: str, ds01: Ds01) -> None:
     assert refused.out == ""
 
 
-@pytest.fixture
-def start(daemon: ScriptedDaemon) -> Start:
-    """Start `ds01 container WORDS` on a terminal."""
-
-    def begin(*words: str) -> Terminal:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DS01_", "LC_"))}
-        known = {"DS01_SOCKET": str(daemon.socket_path), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
-        return Terminal([sys.executable, "-P", "-m", "ds01", "container", *words], {**clean, **known})
-
-    return begin
-
-
 @pytest.mark.parametrize("verb", NAMED)
 def test_without_a_name_a_terminal_offers_those_that_fit(verb: str, daemon: ScriptedDaemon, start: Start) -> None:
     fitting = PICKS_FROM.get(verb, "running")
     rows = [container(name, fitting, managed=verb != "adopt") for name in ("this-one", "that-one")]
     daemon.answers["GET /v1/containers"] = containers(*rows, container("dead-one", "dead"))
-    with start(verb) as terminal:
+    with start("container", verb) as terminal:
         terminal.wait_for("that-one")
         assert "this-one" in terminal.text()
         assert "Which container" in terminal.text()

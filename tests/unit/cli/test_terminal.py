@@ -1,17 +1,12 @@
 """The command line on a real pseudo-terminal: questions, pickers, progress, raw mode that is always undone."""
 
-import os
 import signal
 import socket
-import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.terminal import Terminal
-from tests.unit.cli.conftest import container, containers, details
+from tests.unit.cli.conftest import Start, container, containers, details
 from tests.unit.cli.waiting_documents import estimate, queue, request
 from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, line, ok, stream_head
 
@@ -31,22 +26,6 @@ REMOVED = {
     "docker_command": "docker rm",
 }
 ENTER, DOWN, CTRL_C, CTRL_D = "\r", "\x1b[B", "\x03", "\x04"
-Start = Callable[..., Terminal]
-
-
-@pytest.fixture
-def start(daemon: ScriptedDaemon, tmp_path: Path) -> Start:
-    """Start `ds01 WORDS` on a terminal."""
-
-    def begin(*words: str, **environment: str) -> Terminal:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("DS01_", "LC_"))}
-        known = {"DS01_SOCKET": str(daemon.socket_path), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
-        folder = tmp_path / "My Work"
-        folder.mkdir(exist_ok=True)
-        argv = [sys.executable, "-P", "-m", "ds01", *words]
-        return Terminal(argv, {**clean, **known, **environment}, cwd=str(folder))
-
-    return begin
 
 
 def script_processes(daemon: ScriptedDaemon, *commands: str) -> None:

@@ -2,23 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ds01.domain import label
 from ds01.domain.container import ContainerDetails, ContainerState, ResourceLimits
+from ds01.domain.name import EngineName
 from ds01.domain.user import User
 from ds01.errors import BackendError, ConflictError, ForbiddenError, NoCapacityError, NotFoundError
 from ds01.service.leftovers import LeftoverKind
 from ds01.service.sessions import SessionOrder
 from ds01.service.takeover import limits_to_set
 from tests.fake_engine import FileTree
-from tests.fakes import FakeAccounts
+from tests.fakes import DEFAULT_LIMITS, FakeAccounts
 from tests.unit.service.docker_made import docker_made
 from tests.unit.service.stage import ADMIN_CALLER, ALICE_CALLER, BOB_CALLER, Stage
 
 GIB = 1024**3
+AGES_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -159,6 +161,56 @@ async def test_what_mlc_may_still_be_making_is_left_alone(stage: Stage) -> None:
     assert await stage.services.leftovers.find(1001) == []
     stage.clock.advance(timedelta(minutes=11))
     assert [item.name for item in await stage.services.leftovers.find(1001)] == ["half"]
+
+
+async def test_what_a_stopped_container_keeps_can_go_without_it() -> None:
+    stage = Stage(replace(DEFAULT_LIMITS, gpu_hold_after_stop=timedelta(hours=1)))
+    stage.add_image()
+    container = await stage.create(kind="full")
+    leftovers = stage.services.leftovers
+    assert [item.kind for item in await leftovers.find(1001)] == [LeftoverKind.NEVER_STARTED], "it is not kept yet"
+    await stage.start()
+    await stage.stop()
+    held = {item.kind: item for item in await leftovers.find(1001)}
+    assert set(held) == {LeftoverKind.STOPPED, LeftoverKind.HOLD}
+    assert (held[LeftoverKind.HOLD].gpu_uuids, held[LeftoverKind.HOLD].size_bytes) == (("GPU-0",), 0)
+    [outcome] = await leftovers.clear(ALICE_CALLER, 1001, [held[LeftoverKind.HOLD].id])
+    assert outcome.problem is None
+    assert container in stage.engine.containers
+    assert await stage.held() == {}
+    await stage.start()
+    await stage.stop()
+    both = await leftovers.clear(ALICE_CALLER, 1001, [item.id for item in await leftovers.find(1001)])
+    assert [outcome.problem for outcome in both] == [None, None], "first what it keeps, then itself"
+    assert await stage.states() == {}
+
+
+async def test_images_that_nothing_needs_are_offered_to_whom_they_belong(stage: Stage) -> None:
+    def add(*tags: str, maintainer: str = "", created_at: datetime = AGES_AGO) -> str:
+        labels = {label.MAINTAINER: maintainer, label.CUSTOM_IMAGE: "thesis"} if maintainer else {}
+        image = stage.engine.images[stage.engine.add_image("made")]
+        image.details = replace(image.details, tags=tags, labels=labels, created_at=created_at)
+        return image.details.id
+
+    add(maintainer="alice")
+    bobs = add(maintainer="bob")
+    tagged = add("ds01.invalid/u1001/thesis:latest", maintainer="alice")
+    add(f"ds01.invalid/export-{'a' * 16}:demo._.1001")
+    theirs = add(f"ds01.invalid/import-{'b' * 16}:demo._.1002")
+    async with stage.services.temporary_images.named("export", EngineName("busy", 1001)) as busy:
+        exported = add(busy)
+        found = await stage.services.leftovers.find(1001)
+    assert {item.kind for item in found} == {LeftoverKind.UNTAGGED, LeftoverKind.TEMPORARY}
+    outcomes = await stage.services.leftovers.clear(ALICE_CALLER, 1001, [item.id for item in found])
+    assert [outcome.problem for outcome in outcomes] == [None, None]
+    assert {bobs, tagged, theirs} <= set(stage.engine.images)
+    assert exported not in stage.engine.images
+    fresh = add(maintainer="alice", created_at=stage.clock.now())
+    assert await stage.services.leftovers.find(1001) == [], "it may still be in the making"
+    stage.clock.advance(timedelta(hours=1))
+    assert [item.id for item in await stage.services.leftovers.find(1001)] == [fresh]
+    stage.engine.add_container(replace(docker_made("mine"), image=fresh))
+    assert await stage.services.leftovers.find(1001) == [], "a container was made from it"
 
 
 async def test_one_leftover_that_cannot_go_does_not_keep_the_others(stage: Stage) -> None:

@@ -25,9 +25,13 @@ class ImageCalls(EngineCalls):
         except NotFoundError:
             return None
 
-    async def list_images(self) -> list[ImageDetails]:
-        """Return the images that the engine has (configuration fields are left empty)."""
-        rows = await self.session.read(Call("GET", "/images/json"))
+    async def list_images(self, *, measures_shared: bool = False) -> list[ImageDetails]:
+        """Return the images that the engine has (configuration fields are left empty).
+
+        Source: Engine API 1.42, ImageList: `shared-size`; older engines leave it out and say -1.
+        """
+        query = {"shared-size": "1"} if measures_shared else {}
+        rows = await self.session.read(Call("GET", "/images/json", query))
         return [parse_image_row(row) for row in rows.entries()]
 
     async def pull_image(self, reference: str) -> AsyncGenerator[PullProgress, None]:

@@ -225,6 +225,7 @@ def parse_image(document: Document) -> ImageDetails:
 def parse_image_row(row: Document) -> ImageDetails:
     """Return one row of the list. Source: Engine API 1.41, ImageList."""
     created_s = row.number("Created", default=0)
+    shared_bytes = row.number("SharedSize", default=-1)
     return ImageDetails(
         id=row.text("Id"),
         tags=_named(row.texts("RepoTags")),
@@ -232,6 +233,7 @@ def parse_image_row(row: Document) -> ImageDetails:
         labels=row.text_map("Labels"),
         size_bytes=row.number("Size"),
         created_at=_moment(row, "Created", created_s * _NANO) if created_s > 0 else None,
+        shared_bytes=shared_bytes if shared_bytes >= 0 else None,
     )
 
 

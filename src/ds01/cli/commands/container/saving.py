@@ -7,6 +7,7 @@ from ds01.api.schema import DriftDocument
 from ds01.cli.call import Call
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
 from ds01.cli.dockerfiles import dockerfile_of, find_dockerfile, login_name, project_dockerfile, read_text, write_text
+from ds01.cli.drift import drift_of
 from ds01.cli.prompts import cancelled, confirm
 from ds01.cli.selection import naming, one_name
 from ds01.cli.spec import ASKING, JSON, Argument, Option, Spec
@@ -14,7 +15,7 @@ from ds01.domain.dockerfile import parse_dockerfile
 from ds01.domain.dockerfile_change import render_dockerfile, update_dockerfile
 from ds01.domain.image import parse_reference
 from ds01.domain.image_name import parse_image_name, suggest_image_name
-from ds01.domain.installed import Drift, PackageChange, PackageTool, save_drift
+from ds01.domain.installed import save_drift
 from ds01.domain.recipe import DEFAULT_ENVIRONMENT, ImageRecipe
 from ds01.errors import ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 
@@ -155,15 +156,6 @@ def _new_recipe(found: DriftDocument, image: str) -> ImageRecipe:
         framework=found["framework"],
         env=DEFAULT_ENVIRONMENT,
     )
-
-
-def drift_of(found: DriftDocument) -> Drift:
-    """Return what was installed, as the recipe takes it."""
-    changes = (
-        PackageChange(PackageTool(one["tool"]), one["name"], one["before"], one["after"], one["line"])
-        for one in found["changes"]
-    )
-    return Drift(tuple(changes))
 
 
 def tell_drift(call: Call, saving: Saving) -> None:

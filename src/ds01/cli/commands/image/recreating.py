@@ -6,7 +6,7 @@ from typing import cast
 
 from ds01.api.schema import DriftDocument, ProgressMessage, RecreatedContainer
 from ds01.cli.call import Call
-from ds01.cli.commands.container.saving import drift_of
+from ds01.cli.drift import drift_of
 from ds01.cli.progress import follow_to_result
 from ds01.cli.prompts import confirm
 from ds01.cli.spec import Option
