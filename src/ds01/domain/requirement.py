@@ -142,7 +142,7 @@ def _require_readable(text: str) -> None:
             f"{text[:60]!r} is an option of pip, not a package.",
             hint="Options belong into a requirements.txt: ds01 image create NAME -r requirements.txt",
         )
-    if _PATH.match(text) and (text.startswith("file:") or not _SCHEME.match(text)):
+    if _PATH.match(text) and (text.startswith("file:") or "://" not in text):
         raise InvalidRequestError(
             f"{text[:60]!r} is a file: the build sees none of yours.",
             hint="Install it from the workspace in the container, or give a URL: 'name @ git+https://HOST/PATH'.",

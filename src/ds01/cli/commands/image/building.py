@@ -1,5 +1,6 @@
 """`ds01 image build`: a Dockerfile of this user's becomes an image."""
 
+import os
 import time
 from collections.abc import Generator
 from contextlib import closing, suppress
@@ -69,7 +70,7 @@ def build_file(call: Call, path: Path, name: str | None = None) -> BuiltImage:
 def _folder(call: Call, path: Path, dockerfile: Dockerfile) -> Path | None:
     typed = call.text("context")
     if typed is not None:
-        folder = Path(typed).expanduser()
+        folder = Path(os.path.expanduser(typed))
         if not folder.is_dir():
             raise InvalidRequestError(f"There is no folder {typed}.")
         return folder.absolute()

@@ -52,6 +52,16 @@ def path_of_name(call: Call, name: str) -> object:
     return path_of(call, name) if not (call.text("dockerfile") or call.text("project_dockerfile")) else None
 
 
+def require_legal_name(call: Call, name: str) -> str:
+    """Return the name if the image may be called so: no framework is.
+
+    Raises:
+        InvalidRequestError: It may not.
+    """
+    name = parse_image_name(name)  # most mistakes are found without the daemon
+    return parse_image_name(name, [choice["framework"] for choice in call.client.get_catalogue()["choices"]])
+
+
 def require_free(call: Call, name: str) -> None:
     """Raise if the Dockerfile is there already: said before any question, not after the last.
 
@@ -70,7 +80,7 @@ def _draft_of_flags(call: Call) -> Draft:
             "NAME and one of --framework and --base are needed.",
             hint="Write, for example: ds01 image create my-image --framework pytorch --type cv",
         )
-    parse_image_name(name)
+    require_legal_name(call, name)
     require_free(call, name)
     tiers = offered_tiers(call)
     choices = _choices(call, tiers)

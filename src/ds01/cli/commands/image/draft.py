@@ -1,5 +1,6 @@
 """An image that is being made: choices by questions or flags, the summary, the Dockerfile. The same for both."""
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from ds01.domain.recipe import ImageRecipe, Tier
 from ds01.domain.recipe_choice import ImageChoices, plan_recipe
 from ds01.domain.system_package import advise_system_package
 
+TITLE_WIDTH = 15
+"""Characters before the facts of the summary."""
 _TITLES = {
     Tier.JUPYTER: "Jupyter",
     Tier.DATA_SCIENCE: "Data science",
@@ -60,7 +63,7 @@ def path_of(call: Call, name: str) -> Path:
     """
     typed, project = call.text("dockerfile"), call.text("project_dockerfile")
     if typed is not None:
-        path = Path(typed).expanduser().absolute()
+        path = Path(os.path.expanduser(typed)).absolute()
         return path / "Dockerfile" if path.is_dir() else path
     if project is not None:
         return project_dockerfile(call.environment, project)
@@ -88,14 +91,16 @@ def write_draft(call: Call, draft: Draft) -> Path:
 def summary_lines(draft: Draft) -> list[str]:
     """Return what the image will have, a line for each part that is not empty."""
     recipe = draft.recipe()
-    lines = [f"{'Image':<14} {draft.name}", f"{'Base':<14} {recipe.base}"]
+    lines = [f"{'Image':<{TITLE_WIDTH}}{draft.name}", f"{'Base':<{TITLE_WIDTH}}{recipe.base}"]
     if recipe.system:
-        lines.append(f"{'System':<14} {' '.join(recipe.system)}")
+        lines.append(f"{'System':<{TITLE_WIDTH}}{' '.join(recipe.system)}")
     if recipe.conda.specs:
-        lines.append(f"{'Conda':<14} {' '.join(recipe.conda.specs)}")
+        lines.append(f"{'Conda':<{TITLE_WIDTH}}{' '.join(recipe.conda.specs)}")
     if recipe.requirements is not None:
-        lines.append(f"{'From a file':<14} {recipe.requirements.source}: {len(recipe.requirements.lines)} lines")
+        lines.append(
+            f"{'From a file':<{TITLE_WIDTH}}{recipe.requirements.source}: {len(recipe.requirements.lines)} lines"
+        )
     for tier, title in _TITLES.items():
         if recipe.packages_of(tier):
-            lines.append(f"{title:<14} {' '.join(recipe.packages_of(tier))}")
+            lines.append(f"{title:<{TITLE_WIDTH}}{' '.join(recipe.packages_of(tier))}")
     return lines
