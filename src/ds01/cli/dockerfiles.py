@@ -3,6 +3,7 @@
 import itertools
 import os
 import pwd
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from ds01.cli.predecessor_image import OldFacts, find_old_facts
 from ds01.domain.image_name import dockerfile_name
-from ds01.domain.import_text import decode_text
+from ds01.domain.import_text import MAX_BYTES, decode_text
 from ds01.domain.user import handle
 from ds01.errors import ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 
@@ -119,7 +120,8 @@ def read_text(path: Path) -> str:
         Ds01Error: It cannot be read, or is no text.
     """
     try:
-        return decode_text(path.read_bytes(), str(path))
+        with path.open("rb") as file:
+            return decode_text(file.read(MAX_BYTES + 1), str(path))
     except OSError as failure:
         raise _said(path, failure) from failure
 
@@ -133,11 +135,13 @@ def write_text(path: Path, text: str, *, replaces: bool) -> Path | None:
         replaces: One that is there is moved aside, unless it says the same.
 
     Raises:
-        ConflictError: One is there, and it is not to be replaced.
+        ConflictError: One is there, and it is not to be replaced, or its owner has made it read-only.
         Ds01Error: It cannot be written; what was there is as it was.
     """
     if not replaces and os.path.lexists(path):
         raise ConflictError(f"{path} is there already.", hint="Change it with `ds01 image update`, or add --force.")
+    if path.exists() and not os.access(path, os.W_OK):  # its folder alone would let us replace it
+        raise ConflictError(f"{path} is read-only.", hint=f"If it may be changed: chmod u+w {shlex.quote(str(path))}")
     backup: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
 """Files that list packages, read as this user: requirements.txt, environment.yml, pyproject.toml."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from ds01.cli.yaml_file import parse_yaml
 from ds01.domain.environment_file import import_environment
-from ds01.domain.import_text import Import, decode_text, require_whole
+from ds01.domain.import_text import MAX_BYTES, Import, decode_text, require_whole
 from ds01.domain.project_file import import_project
 from ds01.domain.requirements_file import import_requirements
 from ds01.errors import InvalidRequestError, NotFoundError
@@ -22,7 +23,7 @@ def import_file(text: str, tell: Callable[[str], None]) -> Import:
         NotFoundError: There is no such file.
         InvalidRequestError: Something in it cannot be taken.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # the one of Path raises for a user whom nobody knows
     content = _read(path)
     if content is None:
         raise NotFoundError(f"There is no file {text}.")
@@ -44,7 +45,8 @@ def import_file(text: str, tell: Callable[[str], None]) -> Import:
 
 def _read(path: Path) -> str | None:
     try:
-        return decode_text(path.read_bytes(), str(path))
+        with path.open("rb") as file:  # it may be a pipe or a device, whose end nobody has seen
+            return decode_text(file.read(MAX_BYTES + 1), str(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as failure:

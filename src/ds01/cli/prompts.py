@@ -1,18 +1,31 @@
 """Questions to a person. Only asked where somebody can answer; end of file means cancelled."""
 
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ds01.cli.call import Call
-from ds01.cli.screen import clean, clean_lines
+from ds01.cli.screen import Screen, clean, clean_lines
 from ds01.errors import Ds01Error
 
 _HELP = "(arrow keys, type to filter)"
 BACK_KEY = "<"
 _BACK = "\0back"
 _HELP_SEVERAL = "(arrow keys, space picks, type to filter)"
+_MARK = "? "
+_COLOURS = (
+    ("qmark", "fg:ansicyan"),
+    ("question", "bold"),
+    ("instruction", "fg:ansibrightblack"),
+    ("pointer", "fg:ansicyan bold"),
+    ("highlighted", "fg:ansicyan"),
+    ("selected", "noreverse fg:ansicyan"),
+)
+"""One accent: what is pointed at, picked or proposed."""
+_BEFORE_LABEL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +47,7 @@ def confirm(question: str) -> bool:
     Raises:
         Ds01Error: The input ended.
     """
-    return _read(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    return _read(question, "y/N").strip().lower() in {"y", "yes"}
 
 
 def ask_text(question: str, proposal: str = "") -> str:
@@ -43,8 +56,7 @@ def ask_text(question: str, proposal: str = "") -> str:
     Raises:
         Ds01Error: The input ended.
     """
-    shown = f" [{proposal}]" if proposal else ""
-    return _read(f"{question}{shown} ").strip() or proposal
+    return _read(question, proposal).strip() or proposal
 
 
 def ask_or_back(question: str, proposal: str = "", shown: str = "") -> str | None:
@@ -58,8 +70,7 @@ def ask_or_back(question: str, proposal: str = "", shown: str = "") -> str | Non
     Raises:
         Ds01Error: The input ended.
     """
-    default = shown or proposal
-    text = _read(f"? {question}{f' [{default}]' if default else ''} ").strip()
+    text = _read(question, shown or proposal).strip()
     return None if text == BACK_KEY else text or proposal
 
 
@@ -100,7 +111,9 @@ def pick(call: Call, question: str, choices: Sequence[Choice], *, default: str |
         use_jk_keys=False,
         **_settings(call),
     )
-    return str(_asked(prompt))
+    chosen = str(_asked(prompt))
+    _tell_answer(call, question, [choice.label for choice in choices if choice.value == chosen])
+    return chosen
 
 
 def pick_several(call: Call, question: str, choices: Sequence[Choice]) -> list[str]:
@@ -136,20 +149,45 @@ def pick_any(call: Call, question: str, choices: Sequence[Choice]) -> list[str]:
         use_jk_keys=False,
         **_settings(call),
     )
-    return [str(value) for value in _asked(prompt)]
+    chosen = [str(value) for value in _asked(prompt)]
+    _tell_answer(call, question, [choice.label for choice in choices if choice.value in chosen])
+    return chosen
 
 
 def _lines(choices: Sequence[Choice]) -> list[Any]:
     import questionary
 
-    return [questionary.Choice(clean(choice.label), value=choice.value) for choice in choices]
+    width = _columns() - _BEFORE_LABEL - 1
+    return [questionary.Choice(_fitted(choice.label, width), value=choice.value) for choice in choices]
+
+
+def _tell_answer(call: Call, question: str, labels: Sequence[str]) -> None:
+    """Write what was chosen in one line, in place of the list."""
+    screen, text = call.screen, clean(question)
+    answer = _fitted(", ".join(labels) or "nothing", _columns() - len(_MARK) - len(text) - 2)
+    screen.tell_styled((_MARK, "accent"), (text, "bold"), (" ", ""), (answer, "accent"))
+
+
+def _fitted(text: str, width: int) -> str:
+    """Return text of one line that is not longer than the width: terminals would go on in the middle of a word."""
+    text = clean(text)
+    return text if len(text) <= width else text[: max(0, width - 1)].rstrip() + "…"
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
 
 
 def _settings(call: Call) -> dict[str, Any]:
     """Questions go to the terminal behind stderr, because stdout is for data."""
     from prompt_toolkit.output import ColorDepth, create_output
+    from prompt_toolkit.styles import Style
 
-    settings: dict[str, Any] = {"output": create_output(stdout=sys.stderr)}
+    settings: dict[str, Any] = {
+        "output": create_output(stdout=sys.stderr),
+        "erase_when_done": True,
+        "style": Style(list(_COLOURS)),
+    }
     if not call.screen.error_has_colour:
         settings["color_depth"] = ColorDepth.DEPTH_1_BIT
     return settings
@@ -181,8 +219,13 @@ def _obey_interrupts(application: Any) -> None:  # noqa: ANN401 - prompt_toolkit
     application.key_bindings = merge_key_bindings([application.key_bindings, interrupt])
 
 
-def _read(prompt: str) -> str:
-    sys.stderr.write(clean_lines(prompt))
+def _read(question: str, proposal: str) -> str:
+    *before, last = clean_lines(question).split("\n")
+    screen = Screen(os.environ)
+    for line in before:
+        screen.tell(line)
+    shown = f" [{clean(proposal)}]" if proposal else ""
+    sys.stderr.write(screen.styled(_MARK, "accent") + screen.styled(last, "bold") + f"{shown} ")
     sys.stderr.flush()
     line = sys.stdin.readline()
     if not line:

@@ -96,10 +96,6 @@ class Screen:
         if self.error_is_terminal:
             self._message(self.styled(clean_lines(text), "dim"))
 
-    def headline(self, text: str) -> None:
-        """Write the line above a part of a longer conversation."""
-        self._message(self.styled(clean(text), "bold"))
-
     def dimmed(self, text: str) -> None:
         """Write a line of somebody's output, whoever reads it."""
         self._message(self.styled(clean(text), "dim"))
@@ -112,6 +108,10 @@ class Screen:
     def tell(self, text: str) -> None:
         """Write a plain message, whoever reads it."""
         self._message(clean_lines(text))
+
+    def tell_styled(self, *parts: tuple[str, str]) -> None:
+        """Write one line of parts in their styles."""
+        self._message("".join(self.styled(clean(text), style) for text, style in parts))
 
     def heading(self, text: str, aside: str = "") -> None:
         """Begin a section for a person: an empty line, its title, and what is said beside it."""

@@ -98,6 +98,6 @@ def _count(steps: Sequence[Step], position: int, values: Values) -> int:
 
 def _introduce(call: Call, step: Step, number: int, count: int, texts: Mapping[str, str]) -> None:
     aside = "< goes back" if step.is_typed and number > 1 else "" if number > 1 else "Ctrl-C ends, nothing is created"
-    call.screen.heading(f"Step {number} of {count}: {step.title}", aside)
+    call.screen.heading(f"Phase {number}/{count}: {step.title}", aside)
     if text := texts.get(step.key):
         call.screen.tell(text)

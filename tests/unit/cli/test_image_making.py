@@ -11,22 +11,13 @@ from pathlib import Path
 import pytest
 
 from ds01.cli.dockerfiles import dockerfile_of
-from ds01.config.package_tiers import read_shipped_package_tiers
 from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.package_tier import PackageTier
 from ds01.domain.recipe import Tier
 from tests.terminal import Terminal
-from tests.unit.cli.conftest import Ds01, catalogue
+from tests.unit.cli.conftest import Ds01
+from tests.unit.cli.image_house import BUILT, furnished_house
 from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, problem, stream_head
 
-BUILT = {
-    "schema_version": 1,
-    "name": "thesis",
-    "reference": "ds01.invalid/u1/thesis:latest",
-    "dated": "ds01.invalid/u1/thesis:1",
-    "id": "sha256:1",
-    "size_bytes": 1024**2,
-}
 FAILED = {
     "type": "urn:ds01:error:error",
     "title": "T",
@@ -39,33 +30,10 @@ FAILED = {
 }
 
 
-def tier(found: PackageTier) -> dict[str, object]:
-    return {"name": found.name, "about": found.about, "pip": list(found.pip), "apt": list(found.apt)}
-
-
 @pytest.fixture
 def house(daemon: ScriptedDaemon, tmp_path: Path) -> Path:
     """A home folder, and a daemon that knows the catalogue and the tiers."""
-    tiers = read_shipped_package_tiers()
-    daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"))
-    daemon.answers["GET /v1/packages"] = ok({"schema_version": 1, "image": "x", "is_here": False, "packages": None})
-    daemon.answers["GET /v1/package_tiers"] = ok(
-        {
-            "schema_version": 1,
-            "base": tier(tiers.base),
-            "system": tier(tiers.system),
-            "jupyter": tier(tiers.jupyter),
-            "data_science": tier(tiers.data_science),
-            "use_cases": [tier(case) for case in tiers.use_cases.values()],
-        }
-    )
-    steps = line({"kind": "build", "message": "Step 1/1 : FROM x\n"}) + line({"kind": "build", "message": " done\n"})
-    daemon.answers["POST /v1/images/build"] = (
-        stream_head() + steps + line({"kind": "result", "built": BUILT}) + chunk(b"")
-    )
-    found = tmp_path / "home"
-    found.mkdir()
-    return found
+    return furnished_house(daemon, tmp_path)
 
 
 @pytest.fixture
@@ -179,7 +147,7 @@ def test_questions_with_their_defaults_write_the_same_bytes_as_flags(make: Ds01,
     keys.wait_for("Your image begins with another one")
     keys.wait_for("Which framework?")
     keys.type("\r")
-    for number, question in ((2, "Go on?"), (3, "Jupyter?"), (4, "data science?"), (5, "What is it for?")):
+    for number, question in ((2, "Go on?"), (3, "Jupyter?"), (4, "Data science?"), (5, "What is it for?")):
         keys.wait_for(f"Phase {number}/7")
         keys.wait_for(question)
         keys.type("\r")
@@ -189,7 +157,7 @@ def test_questions_with_their_defaults_write_the_same_bytes_as_flags(make: Ds01,
     keys.type("polars>=1\r")
     keys.wait_for("by apt")
     keys.type("ffmpeg\r")
-    keys.wait_for("pyproject.toml (Enter")
+    keys.wait_for("pyproject.toml?")
     keys.type("\r")
     keys.wait_for("Write the Dockerfile")
     keys.type("\r")

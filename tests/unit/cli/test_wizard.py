@@ -189,11 +189,11 @@ def test_leaving_at_a_line_of_text_creates_nothing(
 
 def test_guided_opens_with_the_picture_and_explains_what_is_left_to_ask(start: Start) -> None:
     with start("create", "demo", "pytorch", "--cpu-only", "--guided") as terminal:
-        terminal.wait_for("Step 1 of 2: Folders")
+        terminal.wait_for("Phase 1/2: Folders")
         assert "ds01 image create   ->   ds01 create           ->   ds01 open" in terminal.text()
         terminal.wait_for("they stay when the\ncontainer is removed")
         pass_folders(terminal)
-        terminal.wait_for("Step 2 of 2: Summary")
+        terminal.wait_for("Phase 2/2: Summary")
         terminal.wait_for("This is what you get.")
 
 
@@ -201,7 +201,7 @@ def test_a_machine_without_gpus_or_images_is_not_asked_about_them(daemon: Script
     daemon.answers |= {"GET /v1/gpus": gpus(), "GET /v1/images": images()}
     with start("deploy", "--background") as terminal:
         terminal.wait_for("This machine has no GPU")
-        answer(terminal, "Step 1 of 5: Framework", ENTER)
+        answer(terminal, "Phase 1/5: Framework", ENTER)
         answer(terminal, "Which version?", ENTER)
         answer(terminal, "Name of the container?", ENTER)
         pass_folders(terminal)

@@ -123,6 +123,8 @@ def test_urls_get_the_name_of_their_package() -> None:
         "foo @ git+ssh://git@x.org/a.git#subdirectory=b"
     )
     assert parse_requirement("a @ https://${TOKEN}@x.org/a").is_pinned
+    wheel = parse_requirement("https://x.org/a_b-1.0-py3-none-any.whl")
+    assert parse_requirement(wheel.text) == wheel
 
 
 def test_names_are_compared_as_the_index_compares_them() -> None:

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections.abc import Iterator
 
-from ds01.api.schema import CatalogueRowDocument, CreatedContainer, ImageDocument, LimitsDocument
+from ds01.api.schema import CatalogueDocument, CatalogueRowDocument, CreatedContainer, ImageDocument, LimitsDocument
 from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
 from ds01.cli.commands.container.gpu_question import ask_gpus
@@ -121,7 +121,7 @@ class CreationQuestions:
         document = self._call.client.get_catalogue(
             framework=str(values["framework"]), architecture=wanted_architecture(self._call)
         )
-        rows = [row for row in document["rows"] if row["usable"]]
+        rows = _one_of_each_version(document)
         reason = next((choice["reason"] for choice in document["choices"]), "")
         if reason:
             self._call.screen.note(reason)
@@ -275,6 +275,17 @@ def _says_gpus(call: Call) -> bool:
 def _image_line(image: ImageDocument) -> str:
     facts = [image["framework"], format_size(image["size_bytes"]), f"built {relative_time(image['created_at'])}"]
     return f"{image['name']}  ({', '.join(fact for fact in ['yours' if image['own'] else '', *facts] if fact)})"
+
+
+def _one_of_each_version(document: CatalogueDocument) -> list[CatalogueRowDocument]:
+    """Return the row that a version means here, for every version: there may be images for several generations."""
+    found: dict[str, CatalogueRowDocument] = {}
+    usable = [row for row in document["rows"] if row["usable"]]
+    for row in usable:
+        same = [other for other in usable if other["version"] == row["version"]]
+        preferred = (other for name in document["architectures"] for other in same if name in other["architectures"])
+        found.setdefault(row["version"], next(preferred, row))
+    return list(found.values())
 
 
 def _version_line(row: CatalogueRowDocument) -> str:

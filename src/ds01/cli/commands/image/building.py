@@ -93,7 +93,7 @@ def build_file(call: Call, path: Path, name: str | None = None) -> BuiltImage:
 def _folder(call: Call, path: Path, dockerfile: Dockerfile) -> Path | None:
     typed = call.text("context")
     if typed is not None:
-        folder = Path(typed).expanduser()
+        folder = Path(os.path.expanduser(typed))
         if not folder.is_dir():
             raise InvalidRequestError(f"There is no folder {typed}.")
         return folder.absolute()

@@ -4,11 +4,10 @@ from ds01.cli.architecture import ARCH
 from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import basis_of, basis_of_image, offered_tiers, warn_without_pip
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
-from ds01.cli.commands.image.draft import Draft, path_of, require_free, write_draft
+from ds01.cli.commands.image.draft import Draft, path_of, require_free, require_legal_name, write_draft
 from ds01.cli.image_import import import_file
 from ds01.cli.prompts import confirm
 from ds01.cli.spec import JSON, NO_INPUT, YES, Argument, Option, Spec
-from ds01.domain.image_name import parse_image_name
 from ds01.domain.package_tier import PackageTiers
 from ds01.domain.recipe_choice import NO_USE_CASE, ImageChoices, TierChoice
 from ds01.domain.system_package import parse_system_list
@@ -59,7 +58,7 @@ def _draft_of_flags(call: Call) -> Draft:
             "NAME and one of --framework and --base are needed.",
             hint="Write, for example: ds01 image create my-image --framework pytorch --type cv",
         )
-    parse_image_name(name)
+    require_legal_name(call, name)
     require_free(call, name)
     tiers = offered_tiers(call)
     choices = _choices(call, tiers)

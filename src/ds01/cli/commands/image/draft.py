@@ -1,5 +1,6 @@
 """An image that is being made: choices by questions or flags, the summary, the Dockerfile. The same for both."""
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -7,12 +8,15 @@ from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import Basis
 from ds01.cli.dockerfiles import dockerfile_of, login_name, project_dockerfile, write_text
 from ds01.domain.dockerfile_change import render_dockerfile
+from ds01.domain.image_name import parse_image_name
 from ds01.domain.package_tier import PackageTiers
 from ds01.domain.recipe import ImageRecipe, Tier
 from ds01.domain.recipe_choice import ImageChoices, plan_recipe
 from ds01.domain.system_package import advise_system_package
 from ds01.errors import ConflictError
 
+TITLE_WIDTH = 15
+"""Characters before the facts of the summary."""
 _TITLES = {
     Tier.CORE: "Core (legacy)",
     Tier.JUPYTER: "Jupyter",
@@ -63,11 +67,21 @@ def path_of(call: Call, name: str) -> Path:
     """
     typed, project = call.text("dockerfile"), call.text("project_dockerfile")
     if typed is not None:
-        path = Path(typed).expanduser().absolute()
+        path = Path(os.path.expanduser(typed)).absolute()
         return path / "Dockerfile" if path.is_dir() else path
     if project is not None:
         return project_dockerfile(call.environment, project)
     return dockerfile_of(call.environment, name)
+
+
+def require_legal_name(call: Call, name: str) -> str:
+    """Return the name if the image may be called so: no framework is.
+
+    Raises:
+        InvalidRequestError: It may not.
+    """
+    name = parse_image_name(name)  # most mistakes are found without the daemon
+    return parse_image_name(name, [choice["framework"] for choice in call.client.get_catalogue()["choices"]])
 
 
 def require_free(call: Call, name: str) -> None:
@@ -101,19 +115,21 @@ def write_draft(call: Call, draft: Draft) -> Path:
 
 def summary_lines(draft: Draft) -> list[str]:
     """Return what the image will have, a line for each part that is not empty."""
-    return [f"{'Image':<14} {draft.name}", *recipe_lines(draft.recipe())]
+    return [f"{'Image':<{TITLE_WIDTH}}{draft.name}", *recipe_lines(draft.recipe())]
 
 
 def recipe_lines(recipe: ImageRecipe) -> list[str]:
     """Return what a recipe installs, a line for each part that is not empty."""
-    lines = [f"{'Base':<14} {recipe.base}"]
+    lines = [f"{'Base':<{TITLE_WIDTH}}{recipe.base}"]
     if recipe.system:
-        lines.append(f"{'System':<14} {' '.join(recipe.system)}")
+        lines.append(f"{'System':<{TITLE_WIDTH}}{' '.join(recipe.system)}")
     if recipe.conda.specs:
-        lines.append(f"{'Conda':<14} {' '.join(recipe.conda.specs)}")
+        lines.append(f"{'Conda':<{TITLE_WIDTH}}{' '.join(recipe.conda.specs)}")
     if recipe.requirements is not None:
-        lines.append(f"{'From a file':<14} {recipe.requirements.source}: {len(recipe.requirements.lines)} lines")
+        lines.append(
+            f"{'From a file':<{TITLE_WIDTH}}{recipe.requirements.source}: {len(recipe.requirements.lines)} lines"
+        )
     for tier, title in _TITLES.items():
         if recipe.packages_of(tier):
-            lines.append(f"{title:<14} {' '.join(recipe.packages_of(tier))}")
+            lines.append(f"{title:<{TITLE_WIDTH}}{' '.join(recipe.packages_of(tier))}")
     return lines

@@ -1,17 +1,18 @@
 """The seven questions of `ds01 image create`: arrow keys, one step back, a summary before anything is written."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import resources
+from textwrap import wrap
 from typing import TypeVar
 
 from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import Basis, basis_of, basis_of_image, offered_tiers, warn_without_pip
-from ds01.cli.commands.image.draft import Draft, require_free, summary_lines
+from ds01.cli.commands.image.draft import TITLE_WIDTH, Draft, require_free, require_legal_name, summary_lines
 from ds01.cli.image_import import import_file
-from ds01.cli.prompts import Choice, ask_text, cancelled, pick
-from ds01.domain.image_name import parse_image_name
+from ds01.cli.prompts import Choice, ask_or_back, ask_text, cancelled, pick
 from ds01.domain.package_tier import PackageTier
 from ds01.domain.recipe_choice import NO_USE_CASE, TierChoice, base_contents
 from ds01.domain.requirement import parse_requirement
@@ -20,8 +21,9 @@ from ds01.errors import Ds01Error, InvalidRequestError
 
 _BACK, _OTHER, _CUSTOM, _WRITE, _STOP = "<back>", "<other>", "<custom>", "<write>", "<stop>"
 _BACK_CHOICE = Choice(_BACK, "one step back")
-_BACK_WORD = "<"
 _SHOWN = 12
+_NONE = "none"
+_NARROWEST = 40
 Result = TypeVar("Result")
 Step = Callable[["_Wizard"], bool]
 """Asks one question; False: one step back."""
@@ -41,6 +43,7 @@ class _Phase:
     title: str
     topic: str
     ask: Step
+    is_typed: bool = False
 
 
 class _Wizard:
@@ -67,17 +70,17 @@ class _Wizard:
 
     def _title(self, number: int, phase: _Phase) -> None:
         screen = self.call.screen
-        screen.tell("")
-        screen.headline(f"Phase {number}/{len(_PHASES)}: {phase.title}")
+        aside = "< goes back" if phase.is_typed else "" if number > 1 else "Ctrl-C ends, nothing is written"
+        screen.heading(f"Phase {number}/{len(_PHASES)}: {phase.title}", aside)
         if self.call.flag("guided"):
-            for line in read_guide(phase.topic).splitlines():
-                screen.note(f"  {line}")
+            screen.tell(read_guide(phase.topic))
 
     def _ask_name(self) -> str:
         typed = self.call.text("name")
         while True:
             try:
-                name = parse_image_name(typed if typed is not None else ask_text("Name of the image?", "my-image"))
+                text = typed if typed is not None else ask_text("Name of the image?", "my-image")
+                name = require_legal_name(self.call, text)
                 require_free(self.call, name)
             except Ds01Error as error:
                 if typed is not None:
@@ -117,11 +120,11 @@ class _Wizard:
         where = "read from the image" if is_read else "as such images usually have; it is not here yet"
         self.call.screen.tell(f"{draft.basis.image.reference} contains ({where}):")
         more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-        self.call.screen.tell(f"  {', '.join(known[:_SHOWN]) or 'no packages of Python'}{more}")
+        self._tell_folded(f"{', '.join(known[:_SHOWN]) or 'no packages of Python'}{more}")
         there = {parse_requirement(text).key for text in known if _is_requirement(text)}
         for tier in (draft.tiers.jupyter, draft.tiers.data_science):
             lacks = [text for text in tier.pip if parse_requirement(text).key not in there]
-            self.call.screen.tell(f"  of {_title_of(tier)} it lacks: {', '.join(lacks) or 'nothing'}")
+            self._tell_folded(f"{_title_of(tier)}: it lacks {', '.join(lacks) or 'nothing'}")
         return pick(self.call, "Go on?", [Choice("go", "go on"), _BACK_CHOICE]) != _BACK
 
     def jupyter(self) -> bool:
@@ -146,9 +149,7 @@ class _Wizard:
         if chosen == _BACK:
             return False
         if chosen == _CUSTOM:
-            return self._ask_list(
-                key, "Packages, with bounds if you like (Enter: none, < goes back)?"
-            ) or self._ask_tier(key, tier)
+            return self._ask_list(key, "Packages, with bounds if you like (< goes back)?") or self._ask_tier(key, tier)
         return self._take(**{key: chosen})
 
     def use_case(self) -> bool:
@@ -160,25 +161,34 @@ class _Wizard:
 
     def more(self) -> bool:
         """Phase 6: more packages of Python, of the system, and from a file."""
-        if not self._ask_list("packages", "More packages of Python (Enter: none, < goes back)?"):
-            return False
-        while (typed := ask_text("More packages of the system, by apt (Enter: none)?")) != _BACK_WORD:
-            system = self._tried(lambda text=typed: parse_system_list(text) if text else ())  # type: ignore[misc]  # bound now
-            if system is not None:
-                self._take(system=system)
-                break
-        else:
-            return self.more()
-        while typed := ask_text("A requirements.txt, environment.yml or pyproject.toml (Enter: none)?"):
+        asks = (self._ask_packages, self._ask_system, self._ask_file)
+        position = 0
+        while 0 <= position < len(asks):
+            position += 1 if asks[position]() else -1
+        return position > 0
+
+    def _ask_packages(self) -> bool:
+        return self._ask_list("packages", "More packages of Python?")
+
+    def _ask_system(self) -> bool:
+        while (typed := ask_or_back("More packages of the system, by apt?", shown=_NONE)) is not None:
+            system = self._tried(lambda text=typed: parse_system_list(text))  # type: ignore[misc]  # bound now
+            if system is not None and self._take(system=system):
+                return True
+        return False
+
+    def _ask_file(self) -> bool:
+        question = "A requirements.txt, environment.yml or pyproject.toml?"
+        while typed := ask_or_back(question, shown=_NONE):
             found = self._tried(lambda text=typed: import_file(text, self.call.screen.warn))  # type: ignore[misc]  # bound now
             if found is not None and self._take(imported=found, source=typed.rpartition("/")[2]):
                 return True
-        return self._take(imported=None, source="")
+        return typed is not None and self._take(imported=None, source="")
 
     def summary(self) -> bool:
         """Phase 7: what will be written."""
         for line in summary_lines(self.chosen):
-            self.call.screen.tell(f"  {line}")
+            self._tell_folded(line, indent=TITLE_WIDTH)
         warn_without_pip(self.call, self.chosen.basis, self.chosen.recipe())
         chosen = pick(
             self.call,
@@ -190,11 +200,19 @@ class _Wizard:
         return chosen == _WRITE
 
     def _ask_list(self, key: str, question: str) -> bool:
-        while (typed := ask_text(question)) != _BACK_WORD:
+        while (typed := ask_or_back(question, shown=_NONE)) is not None:
             none = TierChoice.SKIP if key != "packages" else ""
             if self._take(**{key: typed or none}):
                 return True
         return False
+
+    def _tell_folded(self, line: str, *, indent: int = 0) -> None:
+        """Write a long line in several, so that no package is broken in two by the terminal."""
+        width = max(_NARROWEST, shutil.get_terminal_size().columns - 1)
+        for part in wrap(
+            line, width, initial_indent="  ", subsequent_indent="  " + " " * indent, break_on_hyphens=False
+        ):
+            self.call.screen.tell(part)
 
     def _take(self, **changed: object) -> bool:
         """Take a choice if the recipe can be made with it; else say why and ask again."""
@@ -206,10 +224,11 @@ class _Wizard:
     def _tried(self, act: Callable[[], Result]) -> Result | None:
         try:
             return act()
-        except InvalidRequestError as error:
-            self.call.screen.warn(error.message)
         except Ds01Error as error:
-            self.call.screen.failure(error.message, error.hint)
+            if "duplicates" in error.details:  # the hint speaks of options
+                self.call.screen.warn(error.message)
+            else:
+                self.call.screen.failure(error.message, error.hint)
         return None
 
 
@@ -220,7 +239,7 @@ def read_guide(topic: str) -> str:
 
 
 def _title_of(tier: PackageTier) -> str:
-    return {"jupyter": "Jupyter", "data_science": "data science"}.get(tier.name, tier.name)
+    return {"jupyter": "Jupyter", "data_science": "Data science"}.get(tier.name, tier.name)
 
 
 def _is_requirement(text: str) -> bool:
@@ -237,6 +256,6 @@ _PHASES = (
     _Phase("Jupyter", "jupyter", _Wizard.jupyter),
     _Phase("Data science", "data_science", _Wizard.data_science),
     _Phase("Use case", "use_case", _Wizard.use_case),
-    _Phase("More packages", "more", _Wizard.more),
+    _Phase("More packages", "more", _Wizard.more, is_typed=True),
     _Phase("Summary", "summary", _Wizard.summary),
 )
