@@ -92,6 +92,18 @@ async def test_a_personal_daemon_serves_its_user_and_root() -> None:
         await identities.caller(Peer(1, 1002, 1002))
 
 
+async def test_a_server_trusts_no_number_that_comes_from_inside_a_container() -> None:
+    accounts, limits = DressedAccounts(ROOT), Stage().services.limits
+    server = Identities(accounts, limits, only_uid=None)
+    with pytest.raises(ForbiddenError, match="inside a container"):
+        await server.caller(Peer(1, ME, ME, is_in_container=True))
+    assert (await server.caller(Peer(1, ME, ME, is_in_container=False))).is_admin
+    gone = await server.caller(Peer(1, ME, ME, is_in_container=None))
+    assert (gone.user.name, gone.is_admin) == ("root", False)
+    personal = Identities(accounts, limits, only_uid=ME)
+    assert (await personal.caller(Peer(1, ME, ME, is_in_container=True))).user.name == "root"
+
+
 @pytest.mark.parametrize(
     "target", ["/", "/v2/status", "/v1/containers/a/b/c", "/v1/status/", "/v1/exec", "/%2e%2e/etc"]
 )
