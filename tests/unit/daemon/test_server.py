@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from ds01 import VERSION
 from ds01.api import schema
 from ds01.api.codec import MAX_BODY_BYTES
 from ds01.daemon.identity import Identities, Peer, read_peer
+from ds01.daemon.server import MalformedRequests
 from ds01.domain.user import User
 from ds01.errors import BackendError, ForbiddenError, NotFoundError
 from tests.fakes import ALICE, ROOT
@@ -102,6 +104,25 @@ async def test_a_server_trusts_no_number_that_comes_from_inside_a_container() ->
     assert (gone.user.name, gone.is_admin) == ("root", False)
     personal = Identities(accounts, limits, only_uid=ME)
     assert (await personal.caller(Peer(1, ME, ME, is_in_container=True))).user.name == "root"
+
+
+async def test_a_malformed_request_is_one_line_of_the_log_without_a_trace(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("aiohttp.server")
+    quiet = MalformedRequests()
+    logger.addFilter(quiet)
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(house.path))
+        writer.write(b"GET /v1/status HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.0 400")
+        writer.close()
+    finally:
+        logger.removeFilter(quiet)
+    (record,) = [record for record in caplog.records if record.name == "aiohttp.server"]
+    assert record.exc_info is None
+    assert record.getMessage().startswith("malformed request: ")
+    assert len(record.getMessage()) < 300
 
 
 @pytest.mark.parametrize(
