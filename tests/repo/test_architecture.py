@@ -1,14 +1,46 @@
 """What the architecture rests on: imports point down, and no program of others is copied into the repository."""
 
+import ast
+from collections import defaultdict
+from collections.abc import Iterable
+
 from importlinter.cli import lint_imports
 
-from tests.repo.tree import ROOT, files
+from tests.repo.tree import ROOT, files, modules
 
 PREDECESSORS = {"mlc.py", "mlc-patched.py", "mlc-create-wrapper.sh", "get_resource_limits.py", "gpu_allocator.py"}
 
 
 def test_every_import_points_down() -> None:
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+LEAST_STATEMENTS = 4
+"""A body that is shorter says little: two may be alike by chance."""
+
+
+def find_copies(sources: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Return the places of functions that have the same body; `sources` are names and texts."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, text in sources:
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name != "__init__":
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                if sum(isinstance(part, ast.stmt) for stated in body for part in ast.walk(stated)) >= LEAST_STATEMENTS:
+                    found[ast.dump(ast.Module(body, []))].append(f"{name}: {node.name}")
+    return [places for places in found.values() if len(places) > 1]
+
+
+def test_no_function_of_the_product_is_written_twice() -> None:
+    sources = ((str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in modules("src"))
+    assert find_copies(sources) == []
+
+
+def test_a_function_that_is_written_twice_is_found() -> None:
+    body = "    a = x\n    b = a\n    c = b\n    return c\n"
+    twice = [("one.py", f"def f(x):\n{body}"), ("two.py", f'async def g(x):\n    """Says."""\n{body}')]
+    assert find_copies(twice) == [["one.py: f", "two.py: g"]]
+    assert find_copies([*twice[:1], ("two.py", "def g(x):\n    return x\n")]) == []
 
 
 def test_no_program_of_the_predecessors_is_copied_or_drawn_in() -> None:

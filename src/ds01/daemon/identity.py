@@ -2,35 +2,42 @@
 
 import asyncio
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ds01.adapters.linux.peer import is_peer_in_container, read_credentials
 from ds01.domain.access import Caller
 from ds01.domain.user import User
 from ds01.errors import BackendError, ForbiddenError, NotFoundError
 from ds01.service.limits import LimitService
 from ds01.service.ports import Accounts
 
-_CREDENTIALS = struct.Struct("iII")
 CACHE_S = 10.0
 """How long an account is believed: groups change while a daemon runs; a look-up can cost a network request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The process on the other end. Source: unix(7), SO_PEERCRED."""
+    """The process on the other end. Source: unix(7), SO_PEERCRED.
+
+    Attributes:
+        pid: Its number.
+        uid: Its user, as the kernel knows it.
+        gid: Its group.
+        is_in_container: It is inside a container, where anybody can take any number; None: it cannot be seen any more.
+    """
 
     pid: int
     uid: int
     gid: int
+    is_in_container: bool | None = False
 
 
 def read_peer(connection: socket.socket) -> Peer:
     """Return the process on the other end of a Unix socket, as the kernel knows it."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return Peer(*_CREDENTIALS.unpack(raw))
+    found = read_credentials(connection)
+    return Peer(found.pid, found.uid, found.gid, is_peer_in_container(connection))
 
 
 class Identities:
@@ -61,10 +68,18 @@ class Identities:
     async def caller(self, peer: Peer) -> Caller:
         """Return who asks.
 
+        For a server, a process that cannot be seen any more is no administrator: it may have been in a container.
+
         Raises:
-            ForbiddenError: No such account, or this daemon is another user's.
+            ForbiddenError: No such account, or this daemon is another user's, or a server is asked from a container.
             BackendError: The account database failed.
         """
+        is_server = self._only_uid is None
+        if is_server and peer.is_in_container:
+            raise ForbiddenError(
+                "This request comes from inside a container, where anybody can be any user.",
+                hint="Run `ds01` on the machine itself.",
+            )
         if self._only_uid is not None and peer.uid not in {self._only_uid, 0}:
             raise ForbiddenError(
                 "This daemon serves another user.", hint="Run `ds01` with your own settings: unset DS01_SOCKET."
@@ -73,7 +88,8 @@ class Identities:
             user = await self.user(peer.uid)
         except NotFoundError as missing:
             raise ForbiddenError(missing.message, hint="Ask your administrator for one.") from missing
-        return self._limits.caller(user, peer.pid)
+        caller = self._limits.caller(user, peer.pid)
+        return replace(caller, is_admin=False) if is_server and peer.is_in_container is None else caller
 
     async def user(self, uid: int) -> User:
         """Return the account of a uid.

@@ -18,6 +18,7 @@ from aiohttp import web
 from ds01 import VERSION
 from ds01.api.location import LOCK_NAME, Location, find_location, prepare_folder
 from ds01.daemon.loops import guard
+from ds01.daemon.server import MalformedRequests
 from ds01.daemon.wiring import Daemon, wire
 from ds01.errors import BackendError, ConflictError, Ds01Error
 
@@ -214,6 +215,7 @@ async def _run(location: Location, environment: Mapping[str, str], uid: int) -> 
 def main() -> None:
     """Entry point of `ds01d`."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiohttp.server").addFilter(MalformedRequests())
     options = parse_arguments()
     try:
         serve(options, os.environ)

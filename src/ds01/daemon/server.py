@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ds01 import VERSION
 from ds01.api import codec, problem
@@ -120,6 +121,19 @@ class ApiServer:
             refusal = f"{request.path[:200]} does not take {request.method}, but {' and '.join(taken)}."
             return problem_response(InvalidRequestError(refusal, hint=hint))
         return problem_response(NotFoundError(f"There is no route {request.method} {request.path[:200]}.", hint=hint))
+
+
+class MalformedRequests(logging.Filter):
+    """Makes one line of what aiohttp logs about a request that is not HTTP: anybody could fill the log with traces."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, that of a malformed request without its trace."""
+        failure = record.exc_info[1] if record.exc_info else None
+        if isinstance(failure, HttpProcessingError):
+            words = " ".join(failure.message.split())
+            record.msg, record.args, record.exc_info = "malformed request: %s", (words[:200],), None
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return True
 
 
 async def read_body(request: web.Request) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from ds01 import VERSION
 from ds01.api import schema
 from ds01.api.codec import MAX_BODY_BYTES
 from ds01.daemon.identity import Identities, Peer, read_peer
+from ds01.daemon.server import MalformedRequests
 from ds01.domain.user import User
 from ds01.errors import BackendError, ForbiddenError, NotFoundError
 from tests.fakes import ALICE, ROOT
@@ -90,6 +92,37 @@ async def test_a_personal_daemon_serves_its_user_and_root() -> None:
     assert (await identities.caller(Peer(1, 0, 0))).pid == 1
     with pytest.raises(ForbiddenError):
         await identities.caller(Peer(1, 1002, 1002))
+
+
+async def test_a_server_trusts_no_number_that_comes_from_inside_a_container() -> None:
+    accounts, limits = DressedAccounts(ROOT), Stage().services.limits
+    server = Identities(accounts, limits, only_uid=None)
+    with pytest.raises(ForbiddenError, match="inside a container"):
+        await server.caller(Peer(1, ME, ME, is_in_container=True))
+    assert (await server.caller(Peer(1, ME, ME, is_in_container=False))).is_admin
+    gone = await server.caller(Peer(1, ME, ME, is_in_container=None))
+    assert (gone.user.name, gone.is_admin) == ("root", False)
+    personal = Identities(accounts, limits, only_uid=ME)
+    assert (await personal.caller(Peer(1, ME, ME, is_in_container=True))).user.name == "root"
+
+
+async def test_a_malformed_request_is_one_line_of_the_log_without_a_trace(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("aiohttp.server")
+    quiet = MalformedRequests()
+    logger.addFilter(quiet)
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(house.path))
+        writer.write(b"GET /v1/status HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.0 400")
+        writer.close()
+    finally:
+        logger.removeFilter(quiet)
+    (record,) = [record for record in caplog.records if record.name == "aiohttp.server"]
+    assert record.exc_info is None
+    assert record.getMessage().startswith("malformed request: ")
+    assert len(record.getMessage()) < 300
 
 
 @pytest.mark.parametrize(

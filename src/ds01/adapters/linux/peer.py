@@ -57,8 +57,8 @@ def is_peer_in_container(connection: socket.socket) -> bool | None:
 def is_in_container(pid: int, *, proc: Path = _PROC) -> bool | None:
     """Tell whether a process is in a container; None when it has ended or cannot be seen.
 
-    It is, when its cgroup is a container's, or when its user or pid namespace is not ours. The mount namespace says
-    nothing: pam_namespace and sandboxed services have their own.
+    It is, when its cgroup is that of a container in which we are not ourselves, or when its user or pid namespace is
+    not ours. The mount namespace says nothing: pam_namespace and sandboxed services have their own.
 
     Args:
         pid: In our pid namespace.
@@ -66,7 +66,9 @@ def is_in_container(pid: int, *, proc: Path = _PROC) -> bool | None:
     """
     if pid <= 0:
         return None
-    if LinuxCgroups(proc).container_of(pid) is not None:
+    cgroups = LinuxCgroups(proc)
+    container = cgroups.container_of(pid)
+    if container is not None and container != cgroups.container_of(os.getpid()):
         return True
     try:
         return any(

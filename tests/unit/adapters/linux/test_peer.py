@@ -60,6 +60,13 @@ def test_a_container_shows_by_its_cgroup_or_by_its_namespaces(proc: Path) -> Non
     assert [is_in_container(pid, proc=proc) for pid in (7, 8, 9)] == [True, True, True]
 
 
+def test_a_process_in_our_own_container_is_beside_us_and_not_inside_another(proc: Path) -> None:
+    make_process(proc, str(os.getpid()), cgroup=f"0::/docker/{ID}")
+    make_process(proc, "7", cgroup=f"0::/docker/{ID}")
+    make_process(proc, "8", cgroup=f"0::/docker/{'f' * 64}")
+    assert [is_in_container(pid, proc=proc) for pid in (7, 8)] == [False, True]
+
+
 def test_what_cannot_be_seen_is_unknown_and_not_no(proc: Path) -> None:
     assert is_in_container(0, proc=proc) is None
     assert is_in_container(99, proc=proc) is None
