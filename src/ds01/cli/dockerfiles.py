@@ -90,6 +90,13 @@ def find_dockerfile(environment: Mapping[str, str], text: str | None) -> Path:
     )
 
 
+def list_dockerfiles(environment: Mapping[str, str]) -> list[Path]:
+    """Return the Dockerfiles of images and of projects, by their names."""
+    own = (home(environment) / FOLDER).glob(f"*{SUFFIX}")
+    projects = (home(environment) / "workspace").glob("*/Dockerfile")
+    return [path for path in (*sorted(own), *sorted(projects)) if path.is_file()]
+
+
 def old_facts_of(environment: Mapping[str, str], name: str) -> OldFacts | None:
     """Return what the predecessor noted of an image of this user's, or None."""
     return find_old_facts(home(environment), name, uid=os.getuid(), handle=handle(os.getuid(), login_name()))

@@ -158,7 +158,7 @@ def test_an_editor_and_questions_need_a_person(update: Ds01) -> None:
 
 @pytest.fixture
 def start(daemon: ScriptedDaemon, house: Path) -> Start:
-    def begin(*words: str, editor: str = "false") -> Terminal:
+    def begin(*words: str, editor: str = "false", name: str = "thesis") -> Terminal:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(sys.path),
@@ -168,8 +168,8 @@ def start(daemon: ScriptedDaemon, house: Path) -> Start:
             "TERM": "xterm",
             "EDITOR": editor,
         }
-        argv = [sys.executable, "-m", "ds01", "image", "update", "thesis", *words]
-        return Terminal(argv, environment, rows=50, columns=140)
+        argv = [sys.executable, "-m", "ds01", "image", "update", *([name] if name else []), *words]
+        return Terminal(argv, environment, rows=50, columns=140, cwd=str(house))
 
     return begin
 
@@ -258,6 +258,19 @@ def test_each_phase_can_be_left_out(start: Start, house: Path, daemon: ScriptedD
     assert carried_out(daemon) == []
     assert path_of(house).read_text() == TEXT
     assert not [asked for asked in daemon.asked() if "build" in asked]
+
+
+def test_without_a_name_a_person_picks_one_of_their_dockerfiles(start: Start, house: Path) -> None:
+    with start(name="") as terminal:
+        terminal.wait_for("it is your only Dockerfile")
+        terminal.wait_for("What to change?")
+    project = house / "workspace" / "vision" / "Dockerfile"
+    project.parent.mkdir(parents=True)
+    project.write_text("FROM x\n")
+    with start(name="") as terminal:
+        terminal.wait_for("Which Dockerfile to change?")
+        terminal.type(DOWN + ENTER)
+        terminal.wait_for(f"Location: {project}")
 
 
 def test_a_mistake_in_a_package_is_said_and_the_question_comes_again(start: Start, house: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from ds01.cli.call import Call
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
 from ds01.cli.commands.image.recreating import RECREATE, STOP, recreate_containers
-from ds01.cli.dockerfiles import find_dockerfile, image_name_of, read_text, write_text
+from ds01.cli.dockerfiles import find_dockerfile, image_name_of, list_dockerfiles, read_text, write_text
 from ds01.cli.editor import edit_text
-from ds01.cli.prompts import cancelled, confirm
+from ds01.cli.prompts import Choice, cancelled, confirm, pick
 from ds01.cli.spec import ASKING, JSON, Argument, Option, Spec
 from ds01.domain.dockerfile import Dockerfile, parse_dockerfile
 from ds01.domain.dockerfile_change import repair_dockerfile, update_dockerfile
@@ -23,7 +23,7 @@ from ds01.domain.recipe_edit import (
 )
 from ds01.domain.requirement import parse_package_list
 from ds01.domain.system_package import parse_system_list
-from ds01.errors import Ds01Error, InvalidRequestError
+from ds01.errors import Ds01Error, InvalidRequestError, NotFoundError
 
 _CHANGES = ("add", "remove", "add_system", "remove_system", "repair", "edit")
 _ACTS = ("build", "recreate")
@@ -31,7 +31,7 @@ _ACTS = ("build", "recreate")
 
 def update(call: Call) -> int:
     """Change a Dockerfile; build it, and make containers again, where that was asked for."""
-    path = find_dockerfile(call.environment, call.text("dockerfile") or call.text("name"))
+    path = _path_of(call)
     before = read_text(path)
     dockerfile = parse_dockerfile(before)
     is_open = not any(call.values.get(key) for key in (*_CHANGES, *_ACTS))
@@ -43,6 +43,22 @@ def update(call: Call) -> int:
     after = _changed(call, path, dockerfile, before) if any(call.values.get(key) for key in _CHANGES) else before
     backup = _apply(call, path, before, after)
     return _go_on(call, path, backup, after, is_changed=after != before)
+
+
+def _path_of(call: Call) -> Path:
+    """Return the Dockerfile that is meant; a person who names none, where none is in this folder, picks one."""
+    typed = call.text("dockerfile") or call.text("name")
+    try:
+        return find_dockerfile(call.environment, typed)
+    except NotFoundError:
+        known = list_dockerfiles(call.environment) if typed is None and call.can_ask else []
+        if not known:
+            raise
+    if len(known) == 1:
+        call.screen.note(f"Taking {known[0]}: it is your only Dockerfile.")
+        return known[0]
+    choices = [Choice(str(path), f"{image_name_of(path)}  ({path})") for path in known]
+    return Path(pick(call, "Which Dockerfile to change?", choices))
 
 
 def _require_possible(call: Call, *, is_open: bool) -> None:
