@@ -92,12 +92,18 @@ def find_dockerfile(environment: Mapping[str, str], text: str | None) -> Path:
 
 
 def dockerfile_names(environment: Mapping[str, str]) -> list[str]:
-    """Return the names of the images whose Dockerfiles are kept; none where there is no such folder."""
+    """Return the names of the images whose Dockerfiles are kept; none where their folders cannot be read."""
     try:
-        found = os.listdir(home(environment) / FOLDER)
+        return sorted({image_name_of(path) for path in list_dockerfiles(environment)})
     except (OSError, InvalidRequestError):
         return []
-    return sorted({image_name_of(Path(name)) for name in found if name.endswith(SUFFIX) and not name.startswith(".")})
+
+
+def list_dockerfiles(environment: Mapping[str, str]) -> list[Path]:
+    """Return the Dockerfiles of images and of projects, by their names."""
+    own = (home(environment) / FOLDER).glob(f"[!.]*{SUFFIX}")
+    projects = (home(environment) / "workspace").glob("[!.]*/Dockerfile")
+    return [path for path in (*sorted(own), *sorted(projects)) if path.is_file()]
 
 
 def old_facts_of(environment: Mapping[str, str], name: str) -> OldFacts | None:

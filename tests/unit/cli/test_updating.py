@@ -1,24 +1,24 @@
 """`ds01 image update`: the editor, the three phases, and containers that are made again, against a scripted daemon."""
 
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ds01.cli.dockerfiles import dockerfile_of
-from ds01.cli.editor import edit_text, editor_of
+from ds01.cli.commands.image.draft import recipe_lines
+from ds01.cli.dockerfiles import dockerfile_of, move_to_trash, write_text
 from ds01.domain import label
+from ds01.domain.conda_package import CondaPackages
 from ds01.domain.dockerfile import parse_dockerfile
 from ds01.domain.dockerfile_change import render_dockerfile
 from ds01.domain.recipe import ImageRecipe, Tier
 from ds01.domain.recipe_edit import recipe_digest
-from ds01.errors import Ds01Error, InvalidRequestError
 from tests.terminal import Terminal
 from tests.unit.cli.conftest import CREATED, Ds01, creation, details
-from tests.unit.cli.test_image_making import BUILT
+from tests.unit.cli.image_house import BUILT
+from tests.unit.cli.test_editor import editor
 from tests.unit.cli.test_saving import FFMPEG, RICH, drift
 from tests.unit.scripted_daemon import Request, ScriptedDaemon, chunk, line, ok, problem, stream_head
 
@@ -26,46 +26,6 @@ ENTER, DOWN = "\r", "\x1b[B"
 RECIPE = ImageRecipe("ubuntu:24.04", "thesis", system=("git",)).with_packages(Tier.CUSTOM, ["rich==13"])
 TEXT = "# mine\n" + render_dockerfile(RECIPE)
 Start = Callable[..., Terminal]
-
-
-def editor(tmp_path: Path, script: str) -> str:
-    """A program that changes the file that it is given."""
-    path = tmp_path / "my editor"
-    path.write_text(f"import sys\npath = sys.argv[-1]\ntext = open(path).read()\n{script}\n")
-    return f"{shlex.quote(sys.executable)} {shlex.quote(str(path))}"
-
-
-def test_the_editor_is_the_one_that_is_set_with_its_options(tmp_path: Path) -> None:
-    assert editor_of({"VISUAL": "code --wait", "EDITOR": "vi"}) == ["code", "--wait"]
-    assert editor_of({"EDITOR": "'my editor' -x", "VISUAL": " "}) == ["my editor", "-x"]
-    (tmp_path / "vi").write_text("#!/bin/sh\n")
-    (tmp_path / "vi").chmod(0o755)
-    assert editor_of({"PATH": str(tmp_path)}) == ["vi"]
-    for environment in ({"PATH": "/nowhere"}, {"EDITOR": "'open"}):
-        with pytest.raises(InvalidRequestError, match="EDITOR"):
-            editor_of(environment)
-
-
-def test_what_is_edited_is_a_copy_of_that_name(tmp_path: Path) -> None:
-    command = editor(tmp_path, "open(path, 'w').write(text + path.rpartition('/')[2])")
-    assert edit_text({"EDITOR": command}, "FROM x\n", "a.Dockerfile") == "FROM x\na.Dockerfile"
-
-
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        ("sys.exit(3)", "status 3"),
-        ("import os; os.kill(os.getpid(), 9)", "signal 9"),
-        ("open(path, 'w').write(' \\n')", "empty"),
-        ("import os; os.remove(path)", "left no file"),
-        ("open(path, 'wb').write(b'\\xff\\xfe\\xfd')", "What was edited"),
-    ],
-)
-def test_an_editor_that_fails_changes_nothing(script: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(Ds01Error, match=said):
-        edit_text({"EDITOR": editor(tmp_path, script)}, "FROM x\n", "Dockerfile")
-    with pytest.raises(InvalidRequestError, match="cannot be started"):
-        edit_text({"EDITOR": "/nowhere/at-all"}, "FROM x\n", "Dockerfile")
 
 
 def own_image(*containers: str, digest: str = "") -> bytes:
@@ -198,7 +158,7 @@ def test_an_editor_and_questions_need_a_person(update: Ds01) -> None:
 
 @pytest.fixture
 def start(daemon: ScriptedDaemon, house: Path) -> Start:
-    def begin(*words: str, editor: str = "false") -> Terminal:
+    def begin(*words: str, editor: str = "false", name: str = "thesis") -> Terminal:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(sys.path),
@@ -208,8 +168,8 @@ def start(daemon: ScriptedDaemon, house: Path) -> Start:
             "TERM": "xterm",
             "EDITOR": editor,
         }
-        argv = [sys.executable, "-m", "ds01", "image", "update", "thesis", *words]
-        return Terminal(argv, environment, rows=50, columns=140)
+        argv = [sys.executable, "-m", "ds01", "image", "update", *([name] if name else []), *words]
+        return Terminal(argv, environment, rows=50, columns=140, cwd=str(house))
 
     return begin
 
@@ -300,6 +260,19 @@ def test_each_phase_can_be_left_out(start: Start, house: Path, daemon: ScriptedD
     assert not [asked for asked in daemon.asked() if "build" in asked]
 
 
+def test_without_a_name_a_person_picks_one_of_their_dockerfiles(start: Start, house: Path) -> None:
+    with start(name="") as terminal:
+        terminal.wait_for("it is your only Dockerfile")
+        terminal.wait_for("What to change?")
+    project = house / "workspace" / "vision" / "Dockerfile"
+    project.parent.mkdir(parents=True)
+    project.write_text("FROM x\n")
+    with start(name="") as terminal:
+        terminal.wait_for("Which Dockerfile to change?")
+        terminal.type(DOWN + ENTER)
+        terminal.wait_for(f"Location: {project}")
+
+
 def test_a_mistake_in_a_package_is_said_and_the_question_comes_again(start: Start, house: Path) -> None:
     with start() as terminal:
         terminal.wait_for("What to change?")
@@ -342,3 +315,58 @@ def test_a_container_of_an_image_that_is_older_than_its_dockerfile_is_said_so(
     path_of(house).unlink()
     daemon.answers["POST /v1/containers"] = created("0" * 64)
     assert "newer" not in create()
+
+
+def test_every_category_of_a_dockerfile_is_shown() -> None:
+    recipe = ImageRecipe("ubuntu:24.04", "thesis", system=("git",), conda=CondaPackages(("gdal",)))
+    for number, tier in enumerate(Tier):
+        recipe = recipe.with_packages(tier, [f"package{number}"])
+    shown = recipe_lines(recipe)
+    assert [line_[:14].strip() for line_ in shown] == [
+        "Base",
+        "System",
+        "Conda",
+        "Core (legacy)",
+        "Jupyter",
+        "Data science",
+        "Use case",
+        "Additional",
+        "Custom",
+    ]
+    assert shown[3].endswith("package0")
+
+
+def test_a_projects_dockerfile_is_written_found_changed_and_stays_when_the_image_is_deleted(
+    ds01: Ds01, house: Path, daemon: ScriptedDaemon
+) -> None:
+    empty = {"name": "", "about": "", "pip": [], "apt": []}
+    tiers = dict.fromkeys(("base", "system", "jupyter", "data_science"), empty)
+    daemon.answers["GET /v1/package_tiers"] = ok({"schema_version": 1, "use_cases": [], **tiers})
+    daemon.answers["GET /v1/packages"] = ok({"schema_version": 1, "image": "x", "is_here": False, "packages": None})
+    words = ("image", "create", "vision", "--base", "ubuntu:24.04", "--project-dockerfile", "vision")
+    missing = ds01(*words, HOME=str(house))
+    assert missing.status == 3
+    assert "mkdir" in missing.err
+    project = house / "workspace" / "vision"
+    project.mkdir(parents=True)
+    assert ds01(*words, HOME=str(house)).status == 0
+    assert not dockerfile_of({"HOME": str(house)}, "vision").exists()
+    assert ds01("image", "update", "vision", "--add", "rich==13", HOME=str(house)).status == 0
+    assert "rich==13" in (project / "Dockerfile").read_text()
+    assert len(list(project.glob("Dockerfile.*.bak"))) == 1
+    daemon.answers["DELETE /v1/images/vision"] = ok(
+        {"schema_version": 1, "name": "vision", "tags": [], "dry_run": False}
+    )
+    assert ds01("image", "delete", "vision", "--yes", HOME=str(house)).status == 0
+    assert (project / "Dockerfile").exists()
+
+
+def test_two_changes_and_two_deletions_in_one_second_keep_every_file(house: Path) -> None:
+    path = path_of(house)
+    texts = [f"FROM x{number}\n" for number in range(4)]
+    backups = [write_text(path, text, replaces=True) for text in texts]
+    assert [backup.read_text() for backup in backups if backup] == [TEXT, *texts[:-1]]
+    places = [move_to_trash(path)]
+    path.write_text("FROM y\n")
+    places.append(move_to_trash(path))
+    assert [place.read_text() for place in places] == [texts[-1], "FROM y\n"]

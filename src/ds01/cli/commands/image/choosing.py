@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ds01.cli.call import Call
 from ds01.cli.commands.image.listing import short_id
-from ds01.cli.dockerfiles import dockerfile_names, dockerfile_of, find_dockerfile
+from ds01.cli.dockerfiles import find_dockerfile, image_name_of, list_dockerfiles
 from ds01.cli.prompts import Choice, pick
 from ds01.cli.spec import Argument
 from ds01.cli.table import relative_time
@@ -39,6 +39,9 @@ def one_image(call: Call, verb: str, *, own_only: bool = True) -> str:
     images = [image for image in call.client.list_images()["images"] if image["own"] or not own_only]
     if not images:
         raise NotFoundError(f"You have no image to {verb}.", hint="Make one: ds01 image create")
+    if len(images) == 1 and verb != "delete":
+        call.screen.note(f"Taking {images[0]['name']}: it is your only image.")
+        return images[0]["name"]
     choices = [
         Choice(
             image["name"], f"{image['name']}  ({_facts(image['size_bytes'], image['created_at'])}, {short_id(image)})"
@@ -59,13 +62,16 @@ def one_dockerfile(call: Call, verb: str) -> Path:
         NotFoundError: There is none.
     """
     typed = call.text("dockerfile") or call.text("name")
-    names = [] if typed or Path("Dockerfile").is_file() or not call.can_ask else dockerfile_names(call.environment)
-    if typed is None and not names and not Path("Dockerfile").is_file():
-        raise NotFoundError("There is no Dockerfile here.", hint=f"Name the image: ds01 image {verb} NAME")
-    if not names:
+    if typed is not None or Path("Dockerfile").is_file():
         return find_dockerfile(call.environment, typed)
-    choices = [Choice(name, f"{name}  ({dockerfile_of(call.environment, name)})") for name in names]
-    return find_dockerfile(call.environment, pick(call, f"Which Dockerfile to {verb}?", choices))
+    known = list_dockerfiles(call.environment) if call.can_ask else []
+    if not known:
+        raise NotFoundError("There is no Dockerfile here.", hint=f"Name the image: ds01 image {verb} NAME")
+    if len(known) == 1:
+        call.screen.note(f"Taking {known[0]}: it is your only Dockerfile.")
+        return known[0]
+    choices = [Choice(str(path), f"{image_name_of(path)}  ({path})") for path in known]
+    return Path(pick(call, f"Which Dockerfile to {verb}?", choices))
 
 
 def _facts(size_bytes: int, created_at: str | None) -> str:

@@ -58,7 +58,7 @@ def ask_update(call: Call, path: Path) -> int:
 
 def _begin(call: Call, number: int, title: str, topic: str) -> None:
     call.screen.tell("")
-    call.screen.headline(f"Phase {number}/{_PHASES}: {title}")
+    call.screen.heading(f"Phase {number}/{_PHASES}: {title}")
     if call.flag("guided"):
         for line in read_guide(topic).splitlines():
             call.screen.note(f"  {line}")
