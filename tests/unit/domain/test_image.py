@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 
 from ds01.config.catalogue import read_shipped_catalogue
 from ds01.domain.catalogue import CatalogueRow
-from ds01.domain.image import is_image_id, is_private_tag, parse_reference, private_tag
+from ds01.domain.image import is_image_id, is_moved_tag, is_private_tag, moved_tag, parse_reference, private_tag
 from ds01.domain.name import EngineName
 from ds01.errors import InvalidRequestError
 
@@ -102,6 +102,17 @@ def test_the_tag_of_an_image_goes_into_the_name() -> None:
 )
 def test_a_shared_tag_is_never_taken_for_a_private_one(reference: str) -> None:
     assert not is_private_tag(reference)
+
+
+def test_the_copy_of_a_move_is_told_from_every_other_tag() -> None:
+    for tag in ("aimehub/x:my-project._.1001", "ds01.invalid/image-abababababab:my-project._.1001"):
+        assert not is_moved_tag(tag)
+        moved = moved_tag(tag, MINE, "0123abcd")
+        assert is_moved_tag(moved)
+        assert is_moved_tag(moved_tag(moved, MINE, "4567abcd"))
+    # somebody's own image may be called so; only one container's tag of it is ours
+    assert not is_moved_tag("site/x-moved-0123abcd:latest")
+    assert not is_moved_tag("site/x-moved-0123abcde:my-project._.1001")
 
 
 def test_an_id_is_told_from_a_name() -> None:
