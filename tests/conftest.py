@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
+from hypothesis import settings
 
 from tests.engine import DevEngine, EngineUnavailableError
+
+# how long one example takes says something about the machine's load and nothing about the product
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

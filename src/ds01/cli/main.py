@@ -110,6 +110,10 @@ def _answer_with_click(process: Process, words: Sequence[str]) -> int:
         raise problem_of_usage(error) from error
     except click.Abort as error:
         raise KeyboardInterrupt from error
+    except SystemExit as left:
+        if left.code != EXIT_FAILURE:
+            raise  # a signal ended a session
+        raise BrokenPipeError from left  # so click ends a program when the reader of its output is gone
     return status if isinstance(status, int) else EXIT_OK
 
 

@@ -12,6 +12,7 @@ from ds01.cli.group import SpecCommand
 from ds01.cli.main import build_cli
 from ds01.cli.tree import ENTRIES, NOUNS, SECTIONS, nouns_below, verbs_of
 from tests.unit.cli.conftest import Ds01, container, containers
+from tests.unit.cli.wizard_documents import image, images
 from tests.unit.scripted_daemon import ScriptedDaemon, http, ok, problem
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -231,9 +232,11 @@ def test_a_bug_is_one_line_unless_it_is_to_be_seen(daemon: ScriptedDaemon) -> No
     assert "Traceback" in shown.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_error_message(daemon: ScriptedDaemon) -> None:
+@pytest.mark.parametrize("words", [("list",), ("image", "list", "--all")], ids=["quick", "by click"])
+def test_a_reader_that_leaves_early_is_no_error_message(words: tuple[str, ...], daemon: ScriptedDaemon) -> None:
     daemon.answers["GET /v1/containers"] = containers(*(container(f"c{number}") for number in range(3000)))
-    argv = [sys.executable, "-m", "ds01", "list"]
+    daemon.answers["GET /v1/images"] = images(*(image(f"i{number}", own=False) for number in range(5000)))
+    argv = [sys.executable, "-m", "ds01", *words]
     environment = {**os.environ, "DS01_SOCKET": str(daemon.socket_path)}
     with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
