@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -139,6 +140,8 @@ class Serving:
     async def run(self, location: Location, environment: Mapping[str, str], uid: int) -> None:
         """Serve until told to leave."""
         daemon = await wire(location, environment, uid, self.leave)
+        # what was imported stays for ever: to look it through for garbage again and again holds up every request
+        gc.freeze()
         try:
             await self._serve(daemon, location)
         finally:
