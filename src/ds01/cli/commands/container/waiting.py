@@ -41,6 +41,7 @@ WAIT = Option(
 )
 NO_WAIT = Option("--no-wait", "Do not wait: no free GPU is a failure. This is the default.")
 RESERVATION = Option("--reservation", "Start inside this reservation.", kind="text", metavar="NAME")
+EXCLUSIVE = Option("--exclusive", "Share the GPU with nobody, also where the site shares them.")
 MOST_ALTERNATIVES = 2
 START_OPTIONS = (WAIT, NO_WAIT)
 WAITING_OPTIONS = (
@@ -49,7 +50,7 @@ WAITING_OPTIONS = (
     NO_WAIT,
     Option("--at", "Start at this time and not before: '18:00', 'tomorrow 09:00'.", kind="text", metavar="WHEN"),
     RESERVATION,
-    Option("--exclusive", "Share the GPU with nobody, also where the site shares them."),
+    EXCLUSIVE,
 )
 
 
