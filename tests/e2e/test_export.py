@@ -52,7 +52,10 @@ def test_what_alice_exports_is_bobs_after_the_import(site: Site, exported: Path)
     assert exported.stat().st_size < 1_000_000, "the layers of the base are in the file"
     plan = site.run("container", "import", str(exported), "--dry-run", "--json", user="bob").document
     assert (plan["name"], plan["origin"], plan["has_workspace"]) == (NAME, "ds01", True)
-    site.run("container", "import", str(exported), "--name", "mine", user="bob")
+    limits = ("--memory", "128M", "--memory-swap", "128M", "--cpus", "0.5")
+    site.run("container", "import", str(exported), "--name", "mine", *limits, user="bob")
+    host = site.inspect("mine", user="bob")["HostConfig"]
+    assert (host["Memory"], host["NanoCpus"]) == (128 * 1024**2, 500_000_000)
     site.run("start", "mine", user="bob")
     bob = site.accounts["bob"]
     inside = site.run("exec", "mine", "--", "stat", "-c", "%u %g %n", "/tmp/mine/tool", "/tmp/mine/hard", user="bob")

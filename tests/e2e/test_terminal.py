@@ -1,13 +1,17 @@
 """Programs in a real container on a real pseudo-terminal, and on pipes."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from tests.e2e.site import BUSYBOX, Site, wait_until
+from tests.e2e.site import BUSYBOX, POLICY, Site, wait_until
 from tests.terminal import Terminal
 
 CTRL_C = "\x03"
@@ -178,3 +182,54 @@ def test_attach_to_what_plain_docker_made_sizes_watches_and_passes_the_status(si
 def test_nobody_attaches_to_anothers_container(site: Site, running: str) -> None:
     refused = site.run("attach", "--no-stdin", running, user="bob", check=False)
     assert (refused.status, refused.stdout) == (125, "")
+
+
+X_CLIENT = (
+    "import os, socket; display = os.environ['DISPLAY']; client = socket.socket(socket.AF_UNIX); "
+    "client.connect('/tmp/.X11-unix/X' + display[1:]); client.sendall(b'draw'); print(client.recv(100).decode()); "
+    "print(oct(os.stat(os.environ['XAUTHORITY']).st_mode), 'drawn' in open('/proc/self/cmdline').read())"
+)
+
+
+def test_programs_reach_their_users_own_display_as_long_as_they_run(own_site: Site) -> None:
+    own_site.write_policy(POLICY.replace("max_gpus: 2,", "max_gpus: 2, devices: [x11],", 1))
+    own_site.start()
+    own_site.run("create", "plots", "pytorch", "--cpu-only", "--x11")
+    home = own_site.accounts["alice"].home
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        display = f"127.0.0.1:{server.getsockname()[1] - 6000}.0"
+        key = b"\x01\x00\x00\x00\x00\x00\x00\x12MIT-MAGIC-COOKIE-1\x00\x10" + b"k" * 16
+        (home / ".ds01-test-authority").write_bytes(key)
+        shutil.chown(home / ".ds01-test-authority", "alice")
+        threading.Thread(target=_draw, args=(server,), daemon=True).start()
+        argv, environment = own_site.command("open", "plots", "--", "python3", "-c", X_CLIENT)
+        seen = {"DISPLAY": display, "XAUTHORITY": str(home / ".ds01-test-authority")}
+        done = subprocess.run(
+            argv, env={**environment, **seen}, capture_output=True, text=True, check=False, timeout=90, cwd="/"
+        )
+    (home / ".ds01-test-authority").unlink()
+    assert (done.returncode, done.stdout.split("\n")[:2]) == (0, ["drawn", "0o100600 False"]), done.stderr
+    assert list((home / "workspace" / "plots").iterdir()) == []
+    left = own_site.run("exec", "plots", "--", "sh", "-c", "ls /tmp/.X11-unix").stdout
+    assert left == ""
+    assert own_site.run("open", "plots", "--x11", "--", "true", check=False).status == 125
+
+
+def _draw(server: socket.socket) -> None:
+    """Answer as a display would whoever wants to draw."""
+    with suppress(OSError):
+        while True:
+            client, _ = server.accept()
+            with client:
+                if client.recv(100):
+                    client.sendall(b"drawn")
+
+
+def test_a_display_is_not_shared_where_the_policy_does_not_say_so(site: Site, running: str) -> None:
+    refused = site.run("create", "plots", "--image", BUSYBOX, "--cpu-only", "--x11", check=False)
+    assert (refused.status, "devices without x11" in refused.stderr) == (4, True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        argv, environment = site.command("open", running, "--x11", "--", "true")
+        environment["DISPLAY"] = f"127.0.0.1:{server.getsockname()[1] - 6000}"
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+    assert (done.returncode, "devices without x11" in done.stderr) == (125, True)

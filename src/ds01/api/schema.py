@@ -173,6 +173,7 @@ class CreateContainerBody(TypedDict):
     cgroup_parent: NotRequired[str]
     environment: NotRequired[dict[str, str]]
     ports: NotRequired[list[PortBody]]
+    x11: NotRequired[bool]
     interface: NotRequired[Literal["cli", "api", "mlc"]]
     time_limit_s: NotRequired[float]
     wait: NotRequired[bool]
@@ -244,6 +245,7 @@ class ContainerDetailsDocument(ContainerDocument):
     ip_address: str
     command: list[str]
     terminal: bool
+    x11: bool
     inspect: NotRequired[dict[str, object]]
 
 

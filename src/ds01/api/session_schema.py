@@ -4,7 +4,7 @@ from typing import NotRequired, TypedDict
 
 
 class ExecBody(TypedDict):
-    """A program to run in a running container; without a command, a login shell."""
+    """A program to run in a running container; without a command, a login shell. x11: it gets the user's display."""
 
     command: NotRequired[list[str]]
     as_root: NotRequired[bool]
@@ -12,6 +12,7 @@ class ExecBody(TypedDict):
     working_dir: NotRequired[str]
     terminal: NotRequired[bool]
     stdin: NotRequired[bool]
+    x11: NotRequired[bool]
 
 
 class ExecCreated(TypedDict):

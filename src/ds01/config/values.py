@@ -14,7 +14,7 @@ from ds01.units import format_size, parse_duration, parse_size
 MAX_FIGURE = 2**31 - 1
 LEAST_PIDS = 4096
 _CHOICES = {"gpu_preference": ("any", "mig", "full"), "network": ("own", "host")}
-_DEVICES = ("video", "sound", "render")
+_DEVICES = ("video", "sound", "render", "x11")
 # Source: docker/go-units, ulimit.go.
 _ULIMIT_SIZES = ("core", "data", "fsize", "memlock", "msgqueue", "rss", "stack")
 _ULIMIT_COUNTS = ("cpu", "locks", "nice", "nofile", "nproc", "rtprio", "rttime", "sigpending")

@@ -141,6 +141,7 @@ def details_document(
         ip_address=details.ip_address,
         command=[*details.entrypoint, *details.command],
         terminal=details.fixed.has_terminal,
+        x11=labels.get(label.X11) == "true",
     )
 
 

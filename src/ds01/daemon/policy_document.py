@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 
 from ds01.api import schema
+from ds01.domain.display import X11
 from ds01.domain.limit import BUILT_IN_ORIGIN, LIMIT_NAMES, UNLIMITED_TEXT, EffectiveLimits
 from ds01.domain.policy import LimitLayer, Policy, PolicyGroup, PolicyWarning, UserOverride
 from ds01.domain.site import ENFORCE, Site, Step
@@ -69,9 +70,14 @@ def error_remark(error: Ds01Error) -> schema.ConfigRemark:
 
 def not_enforced(policy: Policy, limits: EffectiveLimits, aggregate: LimitLayer, *, always: list[str]) -> list[str]:
     """Return the names of what the policy promises here and nothing obeys yet, or only observes."""
-    named = [name for name in _not_enforced_limits(policy) if getattr(limits.values, name)]
+    named = [name for name in _not_enforced_limits(policy) if _promises(limits, name)]
     promised = ["aggregate"] if any(value is not None for value in aggregate.values.values()) else []
     return list(dict.fromkeys([*always, *named, *promised]))
+
+
+def _promises(limits: EffectiveLimits, name: str) -> bool:
+    value = getattr(limits.values, name)
+    return any(device != X11 for device in value) if name == "devices" else bool(value)
 
 
 def _not_enforced_limits(policy: Policy) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ INTERFACE = f"{PREFIX}.DS01_INTERFACE"
 GROUP = f"{PREFIX}.DS01_GROUP"
 CREATED = f"{PREFIX}.DS01_CREATED"
 CUSTOM_IMAGE = f"{PREFIX}.CUSTOM_IMAGE"
+X11 = f"{PREFIX}.DS01_X11"
 MAINTAINER = f"{PREFIX}.MAINTAINER"
 USE_CASE = f"{PREFIX}.DS01_USE_CASE"
 RECIPE = f"{PREFIX}.DS01_RECIPE"
@@ -67,6 +68,7 @@ LABELS: Mapping[str, str] = {
     GROUP: "Policy group of the owner at creation.",
     CREATED: "When it was made, UTC.",
     CUSTOM_IMAGE: "Image given by the user; empty for images of the catalogue.",
+    X11: "`true`: programs that are opened in it get their user's display.",
     MAINTAINER: "Who built a custom image.",
     USE_CASE: "Use case that a custom image was made for, such as cv.",
     BASES: "Images that a custom image was built from: `name=digest`, or the id without a digest, joined by `;`.",
@@ -97,6 +99,7 @@ class LabelFacts:
         group: Policy group.
         created_at: Moment of creation.
         custom_image: Image given by the user; empty for images of the catalogue.
+        shares_display: Programs that are opened in it get their user's display.
     """
 
     owner: User
@@ -116,6 +119,7 @@ class LabelFacts:
     group: str
     created_at: datetime
     custom_image: str = ""
+    shares_display: bool = False
 
 
 def build_labels(facts: LabelFacts) -> dict[str, str]:
@@ -143,6 +147,7 @@ def build_labels(facts: LabelFacts) -> dict[str, str]:
         INTERFACE: facts.interface,
         GROUP: facts.group,
         CREATED: facts.created_at.isoformat(),
+        **({X11: "true"} if facts.shares_display else {}),
     }
     return {name: clean_value(value) for name, value in labels.items()}
 

@@ -38,7 +38,7 @@ class Limits:
         stop_on_last_exit: Leaving the last shell stops the container.
         sudo: Passwordless sudo inside.
         network: own or host.
-        devices: Extra device kinds: video, sound, render.
+        devices: What else may be shared: video, sound, render, and x11 for the display of whoever opens it.
         ulimits: Name to soft and hard value; -1 is unlimited.
         idle_timeout: Idle time after which a container is stopped.
         gpu_hold_after_stop: How long a stopped container keeps its GPUs. None: until it is removed.

@@ -118,6 +118,7 @@ PERSONAL_LIMITS = Limits(
     memory_swap=None,
     shm_size=16 * GIB,
     pids_limit=32768,
+    devices=("x11",),
 )
 """Personal mode: no quotas, no time limits, no idle steps; what a container may use is bounded by the machine."""
 

@@ -13,6 +13,7 @@ from ds01.domain.account import InnerAccount, plan_account
 from ds01.domain.allocation import Allocation
 from ds01.domain.command import docker_create_command
 from ds01.domain.container import ContainerDetails, ContainerSpec, differences
+from ds01.domain.display import require_display_allowed
 from ds01.domain.image import digest_of, private_tag
 from ds01.domain.limit import EffectiveLimits, lower_to_request
 from ds01.domain.name import EngineName, parse_container_name
@@ -178,6 +179,8 @@ class CreationService:
         require_valid_order(order)
         info = await self._limits.engine_info(self._engine)
         limits = lower_to_request(self._limits.effective(caller.user, info), order.wishes)
+        if order.shares_display:
+            require_display_allowed(limits)
         parent = cgroup_parent_of(caller.user, info)
         if order.cgroup_parent is not None and order.cgroup_parent != parent:
             raise QuotaExceededError(

@@ -162,6 +162,7 @@ def _labels(blueprint: Blueprint) -> dict[str, str]:
         group=blueprint.limits.group,
         created_at=blueprint.created_at,
         custom_image=blueprint.choice.reference if blueprint.choice.is_custom else "",
+        shares_display=blueprint.order.shares_display,
     )
     return {**inherited, **build_labels(facts)}
 

@@ -39,6 +39,7 @@ class CreateOrder:
         not_before: It does not start before; None: at any time.
         reservation: Name or id of the reservation in which it starts; None: the one that fits, or outside of any.
         is_exclusive: It shares no device, also where the site shares devices.
+        shares_display: Programs that are opened in it get their user's display.
     """
 
     name: str
@@ -56,6 +57,7 @@ class CreateOrder:
     not_before: datetime | None = None
     reservation: str | None = None
     is_exclusive: bool = False
+    shares_display: bool = False
 
     def to_text(self) -> str:
         """Return the whole order as JSON: kept with the container's row, and with a request that waits."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ds01.domain import label
 from ds01.domain.access import Caller
 from ds01.domain.container import ContainerDetails, ContainerState
+from ds01.domain.display import require_display_allowed
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.containers import ContainerService
 from ds01.service.foreign import read_inner_user
@@ -32,6 +33,7 @@ class SessionOrder:
         working_dir: Directory; empty: the container's own.
         has_terminal: It gets a terminal.
         has_stdin: Its stdin is open.
+        shares_display: It gets its user's display.
     """
 
     command: tuple[str, ...] = ()
@@ -40,6 +42,7 @@ class SessionOrder:
     working_dir: str = ""
     has_terminal: bool = False
     has_stdin: bool = False
+    shares_display: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ class SessionService:
     ) -> Session:
         if order.as_root:
             await self._require_root_allowed(caller, uid)
+        if order.shares_display:
+            require_display_allowed(await self._limits.owner_limits(uid))
         require_running(details, name)
         user, shell, environment = "0:0", details.environment.get("SHELL") or "sh", dict(order.environment)
         if label.is_ours(details.labels):

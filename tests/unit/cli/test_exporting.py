@@ -76,6 +76,24 @@ def test_what_is_exported_is_imported_as_it_was(daemon: ScriptedDaemon, ds01: Ds
     }
 
 
+def test_an_import_takes_the_settings_of_a_creation(daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path) -> None:
+    serve(daemon)
+    path = tmp_path / "demo.ds01.tar.zst"
+    ds01("container", "export", "demo", str(path))
+    limits = ("--cpus", "0.5", "--memory", "1G", "--memory-swap", "2G", "--shm-size", "64M", "--pids-limit", "4096")
+    words = (*limits, "-e", "A=1", "-p", "8888", "--time", "8h", "--no-wait", "--exclusive", "--cpu-only")
+    assert ds01("container", "import", str(path), "--name", "copy", *words).status == 0
+    order = json.loads(sent_members(daemon)[ORDER_NAME])
+    assert order["cpus"] == 0.5
+    assert [order[name] for name in ("memory_bytes", "memory_swap_bytes", "shm_size_bytes")] == [2**30, 2**31, 2**26]
+    assert (order["pids_limit"], order["environment"], order["gpu"]) == (4096, {"A": "1"}, {"count": 0})
+    assert [port["container_port"] for port in order["ports"]] == [8888]
+    assert (order["time_limit_s"], order["exclusive"], order.get("wait", False)) == (28800.0, True, False)
+    before = len(daemon.requests)
+    assert ds01("container", "import", str(path), "--memory", "16").status == 2
+    assert len(daemon.requests) == before
+
+
 def test_a_dry_run_makes_nothing(daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path) -> None:
     serve(daemon)
     path = tmp_path / "demo.ds01.tar.zst"

@@ -28,6 +28,12 @@ def test_a_time_limit_that_is_only_observed_is_said_and_one_that_is_enforced_is_
     assert "time_limit" not in config_document(ENFORCED, None)["not_enforced"]
 
 
+def test_of_devices_the_display_is_obeyed_and_nothing_else() -> None:
+    for devices, named in ((("x11",), []), (("x11", "video"), ["devices"])):
+        limits = replace(LIMITED, values=Limits(devices=devices))
+        assert not_enforced(ENFORCED, limits, LimitLayer(), always=[]) == named
+
+
 def test_what_nobody_has_set_is_not_missed() -> None:
     unlimited = replace(LIMITED, values=Limits())
     assert not_enforced(Policy(), unlimited, LimitLayer(), always=["aggregate"]) == ["aggregate"]

@@ -15,6 +15,7 @@ from ds01.domain.user import User
 from ds01.errors import (
     BackendError,
     Ds01Error,
+    ForbiddenError,
     InvalidRequestError,
     NoCapacityError,
     QuotaExceededError,
@@ -230,3 +231,16 @@ async def test_a_grant_is_not_taken_from_a_creation_by_the_passing_of_time(stage
     stage.clock.advance(timedelta(days=30))
     await stage.reconcile()
     assert await stage.states() == {"demo": "active"}
+
+
+async def test_a_container_that_shares_the_display_is_made_only_where_the_policy_allows_it(stage: Stage) -> None:
+    wanted = replace(order(count=0), shares_display=True)
+    before = await stage.picture()
+    refused = await run_to_failure(stage.services.creation.create(ALICE_CALLER, wanted, stage.notify))
+    assert isinstance(refused, ForbiddenError)
+    assert await stage.picture() == before
+    stage.policy = replace(stage.policy, base=replace(stage.policy.base, devices=("x11",)))
+    made = await stage.services.creation.create(ALICE_CALLER, wanted, stage.notify)
+    assert made.details is not None
+    assert made.details.labels["aime.mlc.DS01_X11"] == "true"
+    assert CreateOrder.from_text(wanted.to_text()).shares_display

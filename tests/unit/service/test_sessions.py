@@ -168,3 +168,14 @@ async def test_logs_are_those_of_an_own_container(stage: Stage) -> None:
 async def test_odd_names_are_not_found_and_ask_nothing_strange_of_the_engine(stage: Stage, name: str) -> None:
     work = stage.services.sessions.processes(1001, name)
     assert isinstance(await run_to_failure(work), NotFoundError)
+
+
+async def test_a_display_is_shared_where_the_owners_policy_allows_it(stage: Stage) -> None:
+    order = SessionOrder(("true",), shares_display=True)
+    made = len(stage.engine.execs)
+    refused = await run_to_failure(stage.services.sessions.prepare(ALICE_CALLER, 1001, "demo", order))
+    assert isinstance(refused, ForbiddenError)
+    assert "devices without x11" in refused.message
+    assert len(stage.engine.execs) == made
+    stage.policy = replace(stage.policy, base=replace(stage.policy.base, devices=("x11",)))
+    await stage.services.sessions.prepare(ALICE_CALLER, 1001, "demo", order)

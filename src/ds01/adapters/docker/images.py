@@ -12,6 +12,7 @@ from ds01.adapters.docker.translation import printable
 from ds01.errors import BackendError, Ds01Error, InvalidRequestError, NotFoundError
 from ds01.service.ports import ImageDetails, PullProgress
 
+_KNOWS_SHARED_SIZE = (1, 42)
 _MISSING_WORDS = ("not found", "manifest unknown", "does not exist", "no such image", "pull access denied")
 
 
@@ -28,8 +29,11 @@ class ImageCalls(EngineCalls):
     async def list_images(self, *, measures_shared: bool = False) -> list[ImageDetails]:
         """Return the images that the engine has (configuration fields are left empty).
 
-        Source: Engine API 1.42, ImageList: `shared-size`; older engines leave it out and say -1.
+        Source: Engine API 1.42, ImageList, `shared-size`; before that SystemDataUsage, which measures all else too.
         """
+        if measures_shared and await self.session.api_version() < _KNOWS_SHARED_SIZE:
+            usage = await self.session.read(Call("GET", "/system/df", deadline=SLOW))
+            return [parse_image_row(row) for row in usage.items("Images")]
         query = {"shared-size": "1"} if measures_shared else {}
         rows = await self.session.read(Call("GET", "/images/json", query))
         return [parse_image_row(row) for row in rows.entries()]

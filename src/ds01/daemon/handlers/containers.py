@@ -355,4 +355,5 @@ def order_of(body: schema.CreateContainerBody) -> CreateOrder:
             for port in body.get("ports", [])
         ),
         interface=body.get("interface", "api"),
+        shares_display=body.get("x11", False),
     )

@@ -57,6 +57,7 @@ class SessionHandlers:
             working_dir=body.get("working_dir", ""),
             has_terminal=body.get("terminal", False),
             has_stdin=body.get("stdin", False),
+            shares_display=body.get("x11", False),
         )
         session = await self._sessions.prepare(call.caller, call.uid, call.name, order)
         return schema.ExecCreated(

@@ -8,8 +8,10 @@ from typing import cast
 
 from ds01.api.schema import CreateContainerBody, CreatedContainer
 from ds01.cli.call import Call
+from ds01.cli.commands.container.displaying import X11
 from ds01.cli.commands.container.exporting import ENDING, counted
-from ds01.cli.commands.container.request import absolute_path, gpu_request
+from ds01.cli.commands.container.request import SETTINGS, absolute_path, put_settings
+from ds01.cli.commands.container.waiting import EXCLUSIVE, NO_WAIT, RESERVATION, TIME, put_waiting
 from ds01.cli.export_file import ReadFile, read_file, unpack_workspace, upload_of
 from ds01.cli.lost_answer import tell_what_became
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Argument, Option, Spec
@@ -81,9 +83,12 @@ def _order(call: Call, file: ReadFile) -> CreateContainerBody:
     for folder in _FOLDERS:
         if (typed := call.text(folder)) is not None:
             order[folder] = absolute_path(typed)
-    if (gpu := gpu_request(call)) is not None:
-        order["gpu"] = gpu
-    return cast("CreateContainerBody", order)
+    body = cast("CreateContainerBody", order)
+    put_settings(call, body)
+    if call.flag("x11"):
+        body["x11"] = True
+    put_waiting(call, body)
+    return body
 
 
 def _name(call: Call, file: ReadFile) -> str:
@@ -174,7 +179,8 @@ IMPORT = Spec(
     ),
     details=(
         "Files that belonged to whoever exported it belong to you then; limits are yours and those of this machine. "
-        "Every checksum is looked at before anything is made. Ctrl-C undoes what was made."
+        "Every checksum is looked at before anything is made. Ctrl-C undoes what was made. It does not wait for a GPU: "
+        "without a free one nothing is made; --cpu-only needs none."
     ),
     arguments=(Argument("file", shown="FILE"),),
     options=(
@@ -186,6 +192,12 @@ IMPORT = Spec(
         Option("--gpu-kind", "full, mig, a MIG profile, or words of a model's name.", kind="text", metavar="KIND"),
         Option("--gpu-memory", "Least memory of each GPU, such as 20G.", kind="text", metavar="SIZE"),
         Option("--cpu-only", "No GPU."),
+        *SETTINGS,
+        X11,
+        TIME,
+        NO_WAIT,
+        RESERVATION,
+        EXCLUSIVE,
         DRY_RUN,
         JSON,
         *ASKING,

@@ -6,6 +6,7 @@ import re
 from ds01.api.schema import CreateContainerBody, GpuRequestBody
 from ds01.cli.architecture import ARCH, wanted_architecture
 from ds01.cli.call import Call
+from ds01.cli.commands.container.displaying import X11
 from ds01.cli.commands.container.environment import parse_environment, parse_port
 from ds01.cli.commands.container.waiting import WAITING_OPTIONS, put_waiting
 from ds01.cli.prompts import Choice, ask_text, pick
@@ -30,6 +31,23 @@ ARGUMENTS = (
     Argument("framework", shown="[FRAMEWORK|IMAGE]", completes="framework_or_image"),
     Argument("version", completes="version"),
 )
+SETTINGS = (
+    Option("--cpus", "CPUs, such as 4 or 0.5.", kind="text", metavar="COUNT"),
+    Option("--memory", "Memory, such as 16G.", kind="text", metavar="SIZE"),
+    Option("--memory-swap", "Memory and swap together.", kind="text", metavar="SIZE"),
+    Option("--shm-size", "Size of /dev/shm.", kind="text", metavar="SIZE"),
+    Option("--pids-limit", "Processes and threads.", kind="number", metavar="COUNT"),
+    Option("--cgroup-parent", "Accepted when it is the one of your limits.", kind="text", metavar="PATH"),
+    Option(
+        "-e --env",
+        "Set a variable; without a value, yours is passed on.",
+        kind="text",
+        metavar="NAME[=VALUE]",
+        many=True,
+    ),
+    Option("-p --publish", "Publish a port on 127.0.0.1.", kind="text", metavar="[PORT:]PORT", many=True),
+)
+"""Options that are the same for every new container, whatever it is made from."""
 OPTIONS = (
     Option(
         "--image", "Any image instead of a framework of the catalogue.", kind="text", metavar="REF", completes="image"
@@ -49,20 +67,8 @@ OPTIONS = (
     ),
     Option("--gpu-memory", "Least memory of each GPU, such as 20G.", kind="text", metavar="SIZE"),
     Option("--cpu-only", "No GPU."),
-    Option("--cpus", "CPUs, such as 4 or 0.5.", kind="text", metavar="COUNT"),
-    Option("--memory", "Memory, such as 16G.", kind="text", metavar="SIZE"),
-    Option("--memory-swap", "Memory and swap together.", kind="text", metavar="SIZE"),
-    Option("--shm-size", "Size of /dev/shm.", kind="text", metavar="SIZE"),
-    Option("--pids-limit", "Processes and threads.", kind="number", metavar="COUNT"),
-    Option("--cgroup-parent", "Accepted when it is the one of your limits.", kind="text", metavar="PATH"),
-    Option(
-        "-e --env",
-        "Set a variable; without a value, yours is passed on.",
-        kind="text",
-        metavar="NAME[=VALUE]",
-        many=True,
-    ),
-    Option("-p --publish", "Publish a port on 127.0.0.1.", kind="text", metavar="[PORT:]PORT", many=True),
+    *SETTINGS,
+    X11,
     *WAITING_OPTIONS,
 )
 
@@ -89,16 +95,9 @@ def creation_body(call: Call) -> CreateContainerBody:
             body[folder] = absolute_path(path)  # type: ignore[literal-required]  # keys of the document
     if (architecture := wanted_architecture(call)) is not None:
         body["architecture"] = architecture
-    if (cgroup_parent := call.text("cgroup_parent")) is not None:
-        body["cgroup_parent"] = cgroup_parent
-    _put_limits(call, body)
-    gpu = gpu_request(call)
-    if gpu is not None:
-        body["gpu"] = gpu
-    if environment := parse_environment(call.texts("env"), call.environment):
-        body["environment"] = environment
-    if ports := [parse_port(text) for text in call.texts("publish")]:
-        body["ports"] = ports
+    put_settings(call, body)
+    if call.flag("x11"):
+        body["x11"] = True
     put_waiting(call, body)
     return body
 
@@ -162,7 +161,24 @@ def _ask_framework(call: Call) -> str:
     return image if _ARRANGED.search(image) else f"{image}:latest"
 
 
+def put_settings(call: Call, body: CreateContainerBody) -> None:
+    """Add to a creation what was typed about GPUs, limits, environment and ports; what was not typed stays as it is.
+
+    Raises:
+        InvalidRequestError: Contradictory or malformed.
+    """
+    _put_limits(call, body)
+    if (gpu := gpu_request(call)) is not None:
+        body["gpu"] = gpu
+    if environment := parse_environment(call.texts("env"), call.environment):
+        body["environment"] = {**body.get("environment", {}), **environment}
+    if ports := [parse_port(text) for text in call.texts("publish")]:
+        body["ports"] = ports
+
+
 def _put_limits(call: Call, body: CreateContainerBody) -> None:
+    if (cgroup_parent := call.text("cgroup_parent")) is not None:
+        body["cgroup_parent"] = cgroup_parent
     cpus = call.text("cpus")
     if cpus is not None:
         body["cpus"] = _cpus(cpus)

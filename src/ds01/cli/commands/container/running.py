@@ -29,8 +29,8 @@ def run(call: Call) -> int:
         with naming(call, name), _offering_creation(call, name):
             return _plan_start(call, name)
     with naming(call, name), _offering_creation(call, name):
-        ensure_started(call, name)
-    return run_interactively(call, name, call.tail or ())
+        container = ensure_started(call, name)
+    return run_interactively(call, name, call.tail or (), container)
 
 
 def _plan_start(call: Call, name: str) -> int:
@@ -65,8 +65,8 @@ def _run_new(call: Call) -> int:
     with ended_by_signal():
         create_with_progress(call, body)
         try:
-            ensure_started(call, name)
-            return run_interactively(call, name, call.tail or ())
+            container = ensure_started(call, name)
+            return run_interactively(call, name, call.tail or (), container)
         finally:
             if call.flag("rm"):
                 call.client.remove_container(name, force=True)

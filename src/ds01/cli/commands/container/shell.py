@@ -1,11 +1,12 @@
 """`ds01 open` and `ds01 exec`: programs in a running container, through the daemon's stream."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ds01.api.schema import ExecBody
+from ds01.api.schema import ContainerDetailsDocument, ExecBody
 from ds01.cli.call import Call
+from ds01.cli.commands.container.displaying import X11, sharing
 from ds01.cli.commands.container.environment import parse_environment
 from ds01.cli.commands.container.power import with_gpus
 from ds01.cli.selection import is_active, naming, one_name
@@ -49,23 +50,27 @@ class Program:
         command: Its words; empty for a login shell.
         has_terminal: It gets a terminal.
         reads_stdin: It gets our stdin.
+        display: Variables by which it finds the user's display; empty: it has none.
     """
 
     command: tuple[str, ...] = ()
     has_terminal: bool = False
     reads_stdin: bool = True
+    display: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_(call: Call) -> int:
     """Open a shell in a container, or run a command in it."""
     name = one_name(call, "open")
     with naming(call, name):
-        ensure_started(call, name)
+        container = ensure_started(call, name)
     if call.tail == []:
         raise InvalidRequestError("No command follows the --.", hint=f"Write {call.command('open', name)} for a shell.")
     if call.flag("keep"):
+        if call.flag("x11"):
+            raise InvalidRequestError("--keep and --x11 exclude each other: a display goes when you leave.")
         return _open_kept(call, name)
-    return run_interactively(call, name, call.tail or ())
+    return run_interactively(call, name, call.tail or (), container)
 
 
 def _open_kept(call: Call, name: str) -> int:
@@ -84,24 +89,26 @@ def _open_kept(call: Call, name: str) -> int:
     return 0
 
 
-def ensure_started(call: Call, name: str) -> None:
-    """Start a container unless it runs."""
+def ensure_started(call: Call, name: str) -> ContainerDetailsDocument:
+    """Start a container unless it runs, and return it."""
     outcome = call.client.start_container(name)
     if outcome["was_running"]:
-        return  # what it has is no news to somebody who only wants in
+        return outcome["container"]  # what it has is no news to somebody who only wants in
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
     call.screen.note(f"Started {name}{with_gpus(outcome['container'])}.")
+    return outcome["container"]
 
 
-def run_interactively(call: Call, name: str, command: Sequence[str]) -> int:
-    """Run a command, or a shell without one, with a terminal if we have one.
+def run_interactively(call: Call, name: str, command: Sequence[str], container: ContainerDetailsDocument) -> int:
+    """Run a command, or a shell without one, with a terminal if we have one, and with the display if that is wanted.
 
     Returns:
         The command's exit status; 0 after a shell that a person has left.
     """
     has_terminal = is_terminal(STDIN_DESCRIPTOR) and is_terminal(STDOUT_DESCRIPTOR)
-    status = run_program(call, name, Program(tuple(command), has_terminal=has_terminal))
+    with sharing(call, name, container) as display:
+        status = run_program(call, name, Program(tuple(command), has_terminal=has_terminal, display=display))
     if command or not has_terminal:
         return status
     call.screen.note(f"You have left {name}; it goes on running.")
@@ -147,10 +154,13 @@ def run_program(call: Call, name: str, program: Program) -> int:
 
 def _exec_body(call: Call, program: Program) -> ExecBody:
     environment = terminal_environment(call.environment) if program.has_terminal else {}
+    environment.update(program.display)
     environment.update(parse_environment(call.texts("env"), call.environment))
     body: ExecBody = {"terminal": program.has_terminal, "stdin": program.reads_stdin, "environment": environment}
     if program.command:
         body["command"] = list(program.command)
+    if program.display:
+        body["x11"] = True
     if call.flag("root"):
         body["as_root"] = True
     working_dir = call.text("workdir")
@@ -186,12 +196,14 @@ OPEN = Spec(
         "ds01 open my-project  a shell; the container is started if needed",
         "ds01 open  pick one of yours",
         "ds01 open my-project -- python train.py  one command, with its exit status",
+        "ds01 open my-project --x11 -- python plot.py  its windows come to your own display",
         "ds01 open my-project --keep  a session that outlives the connection (tmux in the container)",
     ),
     details="Many shells can be open at once. Leaving a shell neither stops nor removes anything.",
     arguments=(NAME,),
     options=(
         Option("-k --keep", "Open a tmux session that goes on when you leave, or take yours up again."),
+        X11,
         *INSIDE,
         *ASKING,
     ),

@@ -43,6 +43,7 @@ NO_WAIT = Option("--no-wait", "Do not wait: no free GPU is a failure. This is th
 RESERVATION = Option(
     "--reservation", "Start inside this reservation.", kind="text", metavar="NAME", completes="reservation"
 )
+EXCLUSIVE = Option("--exclusive", "Share the GPU with nobody, also where the site shares them.")
 MOST_ALTERNATIVES = 2
 START_OPTIONS = (WAIT, NO_WAIT)
 WAITING_OPTIONS = (
@@ -51,7 +52,7 @@ WAITING_OPTIONS = (
     NO_WAIT,
     Option("--at", "Start at this time and not before: '18:00', 'tomorrow 09:00'.", kind="text", metavar="WHEN"),
     RESERVATION,
-    Option("--exclusive", "Share the GPU with nobody, also where the site shares them."),
+    EXCLUSIVE,
 )
 
 

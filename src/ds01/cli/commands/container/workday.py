@@ -23,14 +23,14 @@ def deploy(call: Call) -> int:
         say_creation_plan(call, body, f"Would create {name}, start it and open a shell in it:")
         return 0
     created = create_with_progress(call, body)
-    ensure_started(call, name)
+    container = ensure_started(call, name)
     if call.flag("background") or not call.can_ask:
         if call.flag("json"):
             call.screen.document({**created, "container": call.client.get_container(name)})
         call.done(f"{name} runs.", name)
         call.screen.suggest(call.command("open", name))
         return 0
-    return run_interactively(call, name, ())
+    return run_interactively(call, name, (), container)
 
 
 def retire(call: Call) -> int:
