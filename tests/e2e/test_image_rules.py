@@ -222,7 +222,7 @@ def test_ctrl_c_stops_a_build_and_names_its_log(clean: Site, interruptions: int,
     for _ in range(interruptions):
         build.send_signal(signal.SIGINT)
     _, error = build.communicate(timeout=30)
-    assert build.returncode == 130
+    assert build.returncode in {130, -signal.SIGINT}  # for a shell both are 130
     assert "Traceback" not in error
     wait_until(lambda: not is_running("sleep", "3218"), "the end of the step")
     if interruptions == 1:
