@@ -18,6 +18,7 @@ ROWS = {
     9: "tests.bench.row09_freed",
     10: "tests.bench.row10_create",
     12: "tests.bench.row12_crash",
+    14: "tests.bench.row14_recipes",
 }
 
 

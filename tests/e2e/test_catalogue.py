@@ -31,6 +31,34 @@ def test_four_a100_get_the_images_that_fit_and_the_reason(own_site: Site) -> Non
         own_site.write_gpus(GPUS)
 
 
+@pytest.mark.parametrize(
+    ("words", "image", "reason"),
+    [
+        (["pytorch"], PYTORCH, "newest for CUDA_ADA"),
+        (["pytorch", "2.8.0"], "aimehub/pytorch-2.8.0-cuda12.6.3", "this version for CUDA_ADA"),
+        (["tensorflow"], "aimehub/tensorflow-2.16.1-cuda12.3", "newest for CUDA_ADA"),
+        (["Tensorflow", "2.16.1"], "aimehub/tensorflow-2.16.1-cuda12.3", "this version for CUDA_ADA"),
+    ],
+)
+def test_containers_and_images_begin_with_the_same_image_on_four_a100_and_say_why(
+    own_site: Site, words: list[str], image: str, reason: str
+) -> None:
+    own_site.write_gpus(FOUR_A100)
+    own_site.start()
+    try:
+        planned = own_site.run("container", "create", "x1", *words, "--dry-run")
+        assert f" {image}:x1._." in planned.stdout
+        made = own_site.run("image", "create", "thesis", "--framework", " ".join(words), "--dry-run")
+        assert f"\nFROM {image}\n" in made.stdout
+        for said in (planned.stderr, made.stderr):
+            assert "NVIDIA A100-PCIE-40GB with a driver for CUDA 12.6" in said
+            assert reason in said
+        assert own_site.containers() == []
+        assert not (own_site.accounts["alice"].home / "dockerfiles" / "thesis-alice.Dockerfile").exists()
+    finally:
+        own_site.write_gpus(GPUS)
+
+
 def test_a_sites_row_counts_and_a_broken_one_is_said_and_changes_nothing(own_site: Site) -> None:
     folder = own_site.config / "catalogue.d"
     folder.mkdir()

@@ -138,6 +138,25 @@ def test_a_full_disk_is_said_and_the_next_build_works(own_site: Site, own_writte
         subprocess.run(["umount", str(small)], check=True)
 
 
+def test_a_dockerfile_with_windows_line_ends_is_built_and_one_that_is_read_only_stays(
+    site: Site, written: Path
+) -> None:
+    path = written / "Dockerfile"
+    path.write_bytes(f"FROM {BUSYBOX}\r\nRUN echo a \\\r\n  b > /made\r\nENV X=y\r\n".encode())
+    site.run("image", "build", str(path), "--tag", "windows")
+    reference = f"ds01.invalid/u{site.accounts['alice'].uid}/windows:latest"
+    assert site.engine.docker("run", "--rm", reference, "sh", "-c", "cat /made; echo $X") == "a b\ny\n"
+    alice, before = site.accounts["alice"], path.read_bytes()
+    os.chown(path, alice.uid, alice.gid)
+    path.chmod(0o444)
+    refused = site.run("image", "update", str(path), "--add", "rich", check=False)
+    assert (refused.status, "is read-only" in refused.stderr) == (8, True)
+    assert path.read_bytes() == before
+    path.chmod(0o644)
+    site.run("image", "update", str(path), "--add", "rich")
+    assert b"rich\r\n" in path.read_bytes()
+
+
 @pytest.fixture(scope="module")
 def odd_bases(shared_site: Site) -> Iterator[None]:
     """A base for another processor, and one without pip."""

@@ -51,7 +51,7 @@ def thesis(shared_site: Site) -> Iterator[Path]:
             answer(terminal, "by apt", "less\r")
             answer(terminal, "pyproject.toml?", "\r")
             answer(terminal, "Write the Dockerfile", ENTER)
-            answer(terminal, "Build the image now?", "y\r")
+            answer(terminal, "Build the image now (phase 2/2)?", "y\r")
             assert terminal.wait(BUILD_TIMEOUT_S) == 0, terminal.text()
             assert "ds01 create my-project --image thesis" in terminal.text()
         yield dockerfile(alice, "thesis")

@@ -81,6 +81,60 @@ def test_flags_write_a_dockerfile_with_every_block_in_order_and_make_no_containe
     assert not [asked for asked in daemon.asked() if asked.startswith("POST")]
 
 
+BLOCKS = {
+    "# System packages": ("git", "curl", "wget", "vim", "htop"),
+    "# Jupyter & Interactive": ("jupyter", "jupyterlab", "ipykernel", "ipywidgets", "notebook"),
+    "# Core Data Science": ("pandas", "scipy", "scikit-learn", "matplotlib", "seaborn"),
+    "# Use case specific packages": ("timm", "albumentations", "opencv-python-headless", "kornia"),
+    "# Additional user packages": ("wandb", "'rich>=13'"),
+}
+
+
+def require_blocks(text: str) -> None:
+    """Every tier of the seeds is there, in order, with all its packages, and installs something."""
+    places = [text.index(f"\n{heading}\nRUN ") for heading in BLOCKS]
+    assert places == sorted(places)
+    for place, (heading, packages) in zip(places, BLOCKS.items(), strict=True):
+        block = text[place:].strip("\n").split("\n\n")[0]
+        installed = [line.strip(" \\") for line in block.splitlines()[2:] if not line.lstrip().startswith("&&")]
+        assert tuple(installed) == packages, heading
+    assert text.count("pip install") == len(BLOCKS) - 1
+    assert text.startswith("# Made by ds01")
+    assert "\nFROM aimehub/pytorch-2.8.0\n" in text
+
+
+def test_the_four_tiers_of_the_seeds_are_written_whole_by_flags(make: Ds01, house: Path) -> None:
+    assert make("create", "thesis", "-f", "pytorch", "-t", "cv", "-p", "wandb rich>=13").status == 0
+    require_blocks(written(house))
+
+
+def test_the_four_tiers_of_the_seeds_are_written_whole_by_questions(house: Path, keys: Terminal) -> None:
+    keys.wait_for("Which framework?")
+    keys.type("\r")
+    keys.wait_for("Go on?")
+    for said in ("aimehub/pytorch-2.8.0 contains", "torch, torchvision", "Jupyter: it lacks jupyter, jupyterlab"):
+        assert said in keys.text()
+    assert "Data science: it lacks pandas, scipy, scikit-learn, matplotlib, seaborn" in keys.text()
+    keys.type("\r")
+    for phase, question in (("3/7: Jupyter", "Jupyter?"), ("4/7: Data science", "Data science?")):
+        keys.wait_for(f"Phase {phase}")
+        keys.output = b""
+        keys.wait_for(question)
+        keys.type("\r")
+    keys.wait_for("Phase 5/7: Use case")
+    keys.wait_for("What is it for?")
+    keys.type("vision\r")
+    keys.wait_for("More packages of Python?")
+    keys.type("wandb rich>=13\r")
+    for question in ("by apt?", "pyproject.toml?"):
+        keys.wait_for(question)
+        keys.type("\r")
+    keys.wait_for("Write the Dockerfile (phase 1/2)?")
+    keys.type("\r")
+    assert keys.wait() == 0, keys.text()
+    require_blocks(written(house))
+
+
 def test_a_dry_run_prints_what_would_be_written_and_writes_nothing(make: Ds01, house: Path) -> None:
     shown = make("create", "thesis", "-f", "pytorch", "--dry-run")
     assert not (house / "dockerfiles").exists()

@@ -159,6 +159,41 @@ def test_answers_that_cannot_be_are_asked_for_again(start: Start, tmp_path: Path
         assert f"ds01 create my-thesis Pytorch --data {tmp_path}/sets --gpus 2" in terminal.text()
 
 
+ODD_NAMES = {"a; rm -rf /": "a-rm-rf", "'a'": "a", "../x": "x", "http://x.org/a": "http-x-org-a", "-rf": "rf"}
+ODD_FOLDERS = ["~nobody-such/x", "/etc/passwd", "http://x.org/a", "a; rm -rf /", "'", "パンダ", "x" * 1000]
+ODD_COUNTS = ["0", "-1", "1.5", "abc", "²", "9" * 500, "1 2", "'1'"]
+
+
+def test_odd_answers_end_in_a_legal_name_a_folder_that_is_there_and_a_number(
+    daemon: ScriptedDaemon, start: Start
+) -> None:
+    with start("create") as terminal:
+        for question in ("Made from what?", "Which framework?", "Which version?"):
+            answer(terminal, question, ENTER)
+        answer(terminal, "Name of the container?", "パンダ\n")
+        terminal.wait_for("is not a legal container name")
+        for name, mended in ODD_NAMES.items():
+            answer(terminal, "Name of the container?", f"{name}\n")
+            terminal.wait_for(f"The name becomes {mended}:")
+            answer(terminal, "/workspace inside?", "<\n")
+        answer(terminal, "Name of the container?", "demo\n")
+        answer(terminal, "/workspace inside?", ENTER)
+        for folder in ODD_FOLDERS:
+            answer(terminal, "/data inside?", f"{folder}\n")
+            terminal.wait_for("is not a folder that you can see.")
+        answer(terminal, "/data inside?", ENTER)
+        answer(terminal, "/models inside?", ENTER)
+        answer(terminal, "Which GPU?", ENTER)
+        for count in ODD_COUNTS:
+            answer(terminal, "How many, 1 to 3?", f"{count}\n")
+            terminal.wait_for("Write a number from 1 to 3")
+        answer(terminal, "How many, 1 to 3?", "1\n")
+        answer(terminal, "All right?", ENTER)
+        assert terminal.wait() == 0
+        assert "Traceback" not in terminal.text()
+    assert created(daemon) == [{"name": "demo", "interface": "cli", "framework": "Pytorch"}]
+
+
 def test_a_refusal_is_told_before_anything_is_created(daemon: ScriptedDaemon, start: Start) -> None:
     daemon.answers["POST /v1/containers"] = creating(NO_ROOM)
     with start("create") as terminal:

@@ -38,7 +38,7 @@ def create(call: Call) -> int:
     path = write_draft(call, draft)
     if call.flag("json"):
         call.screen.document({"schema_version": 1, "name": draft.name, "dockerfile": str(path)})
-    builds = call.flag("build") or (asks and not call.flag("no_build") and confirm("Build the image now?"))
+    builds = call.flag("build") or (asks and not call.flag("no_build") and confirm("Build the image now (phase 2/2)?"))
     if builds:
         build_file(call, path, draft.name)
     else:
@@ -63,7 +63,8 @@ def _draft_of_flags(call: Call) -> Draft:
     tiers = offered_tiers(call)
     choices = _choices(call, tiers)
     found = basis_of_image(call, base) if base is not None else basis_of(call, framework or "")
-    call.screen.note(found.reason)
+    say = call.screen.tell if call.flag("dry_run") else call.screen.note
+    say(found.reason)
     draft = Draft(name, found, tiers, choices, has_cache=call.flag("pip_cache"))
     warn_without_pip(call, found, draft.recipe())
     return draft
