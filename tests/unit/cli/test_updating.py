@@ -16,7 +16,7 @@ from ds01.domain.dockerfile_change import render_dockerfile
 from ds01.domain.recipe import ImageRecipe, Tier
 from ds01.domain.recipe_edit import recipe_digest
 from tests.terminal import Terminal
-from tests.unit.cli.conftest import CREATED, Ds01, creation, details
+from tests.unit.cli.conftest import CREATED, Ds01, catalogue, creation, details
 from tests.unit.cli.image_house import BUILT
 from tests.unit.cli.test_editor import editor
 from tests.unit.cli.test_saving import FFMPEG, RICH, drift
@@ -30,7 +30,9 @@ Start = Callable[..., Terminal]
 
 def own_image(*containers: str, digest: str = "") -> bytes:
     document = {**BUILT, "tags": ["a"], "created_at": None, "framework": "", "use_case": "", "author": ""}
-    return ok({**document, "digest": digest, "containers": [f"{name}._.1" for name in containers], "labels": {}})
+    return ok(
+        {**document, "bases": [], "digest": digest, "containers": [f"{name}._.1" for name in containers], "labels": {}}
+    )
 
 
 def recreated(name: str, **more: object) -> dict[str, object]:
@@ -268,7 +270,7 @@ def test_without_a_name_a_person_picks_one_of_their_dockerfiles(start: Start, ho
     project.parent.mkdir(parents=True)
     project.write_text("FROM x\n")
     with start(name="") as terminal:
-        terminal.wait_for("Which Dockerfile to change?")
+        terminal.wait_for("Which Dockerfile to update?")
         terminal.type(DOWN + ENTER)
         terminal.wait_for(f"Location: {project}")
 
@@ -343,6 +345,7 @@ def test_a_projects_dockerfile_is_written_found_changed_and_stays_when_the_image
     tiers = dict.fromkeys(("base", "system", "jupyter", "data_science"), empty)
     daemon.answers["GET /v1/package_tiers"] = ok({"schema_version": 1, "use_cases": [], **tiers})
     daemon.answers["GET /v1/packages"] = ok({"schema_version": 1, "image": "x", "is_here": False, "packages": None})
+    daemon.answers["GET /v1/catalogue"] = catalogue(("Pytorch", "2.8.0"))
     words = ("image", "create", "vision", "--base", "ubuntu:24.04", "--project-dockerfile", "vision")
     missing = ds01(*words, HOME=str(house))
     assert missing.status == 3

@@ -21,22 +21,17 @@ from ds01.domain.site import Access, Site
 from ds01.errors import BackendError, ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation
 from ds01.service.disk_room import DiskRoom
-from ds01.service.helper_container import is_helper_name
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
 from ds01.service.temporary_images import is_temporary
 from tests.fake_engine.layers import pack
-from tests.fake_engine.state import FakeContainer
-from tests.unit.service.docker_made import docker_made
 from tests.unit.service.stage import (
     ALICE_CALLER,
     BOB_CALLER,
     IMAGE,
-    ProcessDeathError,
     Stage,
     fail_once,
     only_own_errors,
-    until,
 )
 
 Work = Callable[[], Coroutine[Any, Any, object]]
@@ -381,31 +376,6 @@ async def test_an_engine_that_is_looked_through_is_asked_seldom(stage: Stage) ->
     looks = stage.engine.calls["list_images"]
     await stage.reconcile()
     assert stage.engine.calls["list_images"] == looks
-
-
-async def test_a_helper_of_a_dead_daemon_goes_at_the_next_start_and_anothers_when_it_is_old(stage: Stage) -> None:
-    made = [f"ds01-helper-{'0' * 16}._.0"]
-    stage.engine.add_image("late")
-    inspecting = stage.services.images.look_inside(stage.engine.image_of("late").details)
-    task = asyncio.ensure_future(inspecting)
-    await until(lambda: helpers(stage))
-    stage.trap.is_dead = True
-    await asyncio.wait({task})
-    stage.trap.revive()
-    assert isinstance(task.exception(), ProcessDeathError)
-    theirs = replace(docker_made(made[0]), created_at=stage.clock.now())
-    stage.engine.containers[theirs.id] = FakeContainer(theirs)
-    stage.boot()
-    await stage.reconcile()
-    assert helpers(stage) == made
-    stage.clock.advance(timedelta(minutes=11))
-    await stage.reconcile()
-    assert helpers(stage) == []
-
-
-def helpers(stage: Stage) -> list[str]:
-    names = [found.details.name for found in stage.engine.containers.values()]
-    return [name for name in names if is_helper_name(name)]
 
 
 async def test_an_engine_that_does_not_give_every_layer_is_said_so(stage: Stage) -> None:
