@@ -229,7 +229,8 @@ class RecreationService:
             ),
             gpu_uuids=_devices_of(old),
             cdi_device=old.attachment.managed_device or "",  # it stands for the same grant
-            allocation_id=row.allocation_id,
+            # the seal is over the grant of its creation, which a later start may have exchanged for another
+            allocation_id=old.labels.get(label.ALLOCATION, row.allocation_id),
             nonce=row.nonce,
             seal=old.labels.get(label.SEAL, ""),
             created_at=self._clock.now(),
