@@ -66,6 +66,11 @@ class Services(Foundations):
         return reconciler
 
     @cached_property
+    def image_supply(self) -> ImageSupply:
+        """Where containers get their images from; one derived image is built at a time, whoever needs it."""
+        return ImageSupply(self.images, ToolService(self._world.engine, self.images, self._around.build_site))
+
+    @cached_property
     def building(self) -> BuildService:
         """Builds of people's own images."""
         return BuildService(
@@ -122,7 +127,7 @@ class Services(Foundations):
             limits=self.limits,
             allocations=self.allocations,
             scheduling=self.scheduling,
-            supply=ImageSupply(self.images, ToolService(self._world.engine, self.images, self._around.build_site)),
+            supply=self.image_supply,
             presence=self._presence,
             reconciler=self.reconciler,
             provision=self.provision,
@@ -274,7 +279,7 @@ class Services(Foundations):
         return RecreationService(
             self._world,
             succession=self.succession,
-            images=self.images,
+            supply=self.image_supply,
             limits=self.limits,
             timezone=self._around.timezone,
         )

@@ -22,7 +22,7 @@ from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.allocations import present_grant
 from ds01.service.completion import complete
 from ds01.service.granting import event_of
-from ds01.service.images import ImageChoice, ImageOrder, ImageService
+from ds01.service.images import ImageChoice, ImageOrder
 from ds01.service.inner import Blueprint, build_spec, file_entries
 from ds01.service.limits import LimitService
 from ds01.service.mounts import DATA_TARGET, MODELS_TARGET, WORKSPACE_TARGET, OpenedMounts
@@ -31,7 +31,7 @@ from ds01.service.order import CreateOrder
 from ds01.service.ports import ImageDetails, Notify, StoreTransaction, World
 from ds01.service.stopping import Stopper
 from ds01.service.succession import Predecessor, Succession
-from ds01.service.tools import Equipped, ToolService
+from ds01.service.tools import Equipped, ImageSupply
 from ds01.service.undo import Undo
 
 
@@ -106,7 +106,7 @@ class RecreationService:
         world: World,
         *,
         succession: Succession,
-        images: ImageService,
+        supply: ImageSupply,
         limits: LimitService,
         timezone: str,
     ) -> None:
@@ -114,8 +114,7 @@ class RecreationService:
         self._store = world.store
         self._clock = world.clock
         self._succession = succession
-        self._images = images
-        self._tools = ToolService(world.engine, images)
+        self._images, self._tools = supply.images, supply.tools
         self._limits = limits
         self._stopper = Stopper(world.engine, world.clock)
         self._timezone = timezone
@@ -230,7 +229,8 @@ class RecreationService:
             ),
             gpu_uuids=_devices_of(old),
             cdi_device=old.attachment.managed_device or "",  # it stands for the same grant
-            allocation_id=row.allocation_id,
+            # the seal is over the grant of its creation, which a later start may have exchanged for another
+            allocation_id=old.labels.get(label.ALLOCATION, row.allocation_id),
             nonce=row.nonce,
             seal=old.labels.get(label.SEAL, ""),
             created_at=self._clock.now(),

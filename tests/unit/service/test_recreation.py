@@ -11,6 +11,7 @@ from ds01.domain import label
 from ds01.domain.container import ContainerState
 from ds01.domain.image import is_private_tag
 from ds01.domain.image_name import OwnImage
+from ds01.domain.seal import seal
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 from ds01.service.helper_container import LEFT_BEHIND_AFTER, is_helper_name
 from ds01.service.images import ImageOrder
@@ -20,7 +21,8 @@ from ds01.service.ports import ImageDetails, StoreTransaction
 from ds01.service.recreation import Recreated, RecreationOrder
 from tests.fake_engine.programs import FileTree
 from tests.fake_store import MemoryStore
-from tests.fakes import DEFAULT_LIMITS
+from tests.fakes import DEFAULT_LIMITS, SEAL_KEY
+from tests.unit.service.late_stage import LateStage, two_cards
 from tests.unit.service.stage import (
     ALICE_CALLER,
     BOB_CALLER,
@@ -138,6 +140,44 @@ async def test_it_starts_with_its_own_devices_although_everything_is_taken_meanw
     await recreate(stage, STOP)
     assert await stage.held() == held
     assert (await stage.states())["demo"] == "active"
+
+
+async def test_after_a_start_with_a_new_grant_its_labels_still_prove_whose_it_is() -> None:
+    stage = await built_anew()
+    before = (await stage.services.containers.get_details(1001, "demo")).labels
+    stage.clock.advance(timedelta(hours=2))
+    await stage.reconcile()
+    await stage.start()
+    await recreate(stage, STOP)
+    after = (await stage.services.containers.get_details(1001, "demo")).labels
+    assert (
+        after[label.SEAL] == before[label.SEAL] == seal(SEAL_KEY, 1001, after[label.ALLOCATION], after[label.REQUEST])
+    )
+    stage.store = type(stage.store)(stage.trap)
+    stage.boot()
+    await stage.reconcile()
+    assert (await stage.states())["demo"] == "active", "its row is rebuilt from them"
+
+
+@pytest.mark.parametrize("runs", [False, True])
+async def test_one_whose_gpus_are_bound_late_keeps_the_name_that_stands_for_them(runs: bool) -> None:
+    stage = two_cards(LateStage(LIMITS))
+    build(stage, "a")
+    made = await stage.services.creation.create(ALICE_CALLER, order(image="thesis"), stage.notify)
+    assert made.details is not None
+    device = stage.device_of(made.details.id)
+    await stage.start()
+    if not runs:
+        await stage.stop()
+    build(stage, "b")
+    again = await recreate(stage, STOP if runs else STAY)
+    assert stage.device_of(again.details.id) == device
+    assert again.details.labels[label.GPU_UUIDS] == ""
+    if not runs:
+        await stage.start()
+    assert stage.inside(again.details.id) == ["GPU-0"]
+    await stage.reconcile()
+    await stage.require_files_as_granted()
 
 
 async def test_one_that_runs_is_left_alone_unless_it_may_be_stopped() -> None:
