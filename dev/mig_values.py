@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 from ds01.config.mig_tables import read_shipped_tables
-from ds01.domain.mig import make_table
-from ds01.domain.mig_value import MAX_COMPUTED_STATES, compute_values, geometry_of
+from ds01.domain.devices.mig import make_table
+from ds01.domain.devices.mig_value import MAX_COMPUTED_STATES, compute_values, geometry_of
 
 PATH = Path(__file__).resolve().parents[1] / "src" / "ds01" / "data" / "mig_values.json"
 NOTE = (
     "Values of the states of a MIG card, by geometry, in the order of the states' masks. Written by `python -m "
-    "dev.mig_values`; what they mean: ds01.domain.mig_value."
+    "dev.mig_values`; what they mean: ds01.domain.devices.mig_value."
 )
 
 

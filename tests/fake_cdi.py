@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ds01.domain.attachment import MANAGED_CDI_KIND
-from ds01.domain.cdi import NVIDIA_KIND, CdiSpec
-from ds01.domain.gpu import Inventory, all_gpus, find_card
+from ds01.domain.devices.attachment import MANAGED_CDI_KIND
+from ds01.domain.devices.cdi import NVIDIA_KIND, CdiSpec
+from ds01.domain.devices.gpu import Inventory, all_gpus, find_card
 from ds01.errors import BackendError
 from ds01.service.ports import HostCdi
 from tests.fake_engine import FakeEngine

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance, MigProfile, PhysicalGpu
-from ds01.domain.gpu_event import DeviceEvent
+from ds01.domain.devices.gpu import DeviceSample, GpuProcess, Inventory, MigInstance, MigProfile, PhysicalGpu
+from ds01.domain.devices.gpu_event import DeviceEvent
 from ds01.errors import BackendError, ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 
 GIB = 1024**3

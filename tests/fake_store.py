@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.consumption import Consumption
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter
-from ds01.domain.queue import QueueEntry, QueueState, name_waits
-from ds01.domain.reservation import Reservation
+from ds01.domain.rules.consumption import Consumption
+from ds01.domain.scheduling.queue import QueueEntry, QueueState, name_waits
+from ds01.domain.scheduling.reservation import Reservation
 from ds01.errors import BackendError, ConflictError
 from ds01.service.ports import ContainerRow, StoreTransaction
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services
-from ds01.domain.limit import Limits
-from ds01.domain.policy import Policy
+from ds01.domain.rules.limit import Limits
+from ds01.domain.rules.policy import Policy
 from ds01.domain.user import Group, User
 from ds01.errors import ForbiddenError, NotFoundError
 from ds01.service.ports import ResolvedDirectory, World

@@ -3,8 +3,8 @@
 import random
 from dataclasses import replace
 
-from ds01.domain.conda_package import CondaPackages
-from ds01.domain.recipe import DEFAULT_ENVIRONMENT, CopiedFile, ImageRecipe, RequirementsFile, Tier, TierPackages
+from ds01.domain.images.conda_package import CondaPackages
+from ds01.domain.images.recipe import DEFAULT_ENVIRONMENT, CopiedFile, ImageRecipe, RequirementsFile, Tier, TierPackages
 
 FULL = ImageRecipe(
     base="aimehub/pytorch-2.8.0-aime-cuda12.6.3",

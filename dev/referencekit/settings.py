@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from dev.referencekit.tables import attributes_of, code, format_table
 from ds01.config.predecessor import DROPPED, DROPPED_SECTIONS, RENAMED, RESERVATION
 from ds01.daemon.policy_document import text_of
-from ds01.domain.site import Site
+from ds01.domain.rules.site import Site
 
 
 def site_table() -> str:

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from ds01.domain.event import EVENTS
 from ds01.domain.label import LABELS
-from ds01.domain.limit import Limits
-from ds01.domain.policy import BUILT_IN_LIMITS, PERSONAL_LIMITS
+from ds01.domain.rules.limit import Limits
+from ds01.domain.rules.policy import BUILT_IN_LIMITS, PERSONAL_LIMITS
 from ds01.errors import Ds01Error, all_error_classes
 from ds01.units import format_size_exact
 

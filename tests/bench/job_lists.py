@@ -7,8 +7,8 @@ from datetime import timedelta
 from importlib.resources import files
 from typing import Any
 
-from ds01.domain.job_list import Job, parse_jobs
-from ds01.domain.machine import Machine, parse_machine
+from ds01.domain.scheduling.job_list import Job, parse_jobs
+from ds01.domain.scheduling.machine import Machine, parse_machine
 from tests.bench.easy import DATA
 
 DAY_S = 86_400

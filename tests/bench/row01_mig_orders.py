@@ -13,13 +13,13 @@ from itertools import permutations
 
 from ds01.config.mig_tables import read_shipped_tables
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import Board, Card
-from ds01.domain.limit import EffectiveLimits, Limits
-from ds01.domain.mig import dynamic_positions
+from ds01.domain.devices.mig import dynamic_positions
 from ds01.domain.request import GpuRequest
-from ds01.domain.schedule import plan_grant
-from ds01.domain.situation import Person, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.limit import EffectiveLimits, Limits
+from ds01.domain.scheduling.board import Board, Card
+from ds01.domain.scheduling.schedule import plan_grant
+from ds01.domain.scheduling.situation import Person, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import NoCapacityError
 from tests.bench.figure import Figure
 from tests.bench.mig_card import Choose, Counts, Instance, MigCard, State

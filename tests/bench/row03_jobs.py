@@ -6,7 +6,7 @@ would show there; they fail only where they are worse than EASY.
 
 from collections.abc import Iterator
 
-from ds01.domain.simulation import figures_of, simulate
+from ds01.domain.scheduling.simulation import figures_of, simulate
 from tests.bench.easy import easy_waits, read_jobs
 from tests.bench.figure import Figure
 from tests.bench.job_lists import LISTS, OPENB, JobList, jobs_of, machine_of

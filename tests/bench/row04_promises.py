@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ds01.domain.job_list import Job
-from ds01.domain.simulation import simulate
+from ds01.domain.scheduling.job_list import Job
+from ds01.domain.scheduling.simulation import simulate
 from tests.bench.figure import Figure
 from tests.bench.job_lists import LISTS, jobs_of, machine_of
 

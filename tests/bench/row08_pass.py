@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import Board, Card, format_slice, taken_of
-from ds01.domain.gpu import GpuKind
-from ds01.domain.limit import EffectiveLimits, Limits
-from ds01.domain.position import Position
+from ds01.domain.devices.gpu import GpuKind
+from ds01.domain.devices.position import Position
 from ds01.domain.request import GpuRequest
-from ds01.domain.schedule import plan_pass
-from ds01.domain.situation import GroupRules, Person, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.limit import EffectiveLimits, Limits
+from ds01.domain.scheduling.board import Board, Card, format_slice, taken_of
+from ds01.domain.scheduling.schedule import plan_pass
+from ds01.domain.scheduling.situation import GroupRules, Person, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from tests.bench.figure import Figure, paired_medians_ms
 
 WAITING = 1000

@@ -16,9 +16,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ds01.daemon.scheduler_loop import SchedulerLoop
-from ds01.domain.gpu import Inventory
+from ds01.domain.devices.gpu import Inventory
 from ds01.domain.request import GpuRequest
-from ds01.domain.schedule import plan_pass
+from ds01.domain.scheduling.schedule import plan_pass
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
 from ds01.service.ports import ContainerRow, StoreTransaction

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.domain.allocation import CLAIM_DEADLINE
-from ds01.domain.attachment import attached_gpus
+from ds01.domain.devices.attachment import attached_gpus
 from ds01.errors import Ds01Error
 from ds01.service.ports import StoreTransaction
 from tests.bench.figure import Figure

@@ -6,8 +6,8 @@ Each has to come back as it was.
 import random
 import time
 
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import render_dockerfile
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import render_dockerfile
 from tests.bench.figure import Figure
 from tests.random_recipes import random_recipe
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.daemon.services import Services
-from ds01.domain.gpu import Inventory
-from ds01.domain.limit import EffectiveLimits, Limits
-from ds01.domain.policy import Policy
+from ds01.domain.devices.gpu import Inventory
 from ds01.domain.request import GpuRequest
-from ds01.domain.site import Lifecycle, Site
+from ds01.domain.rules.limit import EffectiveLimits, Limits
+from ds01.domain.rules.policy import Policy
+from ds01.domain.rules.site import Lifecycle, Site
 from ds01.service.allocations import Claim, ClaimOrder
 from ds01.service.observation import Observation
 from ds01.service.ports import World

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from ds01.adapters.nvml.devices import NvmlDevices
-from ds01.domain.gpu import (
+from ds01.domain.devices.gpu import (
     DeviceSample,
     GpuLink,
     GpuProcess,
@@ -17,7 +17,7 @@ from ds01.domain.gpu import (
     all_gpus,
     find_card,
 )
-from ds01.domain.gpu_event import DeviceEvent, DeviceEventKind
+from ds01.domain.devices.gpu_event import DeviceEvent, DeviceEventKind
 from ds01.errors import BackendError
 from ds01.service.ports import Devices
 from tests.contract.nvml_double import CUT, MIG_1G, MIG_3G, OTHER_MIG_1G, WHOLE, FakeMachine

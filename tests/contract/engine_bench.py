@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ds01.adapters.docker.engine import DockerEngine
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, Mount, ResourceLimits
+from ds01.domain.containers.container import ContainerDetails, ContainerSpec, ContainerState, Mount, ResourceLimits
+from ds01.domain.containers.pid1 import ENTRYPOINT
 from ds01.domain.name import EngineName
-from ds01.domain.pid1 import ENTRYPOINT
 from ds01.service.ports import Engine, EngineEvent, ExecSpec, RawStream
 from tests.engine import DevEngine, EngineUnavailableError
 from tests.fake_engine import FakeEngine, FakeProcess, FileTree

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.gpu import GpuLink, GpuProcess, GpuState, LinkKind, MigInstance, MigProfile, schedulable_gpus
-from ds01.domain.gpu_event import DeviceEvent, DeviceEventKind
+from ds01.domain.devices.gpu import GpuLink, GpuProcess, GpuState, LinkKind, MigInstance, MigProfile, schedulable_gpus
+from ds01.domain.devices.gpu_event import DeviceEvent, DeviceEventKind
 from ds01.errors import BackendError, ConflictError, Ds01Error, ForbiddenError, InvalidRequestError, NotFoundError
 from tests.contract.device_worlds import (
     AT_ONCE,

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from ds01.domain.conda_package import CondaPackages
-from ds01.domain.dockerfile_change import render_dockerfile
-from ds01.domain.dockerfile_section import JUPYTER_SETTINGS, label_pairs
-from ds01.domain.recipe import CopiedFile, ImageRecipe, RequirementsFile, Tier, TierPackages
+from ds01.domain.images.conda_package import CondaPackages
+from ds01.domain.images.dockerfile_change import render_dockerfile
+from ds01.domain.images.dockerfile_section import JUPYTER_SETTINGS, label_pairs
+from ds01.domain.images.recipe import CopiedFile, ImageRecipe, RequirementsFile, Tier, TierPackages
 from tests.contract.engine_bench import IMAGE, started_engine
 from tests.engine import DevEngine
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ds01.domain.container import ContainerState, PublishedPort, ResourceLimits, differences
+from ds01.domain.containers.container import ContainerState, PublishedPort, ResourceLimits, differences
 from ds01.domain.engine import FileChange, FileChangeKind
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.ports import ExecSpec, FileEntry

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from ds01.domain.dockerfile_images import used_images
+from ds01.domain.images.dockerfile_images import used_images
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.build_context import judged_path, read_dockerfile, with_dockerfile
 from ds01.service.ports import BuildSpec

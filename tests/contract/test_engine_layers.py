@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
-from ds01.domain.container import ContainerSpec
+from ds01.domain.containers.container import ContainerSpec
 from ds01.domain.name import EngineName
 from ds01.errors import Ds01Error, InvalidRequestError
 from ds01.service.layer_stream import OwnerChange, reown

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.container import ContainerState
+from ds01.domain.containers.container import ContainerState
 from ds01.errors import BackendError, BackendTimeoutError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.ports import ExecSpec, FileEntry
 from tests.contract.engine_bench import (

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from ds01.config.mig_tables import table_of_card
-from ds01.domain.gpu import GpuProcess, PhysicalGpu, find_card
-from ds01.domain.mig import MigTable, Place
-from ds01.domain.mig_layout import DYNAMIC, STATIC, WantedCard
+from ds01.domain.devices.gpu import GpuProcess, PhysicalGpu, find_card
+from ds01.domain.devices.mig import MigTable, Place
+from ds01.domain.devices.mig_layout import DYNAMIC, STATIC, WantedCard
 from ds01.errors import ConflictError, ForbiddenError
 from ds01.service.mig_change import read_changes
 from tests.contract.device_worlds import CUT_CARD, TWO_CARDS, WHOLE_CARD, FakeWorld, NvmlWorld, World

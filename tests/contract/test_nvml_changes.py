@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ds01.adapters.nvml.devices import Patience
-from ds01.domain.gpu_event import DeviceEvent, DeviceEventKind
+from ds01.domain.devices.gpu_event import DeviceEvent, DeviceEventKind
 from ds01.errors import BackendError, BackendTimeoutError, ConflictError, ForbiddenError
 from tests.contract.nvml_double import CUT, MIG_1G, WHOLE, FakeMachine, HandClock, OpenDevices
 from tests.contract.test_nvml_devices import children

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ds01.adapters.nvml.devices import NvmlDevices, Patience
-from ds01.domain.gpu import GpuProcess, GpuState, Inventory
+from ds01.domain.devices.gpu import GpuProcess, GpuState, Inventory
 from ds01.errors import BackendError, BackendTimeoutError
 from tests.contract.nvml_double import CUT, WHOLE, FakeMachine, HandClock, OpenDevices, plug
 

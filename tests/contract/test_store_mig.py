@@ -9,7 +9,7 @@ import pytest
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.config.mig_tables import read_shipped_tables
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.mig import format_slice
+from ds01.domain.devices.mig import format_slice
 from ds01.errors import ConflictError
 from ds01.service.ports import Store
 from tests.fake_store import MemoryStore

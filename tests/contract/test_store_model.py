@@ -9,11 +9,11 @@ from hypothesis import given, settings, strategies as st
 
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.domain.allocation import AllocationState
-from ds01.domain.consumption import Consumption
 from ds01.domain.event import Event, EventFilter
-from ds01.domain.queue import Purpose, QueueEntry, QueueState
 from ds01.domain.request import GpuRequest
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.consumption import Consumption
+from ds01.domain.scheduling.queue import Purpose, QueueEntry, QueueState
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import ConflictError
 from ds01.service.ports import Store, StoreTransaction
 from tests.fake_store import MemoryStore

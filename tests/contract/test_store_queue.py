@@ -10,11 +10,11 @@ import pytest
 
 from ds01.adapters.sqlite.store import SqliteStore
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.consumption import Consumption
-from ds01.domain.queue import Purpose, QueueEntry, QueueState
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation, ReservationState
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.consumption import Consumption
+from ds01.domain.scheduling.queue import Purpose, QueueEntry, QueueState
+from ds01.domain.scheduling.reservation import Reservation, ReservationState
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import BackendError, ConflictError
 from ds01.service.ports import Store, StoreTransaction
 from tests.fake_store import MemoryStore

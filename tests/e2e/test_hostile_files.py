@@ -13,7 +13,7 @@ import pytest
 
 from ds01.cli.compression import CompressedWriter
 from ds01.cli.export_file import read_file
-from ds01.domain.export import HEADER_NAME, ExportHeader, layer_entry
+from ds01.domain.containers.export import HEADER_NAME, ExportHeader, layer_entry
 from tests.e2e.crashes import image_ids, require_order
 from tests.e2e.site import BUSYBOX, Site
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from ds01.adapters.docker.tar import require_plain_path
-from ds01.domain.image import parse_reference
+from ds01.domain.images.image import parse_reference
 from ds01.errors import BackendError, BuildStepError, InvalidRequestError, NotFoundError
 from ds01.service.ports import BuildProgress, BuildSpec, Checkpoint, Clock, ImageDetails, PathStat
 from tests.fake_engine.layers import diff_id_of, layer_of, loaded, pack, saved

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from ds01.domain.container import (
+from ds01.domain.containers.container import (
     ContainerDetails,
     ContainerSpec,
     ContainerState,

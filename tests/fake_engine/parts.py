@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
-from ds01.domain.container import ContainerDetails, ContainerStats
+from ds01.domain.containers.container import ContainerDetails, ContainerStats
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.ports import Checkpoint, Clock
 from tests.fake_engine.programs import FakeProcess, FileTree, Program, ProgramStream, default_programs

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ds01.domain.pid1 import SCRIPT, STOP_EXIT_STATUS
+from ds01.domain.containers.pid1 import SCRIPT, STOP_EXIT_STATUS
 
 SIGKILL_STATUS = 137
 _READ_BYTES = 65536

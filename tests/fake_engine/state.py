@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from ds01.domain.attachment import AttachmentFacts, DeviceRequest
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, FixedSettings
+from ds01.domain.containers.container import ContainerDetails, ContainerSpec, ContainerState, FixedSettings
+from ds01.domain.devices.attachment import AttachmentFacts, DeviceRequest
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.ports import Checkpoint, EngineEvent, ExecSpec, ImageDetails
 from tests.fake_engine.programs import FakeProcess, FileTree, ProgramStream

@@ -18,9 +18,9 @@ from ds01.config import read_policy
 from ds01.config.json_schema import policy_schema
 from ds01.domain.event import EVENTS
 from ds01.domain.label import LABELS
-from ds01.domain.limit import LIMIT_NAMES
-from ds01.domain.policy import BUILT_IN_LIMITS
-from ds01.domain.site import Site
+from ds01.domain.rules.limit import LIMIT_NAMES
+from ds01.domain.rules.policy import BUILT_IN_LIMITS
+from ds01.domain.rules.site import Site
 from ds01.errors import all_error_classes
 from tests.repo.tree import ROOT, modules, shown
 

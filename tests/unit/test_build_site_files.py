@@ -7,8 +7,8 @@ import pytest
 
 from ds01.config import POLICY_NAME, read_policy
 from ds01.config.build_site import read_build_site
-from ds01.domain.policy import BUILT_IN_LIMITS
-from ds01.domain.site import Builds
+from ds01.domain.rules.policy import BUILT_IN_LIMITS
+from ds01.domain.rules.site import Builds
 from ds01.errors import InvalidRequestError
 
 

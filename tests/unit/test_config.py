@@ -12,8 +12,8 @@ import ds01
 from ds01.config import POLICY_NAME, read_policy
 from ds01.config.document import MAX_FILE_BYTES
 from ds01.config.values import READERS
-from ds01.domain.limit import LIMIT_NAMES, Limits
-from ds01.domain.policy import BUILT_IN_LIMITS, Policy, group_of, is_admin, limits_of
+from ds01.domain.rules.limit import LIMIT_NAMES, Limits
+from ds01.domain.rules.policy import BUILT_IN_LIMITS, Policy, group_of, is_admin, limits_of
 from ds01.domain.user import Group, User
 from ds01.errors import InvalidRequestError
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ds01.domain.container import ContainerSpec, ContainerState
+from ds01.domain.containers.container import ContainerSpec, ContainerState
 from ds01.domain.name import EngineName
 from ds01.errors import BackendError
 from ds01.service.ports import EngineEvent

@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 
 from ds01.config.document import TextFile
 from ds01.config.mig_file import parse_mig_file
-from ds01.domain.mig_layout import DYNAMIC, STATIC, WantedCard
+from ds01.domain.devices.mig_layout import DYNAMIC, STATIC, WantedCard
 from ds01.errors import InvalidRequestError
 
 

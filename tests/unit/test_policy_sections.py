@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.config import POLICY_NAME, PolicyFiles, TextFile, parse_policy, read_policy
-from ds01.domain.policy import BUILT_IN_LIMITS, Policy, aggregate_of, limits_of
-from ds01.domain.site import Site, Weights
+from ds01.domain.rules.policy import BUILT_IN_LIMITS, Policy, aggregate_of, limits_of
+from ds01.domain.rules.site import Site, Weights
 from ds01.domain.user import User
 from ds01.errors import InvalidRequestError
 

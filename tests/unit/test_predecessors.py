@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ds01.config import POLICY_NAME, PolicyFiles, TextFile, parse_policy
-from ds01.domain.policy import BUILT_IN_LIMITS, Policy, aggregate_of, idle_rule_of, limits_of
-from ds01.domain.site import Step
+from ds01.domain.rules.policy import BUILT_IN_LIMITS, Policy, aggregate_of, idle_rule_of, limits_of
+from ds01.domain.rules.site import Step
 from ds01.domain.user import User
 from ds01.errors import InvalidRequestError
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ds01.cli.archive import Warn, pack_entry
 from ds01.cli.dockerfiles import read_text
-from ds01.domain.dockerfile import Dockerfile
-from ds01.domain.dockerignore import read_ignored
+from ds01.domain.images.dockerfile import Dockerfile
+from ds01.domain.images.dockerignore import read_ignored
 
 DOCKERFILE = "Dockerfile"
 _OWN_NAME = "Dockerfile.ds01-build"

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ds01.cli.predecessor_image import OldFacts, find_old_facts
-from ds01.domain.image_name import dockerfile_name
-from ds01.domain.import_text import MAX_BYTES, decode_text
+from ds01.domain.images.image_name import dockerfile_name
+from ds01.domain.images.import_text import MAX_BYTES, decode_text
 from ds01.domain.user import handle
 from ds01.errors import ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 

@@ -1,7 +1,7 @@
 """What was installed in a container, from the wire to the recipe."""
 
 from ds01.api.schema import DriftDocument
-from ds01.domain.installed import Drift, PackageChange, PackageTool
+from ds01.domain.images.installed import Drift, PackageChange, PackageTool
 
 
 def drift_of(found: DriftDocument) -> Drift:

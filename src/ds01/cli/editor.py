@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ds01.domain.import_text import decode_text
+from ds01.domain.images.import_text import decode_text
 from ds01.errors import Ds01Error, InvalidRequestError
 
 _USUAL = ("nano", "vim", "vi")

@@ -14,7 +14,7 @@ from typing import IO, cast
 from ds01.cli.archive import PieceReader, Unpacker, Warn, pack
 from ds01.cli.compression import CompressedWriter, checked_size, damaged, read_content
 from ds01.cli.whole_file import whole_file
-from ds01.domain.export import (
+from ds01.domain.containers.export import (
     HEADER_NAME,
     MAX_DOCUMENT_BYTES,
     ORDER_NAME,

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ds01.cli.yaml_file import parse_yaml
-from ds01.domain.environment_file import import_environment
-from ds01.domain.import_text import MAX_BYTES, Import, decode_text, require_whole
-from ds01.domain.project_file import import_project
-from ds01.domain.requirements_file import import_requirements
+from ds01.domain.images.environment_file import import_environment
+from ds01.domain.images.import_text import MAX_BYTES, Import, decode_text, require_whole
+from ds01.domain.images.project_file import import_project
+from ds01.domain.images.requirements_file import import_requirements
 from ds01.errors import InvalidRequestError, NotFoundError
 
 

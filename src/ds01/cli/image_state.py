@@ -2,7 +2,7 @@
 
 from ds01.cli.call import Call
 from ds01.cli.dockerfiles import find_dockerfile, read_text
-from ds01.domain.recipe_edit import recipe_digest
+from ds01.domain.images.recipe_edit import recipe_digest
 from ds01.errors import Ds01Error, InvalidRequestError, NotFoundError
 
 NEWER = "newer than the image"

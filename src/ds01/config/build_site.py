@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ds01.config.document import TextFile, read_file
-from ds01.domain.build_site import BuildSite, parse_proxies
-from ds01.domain.site import Builds
+from ds01.domain.images.build_site import BuildSite, parse_proxies
+from ds01.domain.rules.site import Builds
 from ds01.errors import InvalidRequestError
 
 

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from ds01.domain.catalogue import CatalogueRow, parse_catalogue
+from ds01.domain.images.catalogue import CatalogueRow, parse_catalogue
 from ds01.errors import InvalidRequestError
 
 DROPIN_FOLDER = "catalogue.d"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from ds01.domain.cdi import CdiSpec
+from ds01.domain.devices.cdi import CdiSpec
 from ds01.errors import BackendError
 
 # Source: CDI, SPEC.md, "Kind".

@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.reader import ReaderError
 
-from ds01.domain.policy import PolicyWarning
+from ds01.domain.rules.policy import PolicyWarning
 from ds01.domain.yaml_remark import remark_on, remark_on_character
 from ds01.errors import InvalidRequestError
 

@@ -10,7 +10,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from ds01.config.document import Source, TextFile, parse, refusal
 from ds01.config.values import nearest, shown
-from ds01.domain.mig_layout import DYNAMIC, STATIC, WantedCard
+from ds01.domain.devices.mig_layout import DYNAMIC, STATIC, WantedCard
 
 GPUS_KEY = "gpus"
 _KEYS = ("mig", "layout", "instances")

@@ -7,10 +7,10 @@ from importlib import resources
 from typing import cast
 from zlib import crc32
 
-from ds01.domain.gpu import MigProfile, PhysicalGpu
-from ds01.domain.machine import DeviceFacts, table_of_facts
-from ds01.domain.mig import MigTable, make_table
-from ds01.domain.mig_value import with_values
+from ds01.domain.devices.gpu import MigProfile, PhysicalGpu
+from ds01.domain.devices.mig import MigTable, make_table
+from ds01.domain.devices.mig_value import with_values
+from ds01.domain.scheduling.machine import DeviceFacts, table_of_facts
 from ds01.errors import InvalidRequestError
 
 PROFILES_NAME = "mig_profiles.json"

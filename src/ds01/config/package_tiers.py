@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from ds01.config.catalogue import read_catalogue_text
-from ds01.domain.package_tier import PackageTiers, parse_package_tiers
+from ds01.domain.images.package_tier import PackageTiers, parse_package_tiers
 
 TIERS_FILE = "package_tiers.toml"
 

@@ -22,9 +22,9 @@ from ds01.config.sections import (
     require_known,
 )
 from ds01.config.values import AGGREGATE, QUOTA, READERS, SHARES, Kind, nearest, shown
-from ds01.domain.limit import Limits
-from ds01.domain.policy import LimitLayer, Policy, PolicyGroup, PolicyWarning, UserOverride
-from ds01.domain.site import Reservation, Site
+from ds01.domain.rules.limit import Limits
+from ds01.domain.rules.policy import LimitLayer, Policy, PolicyGroup, PolicyWarning, UserOverride
+from ds01.domain.rules.site import Reservation, Site
 
 POLICY_NAME = "resource-limits.yaml"
 VERSION = 2

@@ -10,7 +10,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ds01.config import values
 from ds01.config.document import Source
 from ds01.config.values import Kind, nearest, one_of, shown
-from ds01.domain import site
+from ds01.domain.rules import site
 from ds01.errors import Ds01Error, InvalidRequestError
 from ds01.units import parse_ratio
 

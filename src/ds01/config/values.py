@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from ds01.domain.limit import LEAST_CPUS, LEAST_MEMORY, UNLIMITED_TEXT
+from ds01.domain.rules.limit import LEAST_CPUS, LEAST_MEMORY, UNLIMITED_TEXT
 from ds01.errors import InvalidRequestError
 from ds01.units import format_size, parse_duration, parse_size
 

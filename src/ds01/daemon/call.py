@@ -10,7 +10,7 @@ from aiohttp import ClientPayloadError, web
 from ds01.api import codec
 from ds01.api.route import Route
 from ds01.daemon.stream_answer import StreamAnswer
-from ds01.domain.access import Caller, acting_uid
+from ds01.domain.rules.access import Caller, acting_uid
 from ds01.errors import InvalidRequestError
 
 Document = TypeVar("Document")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from ds01.config.catalogue import AIME_LIST, find_dropins, read_catalogue_text, read_shipped_catalogue
-from ds01.domain.catalogue import CatalogueRow, merge_catalogue, parse_catalogue, parse_catalogue_tolerantly
+from ds01.domain.images.catalogue import CatalogueRow, merge_catalogue, parse_catalogue, parse_catalogue_tolerantly
 from ds01.errors import Ds01Error
 
 log = logging.getLogger(__name__)

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from ds01.api import schema
 from ds01.domain import label
 from ds01.domain.allocation import Allocation
-from ds01.domain.container import ContainerDetails, ResourceLimits
-from ds01.domain.gpu import Gpu, Inventory
-from ds01.domain.image import original_repository
-from ds01.domain.limit import BUILT_IN_ORIGIN, EffectiveLimits, Limits
-from ds01.domain.occupancy import Holder
-from ds01.domain.origin import origin_of
-from ds01.domain.policy import LimitLayer
-from ds01.domain.why_text import Viewer
+from ds01.domain.containers.container import ContainerDetails, ResourceLimits
+from ds01.domain.containers.origin import origin_of
+from ds01.domain.devices.gpu import Gpu, Inventory
+from ds01.domain.images.image import original_repository
+from ds01.domain.reasons.why_text import Viewer
+from ds01.domain.rules.limit import BUILT_IN_ORIGIN, EffectiveLimits, Limits
+from ds01.domain.rules.policy import LimitLayer
+from ds01.domain.scheduling.occupancy import Holder
 from ds01.service.containers import ContainerView
 from ds01.service.usage import ContainerReading, DeviceView, HeldDevice
 

@@ -5,8 +5,8 @@ from functools import cached_property
 
 from ds01.config.mig_tables import table_of_card
 from ds01.daemon.surroundings import Surroundings
-from ds01.domain.catalogue import CatalogueRow
-from ds01.domain.policy import Policy
+from ds01.domain.images.catalogue import CatalogueRow
+from ds01.domain.rules.policy import Policy
 from ds01.service.allocations import AllocationService
 from ds01.service.bell import Bell
 from ds01.service.disk_room import DiskRoom

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from ds01.adapters.linux.peer import is_peer_in_container, read_credentials
-from ds01.domain.access import Caller
+from ds01.domain.rules.access import Caller
 from ds01.domain.user import User
 from ds01.errors import BackendError, ForbiddenError, NotFoundError
 from ds01.service.limits import LimitService

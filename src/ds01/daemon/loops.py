@@ -13,7 +13,7 @@ from ds01.daemon.server import ApiServer
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.domain.event import Event
-from ds01.domain.policy import Policy
+from ds01.domain.rules.policy import Policy
 from ds01.errors import Ds01Error
 from ds01.service.bell import Bell
 from ds01.service.limits import LimitService

@@ -5,10 +5,10 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 
 from ds01.api import schema
-from ds01.domain.display import X11
-from ds01.domain.limit import BUILT_IN_ORIGIN, LIMIT_NAMES, UNLIMITED_TEXT, EffectiveLimits
-from ds01.domain.policy import LimitLayer, Policy, PolicyGroup, PolicyWarning, UserOverride
-from ds01.domain.site import ENFORCE, Site, Step
+from ds01.domain.containers.display import X11
+from ds01.domain.rules.limit import BUILT_IN_ORIGIN, LIMIT_NAMES, UNLIMITED_TEXT, EffectiveLimits
+from ds01.domain.rules.policy import LimitLayer, Policy, PolicyGroup, PolicyWarning, UserOverride
+from ds01.domain.rules.site import ENFORCE, Site, Step
 from ds01.errors import Ds01Error
 from ds01.units import format_cpus, format_duration, format_size
 

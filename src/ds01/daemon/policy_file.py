@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ds01.config import POLICY_NAME, PolicyFiles, members_paths, parse_policy, read_policy
-from ds01.domain.membership import FindUid, resolve
-from ds01.domain.policy import Policy
+from ds01.domain.rules.membership import FindUid, resolve
+from ds01.domain.rules.policy import Policy
 from ds01.errors import BackendError, Ds01Error
 
 log = logging.getLogger(__name__)

@@ -6,12 +6,8 @@ from ds01.api import schema
 from ds01.daemon.documents import SCHEMA, time_text
 from ds01.daemon.order_command import create_command
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.booking import Span
-from ds01.domain.explanation import Blocker, Cause, Counterfactual, Way
-from ds01.domain.queue import QueueEntry, QueueState
-from ds01.domain.reservation import Reservation
-from ds01.domain.situation import Estimate, Situation
-from ds01.domain.why_text import (
+from ds01.domain.reasons.explanation import Blocker, Cause, Counterfactual, Way
+from ds01.domain.reasons.why_text import (
     Viewer,
     cause_blockers,
     cause_text,
@@ -21,6 +17,10 @@ from ds01.domain.why_text import (
     kind_of,
     request_text,
 )
+from ds01.domain.scheduling.booking import Span
+from ds01.domain.scheduling.queue import QueueEntry, QueueState
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.situation import Estimate, Situation
 from ds01.service.explanations import Explained, ExplainedGpu
 from ds01.service.reservations import Timeline
 

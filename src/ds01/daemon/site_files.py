@@ -7,8 +7,8 @@ from ds01.config.build_site import read_build_site
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.tiers_file import TiersFile
-from ds01.domain.build_site import BuildSite
-from ds01.domain.site import Builds
+from ds01.domain.images.build_site import BuildSite
+from ds01.domain.rules.site import Builds
 
 
 @dataclass(frozen=True, slots=True)

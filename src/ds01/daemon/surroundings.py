@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ds01.config.package_tiers import read_shipped_package_tiers
-from ds01.domain.build_site import BuildSite
-from ds01.domain.package_tier import PackageTiers
+from ds01.domain.images.build_site import BuildSite
+from ds01.domain.images.package_tier import PackageTiers
 from ds01.service.disk_room import ReadFreeBytes
 from ds01.service.ports import HostCdi
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from ds01.config.package_tiers import TIERS_FILE, read_package_tiers, read_shipped_package_tiers
-from ds01.domain.package_tier import PackageTiers
+from ds01.domain.images.package_tier import PackageTiers
 from ds01.errors import InvalidRequestError
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 
 from ds01.daemon.documents import Names
 from ds01.daemon.identity import Identities
-from ds01.domain.access import Caller
-from ds01.domain.policy import Policy
-from ds01.domain.site import SHOW_USERS
-from ds01.domain.situation import Situation
-from ds01.domain.why_text import Viewer
+from ds01.domain.reasons.why_text import Viewer
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.policy import Policy
+from ds01.domain.rules.site import SHOW_USERS
+from ds01.domain.scheduling.situation import Situation
 from ds01.service.limits import LimitService
 
 

@@ -42,7 +42,7 @@ from ds01.daemon.streams import StreamRelay
 from ds01.daemon.surroundings import Surroundings
 from ds01.daemon.tiers_file import TiersFile
 from ds01.daemon.timezone import read_timezone
-from ds01.domain.policy import Policy, personal_policy
+from ds01.domain.rules.policy import Policy, personal_policy
 from ds01.errors import InvalidRequestError
 from ds01.service.ports import Accounts, Checkpoint, World
 

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 
 from ds01.domain import label
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.attachment import attached_gpus
-from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
+from ds01.domain.containers.container import ContainerDetails, ContainerState, ContainerSummary
+from ds01.domain.containers.seal import is_sealed
+from ds01.domain.devices.attachment import attached_gpus
+from ds01.domain.devices.gpu import Inventory, all_gpus
 from ds01.domain.event import Event
-from ds01.domain.gpu import Inventory, all_gpus
-from ds01.domain.image import is_private_tag
+from ds01.domain.images.image import is_private_tag
 from ds01.domain.name import EngineName
-from ds01.domain.occupancy import occupy
 from ds01.domain.request import GpuRequest
-from ds01.domain.seal import is_sealed
+from ds01.domain.scheduling.occupancy import occupy
 from ds01.service.images import drop_private_tag
 from ds01.service.late_binding import LateBinding
 from ds01.service.limits import LimitService

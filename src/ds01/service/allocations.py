@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation
-from ds01.domain.consumption import Consumption, add_use
+from ds01.domain.devices.placement import Placement
 from ds01.domain.event import Event
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.placement import Placement
-from ds01.domain.queue import Purpose, QueueState, end_entry
 from ds01.domain.request import GpuRequest
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.consumption import Consumption, add_use
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.scheduling.queue import Purpose, QueueState, end_entry
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import ConflictError, Ds01Error
 from ds01.service.bell import Bell
 from ds01.service.granting import Granted, event_of, facts_of, return_to_queue, settle_failure

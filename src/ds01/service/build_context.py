@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
-from ds01.domain.dockerfile_text import MAX_CHARACTERS
+from ds01.domain.images.dockerfile_text import MAX_CHARACTERS
 from ds01.errors import InvalidRequestError
 from ds01.service.tar_stream import BLOCK_BYTES, REGULAR, TarEntry, header_of, parts_of
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 
-from ds01.domain.build_site import PROXY_ARGUMENTS
-from ds01.domain.dockerfile_images import FRONTEND, UsedImage, require_undeclared, trigger_images, used_images
-from ds01.domain.image_access import DEFAULT_REGISTRY, familiar_name, registry_of
+from ds01.domain.images.build_site import PROXY_ARGUMENTS
+from ds01.domain.images.dockerfile_images import FRONTEND, UsedImage, require_undeclared, trigger_images, used_images
+from ds01.domain.images.image_access import DEFAULT_REGISTRY, familiar_name, registry_of
 from ds01.domain.user import User
 from ds01.errors import Ds01Error, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.image_rules import ImageRules

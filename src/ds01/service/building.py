@@ -6,15 +6,15 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from ds01.domain import label
-from ds01.domain.access import Caller
-from ds01.domain.build_failure import Cause, explain_failure, step_of
-from ds01.domain.build_site import BuildSite, Masker
-from ds01.domain.catalogue import CatalogueRow, frameworks
 from ds01.domain.event import Event
-from ds01.domain.image import digest_of
-from ds01.domain.image_name import OwnImage, dated_tag, parse_image_name
-from ds01.domain.package_tier import PackageTier, PackageTiers
-from ds01.domain.system_package import advise_system_package, nearest_system_package
+from ds01.domain.images.build_failure import Cause, explain_failure, step_of
+from ds01.domain.images.build_site import BuildSite, Masker
+from ds01.domain.images.catalogue import CatalogueRow, frameworks
+from ds01.domain.images.image import digest_of
+from ds01.domain.images.image_name import OwnImage, dated_tag, parse_image_name
+from ds01.domain.images.package_tier import PackageTier, PackageTiers
+from ds01.domain.images.system_package import advise_system_package, nearest_system_package
+from ds01.domain.rules.access import Caller
 from ds01.errors import (
     BackendError,
     BackendTimeoutError,

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ds01.domain.catalogue import CatalogueRow, frameworks, is_offered
-from ds01.domain.gpu import Inventory
-from ds01.domain.image import is_image_id, parse_reference
-from ds01.domain.image_choice import (
+from ds01.domain.devices.gpu import Inventory
+from ds01.domain.images.catalogue import CatalogueRow, frameworks, is_offered
+from ds01.domain.images.image import is_image_id, parse_reference
+from ds01.domain.images.image_choice import (
     ArchitectureChoice,
     CatalogueChoice,
     choose_architectures,
@@ -14,7 +14,7 @@ from ds01.domain.image_choice import (
     require_framework,
     runs_here,
 )
-from ds01.domain.local_image import LocalImage, local_images
+from ds01.domain.images.local_image import LocalImage, local_images
 from ds01.domain.user import User
 from ds01.errors import BackendError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.images import ImageChoice, ImageOrder, ImageService

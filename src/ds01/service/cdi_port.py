@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from ds01.domain.cdi import CdiSpec
+from ds01.domain.devices.cdi import CdiSpec
 
 
 class HostCdi(Protocol):

@@ -1,7 +1,7 @@
 """The console of a container's main process: seen and typed into beside whatever else runs there."""
 
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerDetails
+from ds01.domain.containers.container import ContainerDetails
+from ds01.domain.rules.access import Caller
 from ds01.errors import ForbiddenError
 from ds01.service.containers import ContainerService
 from ds01.service.limits import LimitService

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import devices_in, may_reach_gpus
-from ds01.domain.container import ContainerDetails, ContainerSummary
+from ds01.domain.containers.container import ContainerDetails, ContainerSummary
+from ds01.domain.containers.origin import Ownership, shown_name
+from ds01.domain.devices.attachment import devices_in, may_reach_gpus
+from ds01.domain.devices.gpu import Gpu
 from ds01.domain.event import Event
-from ds01.domain.gpu import Gpu
 from ds01.domain.name import EngineName, is_typed_name
-from ds01.domain.origin import Ownership, shown_name
+from ds01.domain.rules.access import Caller, container_not_found
 from ds01.errors import BackendError
 from ds01.service.foreign import SHORTEST_ID, Ownerships, find_by_bare_name
 from ds01.service.helper_container import is_helper_name, without_helpers

@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerDetails
+from ds01.domain.containers.container import ContainerDetails
+from ds01.domain.rules.access import Caller
 from ds01.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.containers import ContainerService
 from ds01.service.limits import LimitService

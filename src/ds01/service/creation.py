@@ -8,18 +8,18 @@ A request that waited has its claim already when its creation begins: it takes t
 from dataclasses import dataclass, replace
 
 from ds01.domain import label
-from ds01.domain.access import Caller
-from ds01.domain.account import InnerAccount, plan_account
 from ds01.domain.allocation import Allocation
-from ds01.domain.command import docker_create_command
-from ds01.domain.container import ContainerDetails, ContainerSpec, differences
-from ds01.domain.display import require_display_allowed
-from ds01.domain.image import digest_of, private_tag
-from ds01.domain.limit import EffectiveLimits, lower_to_request
+from ds01.domain.containers.account import InnerAccount, plan_account
+from ds01.domain.containers.command import docker_create_command
+from ds01.domain.containers.container import ContainerDetails, ContainerSpec, differences
+from ds01.domain.containers.display import require_display_allowed
+from ds01.domain.containers.seal import seal
+from ds01.domain.devices.placement import Placement
+from ds01.domain.images.image import digest_of, private_tag
 from ds01.domain.name import EngineName, parse_container_name
-from ds01.domain.placement import Placement
 from ds01.domain.request import format_request
-from ds01.domain.seal import seal
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.limit import EffectiveLimits, lower_to_request
 from ds01.errors import BackendError, ConflictError, QuotaExceededError
 from ds01.service.allocations import AllocationService, Claim, ClaimOrder
 from ds01.service.completion import complete

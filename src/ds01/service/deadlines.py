@@ -5,19 +5,19 @@ import logging
 from datetime import datetime, timedelta
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.container import ContainerDetails, ContainerState
-from ds01.domain.deadline import Due, DueKind, plan_deadlines
+from ds01.domain.containers.container import ContainerDetails, ContainerState
 from ds01.domain.event import Event
-from ds01.domain.queue import Purpose, QueueState
-from ds01.domain.reservation import Reservation, ReservationState
-from ds01.domain.reservation_life import (
+from ds01.domain.rules.site import ENFORCE
+from ds01.domain.scheduling.deadline import Due, DueKind, plan_deadlines
+from ds01.domain.scheduling.queue import Purpose, QueueState
+from ds01.domain.scheduling.reservation import Reservation, ReservationState
+from ds01.domain.scheduling.reservation_life import (
     due_changes,
     merged,
     next_change_at,
     policy_reservations,
     window_of,
 )
-from ds01.domain.site import ENFORCE
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.allocations import AllocationService
 from ds01.service.bell import Bell

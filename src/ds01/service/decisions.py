@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import Board
-from ds01.domain.gpu import GpuKind, Inventory, all_gpus, schedulable_gpus
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.occupancy import UNNAMED, Holder, occupy
-from ds01.domain.quota import quota_refusal, require_request_allowed, usage_of
+from ds01.domain.devices.gpu import GpuKind, Inventory, all_gpus, schedulable_gpus
 from ds01.domain.request import FULL_KIND
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.scheduling.board import Board
+from ds01.domain.scheduling.occupancy import UNNAMED, Holder, occupy
+from ds01.domain.scheduling.quota import quota_refusal, require_request_allowed, usage_of
 from ds01.errors import ConflictError, NoCapacityError, QuotaExceededError
 from ds01.service.observation import Observation
 

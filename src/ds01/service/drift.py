@@ -9,14 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ds01.domain import label
-from ds01.domain.container import ContainerDetails
+from ds01.domain.containers.container import ContainerDetails
+from ds01.domain.containers.layer import merged_changes
+from ds01.domain.containers.left_behind import LeftFile, files_to_measure, find_big, find_secrets, own_changes
+from ds01.domain.containers.tools import BASE_LABEL, REPOSITORY
 from ds01.domain.engine import FileChange, FileChangeKind
-from ds01.domain.image import DEFAULT_TAG, is_moved_tag, is_private_tag, original_repository, private_tag
-from ds01.domain.image_name import parse_own_image
-from ds01.domain.installed import Drift, find_drift
-from ds01.domain.layer import merged_changes
-from ds01.domain.left_behind import LeftFile, files_to_measure, find_big, find_secrets, own_changes
-from ds01.domain.package_record import (
+from ds01.domain.images.image import DEFAULT_TAG, is_moved_tag, is_private_tag, original_repository, private_tag
+from ds01.domain.images.image_name import parse_own_image
+from ds01.domain.images.installed import Drift, find_drift
+from ds01.domain.images.package_record import (
     OTHER_TOOLS,
     SYSTEM_LISTS,
     LayerRecords,
@@ -25,7 +26,6 @@ from ds01.domain.package_record import (
     installed_of,
     is_of_records,
 )
-from ds01.domain.tools import BASE_LABEL, REPOSITORY
 from ds01.service.containers import ContainerService
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import HelperContainers

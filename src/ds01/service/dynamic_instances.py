@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.board import OnDemand
-from ds01.domain.gpu import Inventory, MigInstance, PhysicalGpu, find_card
-from ds01.domain.mig import MigTable, Place, dynamic_positions, parse_slice
+from ds01.domain.devices.gpu import Inventory, MigInstance, PhysicalGpu, find_card
+from ds01.domain.devices.mig import MigTable, Place, dynamic_positions, parse_slice
+from ds01.domain.scheduling.board import OnDemand
 from ds01.errors import ConflictError, Ds01Error, NoCapacityError, NotFoundError
 from ds01.service.observation import Observer, granted_rows
 from ds01.service.ports import StoreTransaction, World

@@ -4,7 +4,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerStats, ContainerSummary, ResourceLimits
+from ds01.domain.containers.container import (
+    ContainerDetails,
+    ContainerSpec,
+    ContainerStats,
+    ContainerSummary,
+    ResourceLimits,
+)
 from ds01.domain.engine import (
     BuildProgress,
     BuildSpec,

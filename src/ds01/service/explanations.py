@@ -7,16 +7,16 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ds01.domain.access import Caller
 from ds01.domain.allocation import Allocation
-from ds01.domain.blocker import device_names
-from ds01.domain.explanation import Cause, Explanation, GpuExplanation
-from ds01.domain.queue import QueueEntry
-from ds01.domain.reservation_choice import choose_reservation
-from ds01.domain.situation import Situation
-from ds01.domain.trial import Trial
-from ds01.domain.waiting import Waiting
-from ds01.domain.why import explain, explain_gpu, list_causes
+from ds01.domain.reasons.blocker import device_names
+from ds01.domain.reasons.explanation import Cause, Explanation, GpuExplanation
+from ds01.domain.reasons.trial import Trial
+from ds01.domain.reasons.why import explain, explain_gpu, list_causes
+from ds01.domain.rules.access import Caller
+from ds01.domain.scheduling.queue import QueueEntry
+from ds01.domain.scheduling.reservation_choice import choose_reservation
+from ds01.domain.scheduling.situation import Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import Ds01Error, NotFoundError
 from ds01.service.allocations import ClaimOrder
 from ds01.service.limits import LimitService

@@ -4,12 +4,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerDetails, ContainerState
+from ds01.domain.containers.container import ContainerDetails, ContainerState
+from ds01.domain.containers.export import HEADER_NAME, ExportedBase, ExportHeader, layer_entry
 from ds01.domain.event import Event
-from ds01.domain.export import HEADER_NAME, ExportedBase, ExportHeader, layer_entry
-from ds01.domain.image import is_private_tag
+from ds01.domain.images.image import is_private_tag
 from ds01.domain.name import EngineName
+from ds01.domain.rules.access import Caller
 from ds01.errors import BackendError, ConflictError, InvalidRequestError
 from ds01.service.completion import complete
 from ds01.service.containers import ContainerService

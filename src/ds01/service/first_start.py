@@ -7,8 +7,8 @@ they failed silently.
 from datetime import timedelta
 
 from ds01.domain import label
-from ds01.domain.container import ContainerDetails
-from ds01.domain.pid1 import ENTRYPOINT
+from ds01.domain.containers.container import ContainerDetails
+from ds01.domain.containers.pid1 import ENTRYPOINT
 from ds01.domain.user import handle
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.fact import FactKind

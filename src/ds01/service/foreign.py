@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ds01.domain import label
-from ds01.domain.container import ContainerDetails, ContainerSummary
+from ds01.domain.containers.container import ContainerDetails, ContainerSummary
+from ds01.domain.containers.origin import Ownership, claimed_logins, ownership_of
+from ds01.domain.containers.pid1 import signal_others
 from ds01.domain.name import parse_engine_name
-from ds01.domain.origin import Ownership, claimed_logins, ownership_of
-from ds01.domain.pid1 import signal_others
 from ds01.errors import BackendError, ConflictError, Ds01Error, NotFoundError
 from ds01.service.inner import DEFAULT_PATH
 from ds01.service.ports import Accounts, Clock, Engine, ExecSpec

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ds01.domain.allocation import CLAIM_DEADLINE, Allocation, AllocationState
-from ds01.domain.board import format_slice
 from ds01.domain.event import Event
-from ds01.domain.queue import MOST_ATTEMPTS, Purpose, QueueEntry, QueueState, end_entry, put_back
-from ds01.domain.reservation import Reservation
-from ds01.domain.situation import Grant, Pass, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.board import format_slice
+from ds01.domain.scheduling.queue import MOST_ATTEMPTS, Purpose, QueueEntry, QueueState, end_entry, put_back
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.situation import Grant, Pass, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import BackendError, Ds01Error, NoCapacityError
 from ds01.service.ports import ContainerRow, StoreTransaction
 

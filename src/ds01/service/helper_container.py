@@ -15,7 +15,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-from ds01.domain.container import ContainerSpec, ContainerSummary
+from ds01.domain.containers.container import ContainerSpec, ContainerSummary
 from ds01.domain.name import EngineName
 from ds01.errors import BackendTimeoutError, Ds01Error
 from ds01.service.completion import complete

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from ds01.domain.export import MAX_DOCUMENT_BYTES
+from ds01.domain.containers.export import MAX_DOCUMENT_BYTES
 from ds01.errors import BackendError
 from ds01.service.ports import Engine
 from ds01.service.tar_stream import PIECE_BYTES, REGULAR, TarEntry, parts_of

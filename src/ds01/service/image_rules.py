@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from ds01.domain.engine import ImageDetails
-from ds01.domain.image import is_image_id, parse_reference
-from ds01.domain.image_access import REGISTRIES_KEY, is_anothers_name, is_visible, require_registry
-from ds01.domain.policy import Policy
+from ds01.domain.images.image import is_image_id, parse_reference
+from ds01.domain.images.image_access import REGISTRIES_KEY, is_anothers_name, is_visible, require_registry
+from ds01.domain.rules.policy import Policy
 from ds01.domain.user import User
 from ds01.errors import NotFoundError
 from ds01.service.ports import Engine

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from ds01.domain.account import AccountFiles
-from ds01.domain.catalogue import CatalogueRow, find_framework
-from ds01.domain.gpu import Inventory
-from ds01.domain.image import is_image_id, parse_reference
-from ds01.domain.image_choice import choose_image
-from ds01.domain.image_name import meant_images, parse_own_image
-from ds01.domain.tools import PACKAGE_MANAGERS
+from ds01.domain.containers.account import AccountFiles
+from ds01.domain.containers.tools import PACKAGE_MANAGERS
+from ds01.domain.devices.gpu import Inventory
+from ds01.domain.images.catalogue import CatalogueRow, find_framework
+from ds01.domain.images.image import is_image_id, parse_reference
+from ds01.domain.images.image_choice import choose_image
+from ds01.domain.images.image_name import meant_images, parse_own_image
 from ds01.domain.user import User, handle
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.fact import FactKind

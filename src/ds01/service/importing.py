@@ -10,9 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
-from ds01.domain.access import Caller
-from ds01.domain.event import Event
-from ds01.domain.export import (
+from ds01.domain.containers.export import (
     HEADER_NAME,
     MAX_DOCUMENT_BYTES,
     ORDER_NAME,
@@ -22,8 +20,10 @@ from ds01.domain.export import (
     parse_header,
     plain_config,
 )
+from ds01.domain.event import Event
 from ds01.domain.label import RESERVED_PREFIXES
 from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.rules.access import Caller
 from ds01.domain.user import User
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation, CreationService

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ds01.domain.account import SHELL_SETUP, InnerAccount
-from ds01.domain.container import ContainerSpec, ResourceLimits
+from ds01.domain.containers.account import SHELL_SETUP, InnerAccount
+from ds01.domain.containers.container import ContainerSpec, ResourceLimits
+from ds01.domain.containers.moving import NO_DEVICES, VISIBLE_DEVICES
+from ds01.domain.containers.pid1 import ENTRYPOINT
 from ds01.domain.label import LabelFacts, build_labels, cleaned_inherited
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.moving import NO_DEVICES, VISIBLE_DEVICES
 from ds01.domain.name import EngineName
-from ds01.domain.pid1 import ENTRYPOINT
 from ds01.domain.request import format_request
+from ds01.domain.rules.limit import EffectiveLimits
 from ds01.domain.user import User
 from ds01.service.images import ImageChoice
 from ds01.service.mounts import OpenedMounts

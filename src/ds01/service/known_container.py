@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.container import ContainerDetails
+from ds01.domain.containers.container import ContainerDetails
 from ds01.service.move_repair import list_moves
 from ds01.service.observation import KnownRows, known_rows
 from ds01.service.ports import ContainerRow, StoreTransaction

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ds01.domain.container import ContainerDetails, ContainerState
+from ds01.domain.containers.container import ContainerDetails, ContainerState
 from ds01.errors import ConflictError, Ds01Error, NotFoundError
 from ds01.service.allocations import AllocationService
 from ds01.service.completion import complete

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.attachment import MANAGED_CDI_KIND, AttachmentFacts
-from ds01.domain.cdi import GPUS_VARIABLE, Binding, device_name, read_binding, spec_document
-from ds01.domain.container import ContainerDetails, ContainerState
-from ds01.domain.site import LateBinding as Settings
+from ds01.domain.containers.container import ContainerDetails, ContainerState
+from ds01.domain.devices.attachment import MANAGED_CDI_KIND, AttachmentFacts
+from ds01.domain.devices.cdi import GPUS_VARIABLE, Binding, device_name, read_binding, spec_document
+from ds01.domain.rules.site import LateBinding as Settings
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.limits import LimitService
 from ds01.service.ports import HostCdi, StoreTransaction, World

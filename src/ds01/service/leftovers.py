@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from ds01.domain import label
-from ds01.domain.access import Caller
 from ds01.domain.allocation import AllocationState
-from ds01.domain.container import ContainerDetails, ContainerState
-from ds01.domain.image import is_private_tag
+from ds01.domain.containers.container import ContainerDetails, ContainerState
+from ds01.domain.containers.origin import is_half_made, may_be_half_made
+from ds01.domain.images.image import is_private_tag
 from ds01.domain.name import parse_engine_name
-from ds01.domain.origin import is_half_made, may_be_half_made
+from ds01.domain.rules.access import Caller
 from ds01.errors import ConflictError, Ds01Error, NotFoundError
 from ds01.service.containers import ContainerService, ContainerView
 from ds01.service.images import drop_private_tag

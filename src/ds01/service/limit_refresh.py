@@ -2,10 +2,10 @@
 
 import logging
 
-from ds01.domain.container import ResourceLimits
+from ds01.domain.containers.container import ResourceLimits
+from ds01.domain.containers.limit_change import LimitChange, plan_limit_change
 from ds01.domain.event import Event
-from ds01.domain.limit_change import LimitChange, plan_limit_change
-from ds01.domain.policy import Policy
+from ds01.domain.rules.policy import Policy
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.inner import resource_limits
 from ds01.service.limits import LimitService, cgroup_parent_of

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerSpec, ResourceLimits
-from ds01.domain.limit import EffectiveLimits, MachineBounds, lower_to_machine
+from ds01.domain.containers.container import ContainerSpec, ResourceLimits
+from ds01.domain.containers.origin import origin_of
 from ds01.domain.name import EngineName
-from ds01.domain.origin import origin_of
-from ds01.domain.policy import Policy, cgroup_parent, is_admin, limits_of
-from ds01.domain.site import SHOW_USERS
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.limit import EffectiveLimits, MachineBounds, lower_to_machine
+from ds01.domain.rules.policy import Policy, cgroup_parent, is_admin, limits_of
+from ds01.domain.rules.site import SHOW_USERS
 from ds01.domain.user import User
 from ds01.errors import BackendError, Ds01Error, NotFoundError
 from ds01.service.helper_container import HelperContainers

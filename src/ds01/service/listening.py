@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ds01.domain.container import ContainerDetails
-from ds01.domain.listening import PROC_FILES, ListeningPort, ports_of
+from ds01.domain.containers.container import ContainerDetails
+from ds01.domain.containers.listening import PROC_FILES, ListeningPort, ports_of
 from ds01.service.containers import ContainerService
 from ds01.service.ports import Engine, ExecSpec
 from ds01.service.sessions import require_running

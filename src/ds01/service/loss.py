@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from ds01.domain.allocation import Allocation
+from ds01.domain.devices.gpu import GpuState, all_gpus
 from ds01.domain.event import Event
-from ds01.domain.gpu import GpuState, all_gpus
 from ds01.errors import BackendError
 from ds01.service.fact import FactKind
 from ds01.service.ports import ContainerRow, StoreTransaction, World

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.event import Event
-from ds01.domain.gpu import PhysicalGpu, find_card
-from ds01.domain.mig import format_slice, parse_slice
-from ds01.domain.mig_layout import (
+from ds01.domain.devices.gpu import PhysicalGpu, find_card
+from ds01.domain.devices.mig import format_slice, parse_slice
+from ds01.domain.devices.mig_layout import (
     DYNAMIC,
     CardPlan,
     MigStep,
@@ -25,6 +24,7 @@ from ds01.domain.mig_layout import (
     plan_return,
     state_of,
 )
+from ds01.domain.event import Event
 from ds01.errors import ConflictError, Ds01Error, InvalidRequestError
 from ds01.service.completion import complete
 from ds01.service.dynamic_instances import DynamicInstances, Tables

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from ds01.domain.mig_layout import CardState
+from ds01.domain.devices.mig_layout import CardState
 from ds01.service.ports import StoreTransaction
 
 FACT = "mig-changes"

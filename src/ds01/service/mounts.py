@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ds01.domain.container import Mount
+from ds01.domain.containers.container import Mount
 from ds01.domain.user import User
 from ds01.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.completion import complete

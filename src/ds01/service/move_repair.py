@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from ds01.domain import label
-from ds01.domain.container import ContainerDetails
+from ds01.domain.containers.container import ContainerDetails
 from ds01.domain.event import Event
-from ds01.domain.image import is_private_tag
+from ds01.domain.images.image import is_private_tag
 from ds01.domain.name import EngineName
 from ds01.errors import Ds01Error
 from ds01.service.allocations import AllocationService

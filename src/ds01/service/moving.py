@@ -11,18 +11,18 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ds01.domain.access import Caller
 from ds01.domain.allocation import Allocation
-from ds01.domain.container import ContainerDetails, ContainerSpec
+from ds01.domain.containers.container import ContainerDetails, ContainerSpec
+from ds01.domain.containers.moving import Successor, expected_length, successor_spec
+from ds01.domain.containers.seal import seal
 from ds01.domain.event import Event
-from ds01.domain.image import moved_tag
+from ds01.domain.images.image import moved_tag
 from ds01.domain.label import REQUEST
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.moving import Successor, expected_length, successor_spec
 from ds01.domain.name import EngineName
-from ds01.domain.queue import QueueState
-from ds01.domain.seal import seal
-from ds01.domain.situation import Grant
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.scheduling.queue import QueueState
+from ds01.domain.scheduling.situation import Grant
 from ds01.errors import ConflictError
 from ds01.service.allocations import AllocationService, activated, present_grant
 from ds01.service.completion import complete

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from ds01.domain.container import ContainerDetails
+from ds01.domain.containers.container import ContainerDetails
 from ds01.domain.event import Event
-from ds01.domain.image import is_private_tag, private_tag
+from ds01.domain.images.image import is_private_tag, private_tag
 from ds01.domain.name import EngineName
 from ds01.errors import ConflictError, Ds01Error
 from ds01.service.images import drop_private_tag

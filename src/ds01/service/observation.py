@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from ds01.domain import label
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import AttachmentFacts, attached_gpus, may_reach_gpus
-from ds01.domain.container import ContainerState, ContainerSummary
-from ds01.domain.gpu import GpuState, Inventory, all_gpus, weigh_devices
+from ds01.domain.containers.container import ContainerState, ContainerSummary
+from ds01.domain.devices.attachment import AttachmentFacts, attached_gpus, may_reach_gpus
+from ds01.domain.devices.gpu import GpuState, Inventory, all_gpus, weigh_devices
 from ds01.domain.name import EngineName
-from ds01.domain.occupancy import ForeignContainer
+from ds01.domain.scheduling.occupancy import ForeignContainer
 from ds01.errors import BackendError
 from ds01.service.helper_container import is_helper_name
 from ds01.service.ports import ContainerRow, Devices, Engine, StoreTransaction

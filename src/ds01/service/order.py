@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 
-from ds01.domain.container import PublishedPort
+from ds01.domain.containers.container import PublishedPort
 from ds01.domain.request import GpuRequest, format_request
 from ds01.errors import InvalidRequestError
 from ds01.service.images import ImageOrder

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ds01.domain.schedule import estimate_starts
-from ds01.domain.situation import Estimate, Situation
+from ds01.domain.scheduling.schedule import estimate_starts
+from ds01.domain.scheduling.situation import Estimate, Situation
 from ds01.errors import BackendError
 from ds01.service.bell import Bell
 from ds01.service.ports import Clock

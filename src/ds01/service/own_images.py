@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ds01.domain import label
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerSpec, ContainerSummary
+from ds01.domain.containers.container import ContainerSpec, ContainerSummary
 from ds01.domain.event import Event
-from ds01.domain.image import is_private_tag, original_repository
-from ds01.domain.image_name import OwnImage, meant_images, nearest_images, parse_own_image
-from ds01.domain.installed import InstalledPackage, parse_pip_list
+from ds01.domain.images.image import is_private_tag, original_repository
+from ds01.domain.images.image_name import OwnImage, meant_images, nearest_images, parse_own_image
+from ds01.domain.images.installed import InstalledPackage, parse_pip_list
 from ds01.domain.name import EngineName
+from ds01.domain.rules.access import Caller
 from ds01.domain.user import User, handle
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.helper_container import HelperContainers

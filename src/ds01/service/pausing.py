@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerDetails, ContainerState
+from ds01.domain.containers.container import ContainerDetails, ContainerState
 from ds01.domain.event import Event
+from ds01.domain.rules.access import Caller
 from ds01.errors import BackendError, ConflictError
 from ds01.service.containers import ContainerService
 from ds01.service.ports import World

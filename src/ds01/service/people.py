@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.policy import Policy
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.rules.policy import Policy
 from ds01.domain.user import User
 from ds01.service.limits import LimitService
 from ds01.service.ports import Clock

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from ds01.domain.dockerfile_pip import CONFIG_NAME, HOLDER_DOCKERFILE, mount_of, with_pip_config
+from ds01.domain.images.dockerfile_pip import CONFIG_NAME, HOLDER_DOCKERFILE, mount_of, with_pip_config
 from ds01.domain.name import EngineName
 from ds01.service.ports import BuildSpec, Engine
 from ds01.service.temporary_images import TemporaryImages

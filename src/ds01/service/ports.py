@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.consumption import Consumption
+from ds01.domain.devices.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
+from ds01.domain.devices.gpu_event import DeviceEvent
 from ds01.domain.engine import (
     BuildProgress as BuildProgress,
     BuildSpec as BuildSpec,
@@ -21,10 +22,9 @@ from ds01.domain.engine import (
     PullProgress as PullProgress,
 )
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
-from ds01.domain.gpu_event import DeviceEvent
-from ds01.domain.queue import QueueEntry
-from ds01.domain.reservation import Reservation
+from ds01.domain.rules.consumption import Consumption
+from ds01.domain.scheduling.queue import QueueEntry
+from ds01.domain.scheduling.reservation import Reservation
 from ds01.service.cdi_port import HostCdi as HostCdi
 from ds01.service.engine_port import Engine as Engine, RawStream as RawStream
 from ds01.service.linux_port import (

@@ -5,10 +5,10 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ds01.domain.access import Caller
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import attached_gpus, may_reach_gpus, needed_gpus
-from ds01.domain.container import ContainerDetails, ContainerState
+from ds01.domain.containers.container import ContainerDetails, ContainerState
+from ds01.domain.devices.attachment import attached_gpus, may_reach_gpus, needed_gpus
+from ds01.domain.rules.access import Caller
 from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
 from ds01.service.completion import complete

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ds01.domain.limit import EffectiveLimits
 from ds01.domain.name import EngineName
+from ds01.domain.rules.limit import EffectiveLimits
 from ds01.domain.user import User
 from ds01.service.images import ImageChoice
 from ds01.service.mounts import MountOrder

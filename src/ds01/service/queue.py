@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ds01.domain.access import Caller, container_not_found
-from ds01.domain.queue import KEPT_AFTER_END, Purpose, QueueEntry, QueueState, end_entry, request_not_found
-from ds01.domain.queue_move import Affected, Place
-from ds01.domain.reservation_choice import choose_reservation
-from ds01.domain.reservation_life import policy_reservations
-from ds01.domain.situation import Estimate, Situation
+from ds01.domain.rules.access import Caller, container_not_found
+from ds01.domain.scheduling.queue import KEPT_AFTER_END, Purpose, QueueEntry, QueueState, end_entry, request_not_found
+from ds01.domain.scheduling.queue_move import Affected, Place
+from ds01.domain.scheduling.reservation_choice import choose_reservation
+from ds01.domain.scheduling.reservation_life import policy_reservations
+from ds01.domain.scheduling.situation import Estimate, Situation
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError
 from ds01.service.bell import Bell
 from ds01.service.completion import complete

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ds01.domain.queue import QueueEntry
-from ds01.domain.queue_move import Affected, Place, plan_move
-from ds01.domain.queue_order import order_of
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.queue import QueueEntry
+from ds01.domain.scheduling.queue_move import Affected, Place, plan_move
+from ds01.domain.scheduling.queue_order import order_of
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import ConflictError
 from ds01.service.granting import request_event
 from ds01.service.ports import StoreTransaction

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
 from ds01.domain import label
-from ds01.domain.container import ContainerDetails, ContainerState, ContainerSummary
+from ds01.domain.containers.container import ContainerDetails, ContainerState, ContainerSummary
+from ds01.domain.containers.plan import Action, ActionKind, Snapshot, WantedContainer, plan_reconcile
+from ds01.domain.devices.placement import Placement
 from ds01.domain.event import Event
-from ds01.domain.image import is_private_tag
+from ds01.domain.images.image import is_private_tag
 from ds01.domain.name import EngineName
-from ds01.domain.placement import Placement
-from ds01.domain.plan import Action, ActionKind, Snapshot, WantedContainer, plan_reconcile
 from ds01.errors import Ds01Error, NoCapacityError, QuotaExceededError
 from ds01.service.adoption import Adopter, AdoptionRules
 from ds01.service.allocations import AllocationService, Claim

@@ -9,14 +9,14 @@ import secrets
 from dataclasses import dataclass, replace
 
 from ds01.domain import label
-from ds01.domain.access import Caller
-from ds01.domain.account import InnerAccount, plan_account
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState
-from ds01.domain.gpu import Inventory
-from ds01.domain.image import renewed_tag
-from ds01.domain.limit import EffectiveLimits
+from ds01.domain.containers.account import InnerAccount, plan_account
+from ds01.domain.containers.container import ContainerDetails, ContainerSpec, ContainerState
+from ds01.domain.containers.tools import BASE_LABEL
+from ds01.domain.devices.gpu import Inventory
+from ds01.domain.images.image import renewed_tag
 from ds01.domain.name import EngineName
-from ds01.domain.tools import BASE_LABEL
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.limit import EffectiveLimits
 from ds01.domain.user import User
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.allocations import present_grant

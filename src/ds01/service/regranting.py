@@ -8,13 +8,13 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ds01.domain.access import container_not_found
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.reservation_choice import choose_reservation
-from ds01.domain.schedule import plan_grant
-from ds01.domain.situation import Grant, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.access import container_not_found
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.scheduling.reservation_choice import choose_reservation
+from ds01.domain.scheduling.schedule import plan_grant
+from ds01.domain.scheduling.situation import Grant, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import Ds01Error, InvalidRequestError, NoCapacityError
 from ds01.service.allocations import AllocationService, activated, present_grant
 from ds01.service.completion import complete

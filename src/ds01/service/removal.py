@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerDetails
-from ds01.domain.image import is_private_tag
-from ds01.domain.origin import private_image_of
+from ds01.domain.containers.container import ContainerDetails
+from ds01.domain.containers.origin import private_image_of
+from ds01.domain.images.image import is_private_tag
+from ds01.domain.rules.access import Caller
 from ds01.errors import BackendError, ConflictError
 from ds01.service.allocations import AllocationService
 from ds01.service.completion import complete

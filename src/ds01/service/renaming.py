@@ -7,9 +7,9 @@ the same repair serves a daemon that died half-way and somebody who typed `docke
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerDetails
+from ds01.domain.containers.container import ContainerDetails
 from ds01.domain.name import EngineName, parse_container_name
+from ds01.domain.rules.access import Caller
 from ds01.errors import BackendError, ConflictError
 from ds01.service.completion import complete
 from ds01.service.containers import ContainerService

@@ -5,13 +5,13 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ds01.domain.access import Caller
-from ds01.domain.booking import Span, require_keepable, require_reservable, require_valid_window, spans_of
 from ds01.domain.event import Event
-from ds01.domain.queue_move import Affected
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation, ReservationState
-from ds01.domain.reservation_life import (
+from ds01.domain.rules.access import Caller
+from ds01.domain.scheduling.booking import Span, require_keepable, require_reservable, require_valid_window, spans_of
+from ds01.domain.scheduling.queue_move import Affected
+from ds01.domain.scheduling.reservation import Reservation, ReservationState
+from ds01.domain.scheduling.reservation_life import (
     POLICY_PREFIX,
     is_of_policy,
     merged,
@@ -19,7 +19,7 @@ from ds01.domain.reservation_life import (
     reservation_not_found,
     window_of,
 )
-from ds01.domain.situation import Situation
+from ds01.domain.scheduling.situation import Situation
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError
 from ds01.service.bell import Bell
 from ds01.service.completion import complete

@@ -7,16 +7,16 @@ from datetime import datetime
 from typing import TypeVar
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.gpu import all_gpus
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.placement import Placement
-from ds01.domain.policy import Policy
-from ds01.domain.queue import KEPT_AFTER_END, QueueEntry, QueueState, end_entry, name_waits
-from ds01.domain.quota import Usage, count_containers, require_container_quota
-from ds01.domain.reservation_choice import choose_reservation
-from ds01.domain.schedule import plan_grant, plan_pass, require_possible
-from ds01.domain.situation import Grant, Pass, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.devices.gpu import all_gpus
+from ds01.domain.devices.placement import Placement
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.rules.policy import Policy
+from ds01.domain.scheduling.queue import KEPT_AFTER_END, QueueEntry, QueueState, end_entry, name_waits
+from ds01.domain.scheduling.quota import Usage, count_containers, require_container_quota
+from ds01.domain.scheduling.reservation_choice import choose_reservation
+from ds01.domain.scheduling.schedule import plan_grant, plan_pass, require_possible
+from ds01.domain.scheduling.situation import Grant, Pass, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import BackendError, ConflictError
 from ds01.service.allocations import Claim, ClaimOrder, activated, present_grant
 from ds01.service.decisions import grant_anew, name_taken, require_free, require_in_service

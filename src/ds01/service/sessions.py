@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
 from ds01.domain import label
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerDetails, ContainerState
-from ds01.domain.display import require_display_allowed
+from ds01.domain.containers.container import ContainerDetails, ContainerState
+from ds01.domain.containers.display import require_display_allowed
+from ds01.domain.rules.access import Caller
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.containers import ContainerService
 from ds01.service.foreign import read_inner_user

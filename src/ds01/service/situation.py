@@ -6,20 +6,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.board import Board, board_of
-from ds01.domain.consumption import used_at, used_between
-from ds01.domain.gpu import Inventory
-from ds01.domain.group import group_rules_of
-from ds01.domain.limit import EffectiveLimits
+from ds01.domain.devices.gpu import Inventory
+from ds01.domain.devices.topology import near_cards
 from ds01.domain.name import EngineName
-from ds01.domain.occupancy import ForeignContainer
-from ds01.domain.policy import Policy
-from ds01.domain.queue import QueueEntry, QueueState
-from ds01.domain.reservation import Reservation
-from ds01.domain.reservation_life import in_force, merged, policy_reservations
-from ds01.domain.site import ENFORCE, SHOW_USERS
-from ds01.domain.situation import GroupRules, Person, Situation
-from ds01.domain.topology import near_cards
+from ds01.domain.rules.consumption import used_at, used_between
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.rules.policy import Policy
+from ds01.domain.rules.site import ENFORCE, SHOW_USERS
+from ds01.domain.scheduling.board import Board, board_of
+from ds01.domain.scheduling.group import group_rules_of
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.queue import QueueEntry, QueueState
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.reservation_life import in_force, merged, policy_reservations
+from ds01.domain.scheduling.situation import GroupRules, Person, Situation
 from ds01.service.dynamic_instances import OnDemandCards
 from ds01.service.mig_change import changing_cards
 from ds01.service.observation import Observation

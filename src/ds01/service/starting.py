@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
-from ds01.domain.access import Caller
-from ds01.domain.queue import Purpose, QueueEntry, QueueState
+from ds01.domain.rules.access import Caller
+from ds01.domain.scheduling.queue import Purpose, QueueEntry, QueueState
 from ds01.domain.user import User
 from ds01.errors import Ds01Error
 from ds01.service.allocations import AllocationService

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from ds01.domain.container import ContainerDetails, ContainerState
-from ds01.domain.origin import ignores_term
-from ds01.domain.pid1 import ENTRYPOINT, signal_others
+from ds01.domain.containers.container import ContainerDetails, ContainerState
+from ds01.domain.containers.origin import ignores_term
+from ds01.domain.containers.pid1 import ENTRYPOINT, signal_others
 from ds01.errors import ConflictError, Ds01Error, NotFoundError
 from ds01.service.foreign import end_programs, hang_up
 from ds01.service.ports import Clock, Engine, ExecSpec

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState, differences
-from ds01.domain.image import is_private_tag
-from ds01.domain.moving import can_be_remade
+from ds01.domain.containers.container import ContainerDetails, ContainerSpec, ContainerState, differences
+from ds01.domain.containers.moving import can_be_remade
+from ds01.domain.images.image import is_private_tag
 from ds01.errors import BackendError, ConflictError, Ds01Error
 from ds01.service.allocations import AllocationService
 from ds01.service.completion import complete

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ds01.domain import label
-from ds01.domain.access import Caller, container_not_found
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.attachment import may_reach_gpus, needed_gpus
-from ds01.domain.container import ContainerDetails, ResourceLimits
+from ds01.domain.containers.container import ContainerDetails, ResourceLimits
+from ds01.domain.containers.origin import Origin, origin_of, private_image_of, shown_name
+from ds01.domain.devices.attachment import may_reach_gpus, needed_gpus
+from ds01.domain.devices.gpu import Gpu, all_gpus
 from ds01.domain.event import Event
-from ds01.domain.gpu import Gpu, all_gpus
-from ds01.domain.image import is_private_tag
+from ds01.domain.images.image import is_private_tag
 from ds01.domain.name import EngineName
-from ds01.domain.origin import Origin, origin_of, private_image_of, shown_name
 from ds01.domain.request import GpuRequest
+from ds01.domain.rules.access import Caller, container_not_found
 from ds01.errors import ConflictError, Ds01Error, ForbiddenError
 from ds01.service.completion import complete
 from ds01.service.decisions import name_taken, require_free

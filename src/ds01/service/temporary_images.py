@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Literal
 
-from ds01.domain.image import is_moved_tag
+from ds01.domain.images.image import is_moved_tag
 from ds01.domain.name import EngineName, parse_engine_name
 from ds01.errors import ConflictError, Ds01Error
 from ds01.service.completion import complete

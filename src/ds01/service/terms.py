@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from ds01.domain.limit import BUILT_IN_ORIGIN, EffectiveLimits
+from ds01.domain.rules.limit import BUILT_IN_ORIGIN, EffectiveLimits
 from ds01.errors import InvalidRequestError, QuotaExceededError
 from ds01.service.order import CreateOrder
 from ds01.units import format_duration

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ds01.domain.build_site import BuildSite, Masker
-from ds01.domain.tools import BASE_LABEL, derived_reference, dockerfile_of
+from ds01.domain.containers.tools import BASE_LABEL, derived_reference, dockerfile_of
+from ds01.domain.images.build_site import BuildSite, Masker
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.images import ImageService, InnerFiles
 from ds01.service.ports import BuildSpec, Engine, ImageDetails, Notify

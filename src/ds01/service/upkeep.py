@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ds01.domain.event import Event
-from ds01.domain.gpu import Inventory, all_gpus, get_gpu
-from ds01.domain.gpu_event import DeviceEvent, fault_of
-from ds01.domain.upkeep import (
+from ds01.domain.devices.gpu import Inventory, all_gpus, get_gpu
+from ds01.domain.devices.gpu_event import DeviceEvent, fault_of
+from ds01.domain.devices.upkeep import (
     Change,
     Condition,
     Drain,
@@ -19,6 +18,7 @@ from ds01.domain.upkeep import (
     look,
     unusable_gpus,
 )
+from ds01.domain.event import Event
 from ds01.errors import BackendError, ConflictError, InvalidRequestError
 from ds01.service.bell import Bell
 from ds01.service.ports import StoreTransaction, World

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from ds01.domain.upkeep import Drain, GpuFault, SeenCard, Upkeep
+from ds01.domain.devices.upkeep import Drain, GpuFault, SeenCard, Upkeep
 from ds01.service.ports import StoreTransaction
 
 KEY = "gpu_upkeep"

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.attachment import devices_in
-from ds01.domain.container import ContainerDetails, ContainerStats
-from ds01.domain.gpu import DeviceSample, Gpu, GpuProcess, GpuState, Inventory, PhysicalGpu, all_gpus
-from ds01.domain.occupancy import ForeignContainer, Holder, Occupancy, occupy
-from ds01.domain.queue import QueueState
-from ds01.domain.upkeep import Condition
-from ds01.domain.waiting import Waiting
+from ds01.domain.containers.container import ContainerDetails, ContainerStats
+from ds01.domain.devices.attachment import devices_in
+from ds01.domain.devices.gpu import DeviceSample, Gpu, GpuProcess, GpuState, Inventory, PhysicalGpu, all_gpus
+from ds01.domain.devices.upkeep import Condition
+from ds01.domain.scheduling.occupancy import ForeignContainer, Holder, Occupancy, occupy
+from ds01.domain.scheduling.queue import QueueState
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.containers import ContainerService
 from ds01.service.mig_change import changing_cards

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ds01.config.package_tiers import read_shipped_package_tiers
-from ds01.domain.package_tier import PackageTier
+from ds01.domain.images.package_tier import PackageTier
 from tests.unit.cli.conftest import catalogue
 from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, stream_head
 

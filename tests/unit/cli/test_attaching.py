@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies
 
 from ds01.cli.leaving import DEFAULT_KEYS, LeavingKeys, parse_keys
-from ds01.domain.pid1 import ENTRYPOINT
+from ds01.domain.containers.pid1 import ENTRYPOINT
 from ds01.errors import InvalidRequestError
 from tests.unit.cli.conftest import Ds01, Start, details
 from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, ok, problem

@@ -16,7 +16,7 @@ from ds01.cli.call import Call, Process
 from ds01.cli.compression import CompressedWriter, checked_size, read_content
 from ds01.cli.export_file import read_file, upload_of, write_export
 from ds01.cli.lost_answer import tell_what_became
-from ds01.domain.export import HEADER_NAME, ORDER_NAME, ExportedBase, ExportHeader, layer_entry
+from ds01.domain.containers.export import HEADER_NAME, ORDER_NAME, ExportedBase, ExportHeader, layer_entry
 from ds01.errors import ConflictError, DaemonUnreachableError, Ds01Error, InvalidRequestError
 from tests.fake_engine.layers import diff_id_of, pack
 from tests.unit.cli.conftest import Ds01, container

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ds01.cli.dockerfiles import dockerfile_of
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.recipe import Tier
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.recipe import Tier
 from tests.terminal import Terminal
 from tests.unit.cli.conftest import Ds01
 from tests.unit.cli.image_house import BUILT, furnished_house

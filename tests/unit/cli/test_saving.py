@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ds01.cli.dockerfiles import dockerfile_of
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import render_dockerfile
-from ds01.domain.recipe import ImageRecipe, Tier
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import render_dockerfile
+from ds01.domain.images.recipe import ImageRecipe, Tier
 from tests.terminal import Terminal
 from tests.unit.cli.conftest import Ds01, container, containers, details
 from tests.unit.scripted_daemon import ScriptedDaemon, ok, problem

@@ -10,11 +10,11 @@ import pytest
 from ds01.cli.commands.image.draft import recipe_lines
 from ds01.cli.dockerfiles import dockerfile_of, move_to_trash, write_text
 from ds01.domain import label
-from ds01.domain.conda_package import CondaPackages
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import render_dockerfile
-from ds01.domain.recipe import ImageRecipe, Tier
-from ds01.domain.recipe_edit import recipe_digest
+from ds01.domain.images.conda_package import CondaPackages
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import render_dockerfile
+from ds01.domain.images.recipe import ImageRecipe, Tier
+from ds01.domain.images.recipe_edit import recipe_digest
 from tests.terminal import Terminal
 from tests.unit.cli.conftest import CREATED, Ds01, catalogue, creation, details
 from tests.unit.cli.image_house import BUILT

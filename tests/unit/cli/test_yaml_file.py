@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.cli.yaml_file import parse_yaml
-from ds01.domain.environment_file import import_environment
+from ds01.domain.images.environment_file import import_environment
 from ds01.errors import InvalidRequestError
 
 ENVIRONMENT = """\

@@ -7,7 +7,7 @@ import pytest
 
 from ds01.daemon.boot import read_boot
 from ds01.daemon.device_loop import DeviceLoop
-from ds01.domain.gpu_event import DeviceEvent, DeviceEventKind
+from ds01.domain.devices.gpu_event import DeviceEvent, DeviceEventKind
 from ds01.errors import BackendError
 from tests.unit.daemon.test_loops import PatientClock, running
 from tests.unit.service.repairs import stage_with

@@ -15,7 +15,7 @@ from ds01.daemon.clock import SystemClock
 from ds01.daemon.key import KEY_BYTES, KEY_NAME, read_or_make_key
 from ds01.daemon.policy_file import PolicyFile
 from ds01.daemon.timezone import read_timezone
-from ds01.domain.policy import BUILT_IN_LIMITS, Policy
+from ds01.domain.rules.policy import BUILT_IN_LIMITS, Policy
 from ds01.errors import BackendError, InvalidRequestError
 
 GOOD = "version: 2\ndefaults: {max_gpus: 3}\n"

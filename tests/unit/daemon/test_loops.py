@@ -18,7 +18,7 @@ from ds01.daemon.server import ApiServer
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
 from ds01.daemon.tiers_file import TiersFile
-from ds01.domain.policy import Policy
+from ds01.domain.rules.policy import Policy
 from ds01.errors import BackendError
 from ds01.service.bell import Bell
 from tests.fakes import FakeClock

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from ds01.daemon.policy_document import NOT_ENFORCED_KEYS, config_document, not_enforced
-from ds01.domain.limit import EffectiveLimits, Limits
-from ds01.domain.policy import LimitLayer, Policy
-from ds01.domain.site import ENFORCE, Lifecycle, Site
+from ds01.domain.rules.limit import EffectiveLimits, Limits
+from ds01.domain.rules.policy import LimitLayer, Policy
+from ds01.domain.rules.site import ENFORCE, Lifecycle, Site
 from ds01.units import parse_duration
 
 LIMITED = EffectiveLimits(Limits(time_limit=parse_duration("8h"), stop_on_last_exit=True), {}, "student")

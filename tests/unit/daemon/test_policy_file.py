@@ -7,7 +7,7 @@ import pytest
 
 from ds01.config import POLICY_NAME, PolicyFiles, TextFile
 from ds01.daemon.policy_file import PolicyFile
-from ds01.domain.policy import Policy, limits_of, personal_policy
+from ds01.domain.rules.policy import Policy, limits_of, personal_policy
 from ds01.domain.user import User
 from ds01.errors import BackendError, InvalidRequestError
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ds01.domain.container import ContainerState
-from ds01.domain.site import Access
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.rules.site import Access
 from tests.fakes import ROOT
 from tests.unit.daemon.house import House, open_house
 from tests.unit.daemon.test_routes import ask, eventually

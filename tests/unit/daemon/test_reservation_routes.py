@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ds01.domain.site import Access
+from ds01.domain.rules.site import Access
 from tests.fakes import ROOT
 from tests.unit.daemon.house import House, open_house
 from tests.unit.daemon.test_queue_routes import BODY, full_stage

@@ -17,9 +17,9 @@ from ds01.api.openapi import build_openapi
 from ds01.api.route import Route
 from ds01.api.routes import ROUTES
 from ds01.domain import label
-from ds01.domain.attachment import AttachmentFacts, DeviceRequest
-from ds01.domain.container import ContainerState
-from ds01.domain.gpu import DeviceSample, GpuProcess
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.devices.attachment import AttachmentFacts, DeviceRequest
+from ds01.domain.devices.gpu import DeviceSample, GpuProcess
 from ds01.errors import BackendError
 from tests.fakes import ALICE, BOB, ROOT
 from tests.unit.daemon.house import Answer, House, open_house

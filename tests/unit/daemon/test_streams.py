@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ds01.daemon.streams import CHUNK_BYTES, SWITCHING, StreamRelay
-from ds01.domain.container import ContainerSpec
+from ds01.domain.containers.container import ContainerSpec
 from ds01.domain.name import EngineName
 from tests.fake_engine import FakeProcess
 from tests.unit.daemon.house import House, open_house, read_answer

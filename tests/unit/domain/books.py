@@ -5,15 +5,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation
-from ds01.domain.board import board_of
-from ds01.domain.booking import shortfalls
-from ds01.domain.gpu import Gpu, Inventory, all_gpus, schedulable_gpus
-from ds01.domain.occupancy import ForeignContainer
-from ds01.domain.quota import TOLERANCE
-from ds01.domain.reservation import Reservation
-from ds01.domain.schedule import plan_pass
-from ds01.domain.situation import Grant, GroupRules, Pass, Person, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.devices.gpu import Gpu, Inventory, all_gpus, schedulable_gpus
+from ds01.domain.scheduling.board import board_of
+from ds01.domain.scheduling.booking import shortfalls
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.quota import TOLERANCE
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.schedule import plan_pass
+from ds01.domain.scheduling.situation import Grant, GroupRules, Pass, Person, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from tests.unit.domain.machines import START, a100, machine
 from tests.unit.domain.situations import GROUPS, USERS, allocation_of, person
 

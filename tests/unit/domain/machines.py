@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from ds01.domain.gpu import Inventory, MigInstance, PhysicalGpu
-from ds01.domain.limit import LIMIT_NAMES, EffectiveLimits, Limits
+from ds01.domain.devices.gpu import Inventory, MigInstance, PhysicalGpu
+from ds01.domain.rules.limit import LIMIT_NAMES, EffectiveLimits, Limits
 
 GIB = 1024**3
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

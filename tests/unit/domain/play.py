@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 from hypothesis import strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import Board, Card, OnDemand, board_of, format_slice, holds_of, taken_of
-from ds01.domain.gpu import GpuKind
-from ds01.domain.position import Position
-from ds01.domain.quota import TOLERANCE
+from ds01.domain.devices.gpu import GpuKind
+from ds01.domain.devices.position import Position
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation
-from ds01.domain.schedule import plan_pass
-from ds01.domain.situation import Grant, GroupRules, Pass, Person, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.board import Board, Card, OnDemand, board_of, format_slice, holds_of, taken_of
+from ds01.domain.scheduling.quota import TOLERANCE
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.schedule import plan_pass
+from ds01.domain.scheduling.situation import Grant, GroupRules, Pass, Person, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from tests.unit.domain.machines import GIB, START, a30, a100, limits, machine
 
 MARGIN = timedelta(minutes=2)

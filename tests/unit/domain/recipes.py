@@ -2,9 +2,9 @@
 
 from hypothesis import strategies as st
 
-from ds01.domain.conda_package import CondaPackages
-from ds01.domain.recipe import CopiedFile, ImageRecipe, RequirementsFile, Tier, TierPackages
-from ds01.domain.shell_word import is_one_line
+from ds01.domain.images.conda_package import CondaPackages
+from ds01.domain.images.recipe import CopiedFile, ImageRecipe, RequirementsFile, Tier, TierPackages
+from ds01.domain.images.shell_word import is_one_line
 
 _WORD = st.text("abzAZ09", min_size=1, max_size=4)
 

@@ -4,11 +4,11 @@ import dataclasses
 from datetime import datetime, timedelta
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import Board, board_of
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation
-from ds01.domain.situation import Pass, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.board import Board, board_of
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.situation import Pass, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from tests.unit.domain.machines import ALICE, BOB, CAROL, a100, at, machine
 from tests.unit.domain.play import MARGIN, person, waiting
 

@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 from hypothesis import strategies as st
 
 from ds01.domain.allocation import CLAIM_DEADLINE, Allocation, AllocationState
-from ds01.domain.board import Board, board_of, format_slice
-from ds01.domain.gpu import Inventory, all_gpus, schedulable_gpus, weigh_devices
-from ds01.domain.limit import LIMIT_NAMES, EffectiveLimits, Limits
-from ds01.domain.occupancy import ForeignContainer
+from ds01.domain.devices.gpu import Inventory, all_gpus, schedulable_gpus, weigh_devices
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation
-from ds01.domain.schedule import plan_pass
-from ds01.domain.situation import Grant, GroupRules, Person, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.limit import LIMIT_NAMES, EffectiveLimits, Limits
+from ds01.domain.scheduling.board import Board, board_of, format_slice
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.schedule import plan_pass
+from ds01.domain.scheduling.situation import Grant, GroupRules, Person, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from tests.unit.domain.machines import ALICE, BOB, CAROL, START, a30, a100, inventories, machine
 
 USERS = (ALICE, BOB, CAROL)

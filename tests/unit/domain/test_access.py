@@ -2,7 +2,7 @@
 
 import pytest
 
-from ds01.domain.access import Caller, acting_uid, container_not_found, require_owner
+from ds01.domain.rules.access import Caller, acting_uid, container_not_found, require_owner
 from ds01.domain.user import User
 from ds01.errors import ForbiddenError, NotFoundError
 

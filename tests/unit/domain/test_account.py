@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.account import AccountFiles, InnerAccount, plan_account
+from ds01.domain.containers.account import AccountFiles, InnerAccount, plan_account
 from ds01.domain.user import Group, User
 
 UBUNTU = AccountFiles(

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation
-from ds01.domain.booking import require_keepable
-from ds01.domain.gpu import Gpu, all_gpus, weigh_devices
-from ds01.domain.occupancy import ForeignContainer
+from ds01.domain.devices.gpu import Gpu, all_gpus, weigh_devices
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation
-from ds01.domain.schedule import plan_grant, require_possible
-from ds01.domain.situation import GroupRules
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.booking import require_keepable
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.schedule import plan_grant, require_possible
+from ds01.domain.scheduling.situation import GroupRules
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import Ds01Error
 from tests.unit.domain.books import ADMIN, HOLD, Books
 from tests.unit.domain.machines import a30, a100, machine

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from hypothesis import given, settings, strategies as st
 
-from ds01.domain.at_once import grant_at_once
-from ds01.domain.occupancy import ForeignContainer
-from ds01.domain.reservation import Reservation
-from ds01.domain.schedule import grant_by_pass, plan_grant, require_possible
-from ds01.domain.situation import Grant, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.at_once import grant_at_once
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.schedule import grant_by_pass, plan_grant, require_possible
+from ds01.domain.scheduling.situation import Grant, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import Ds01Error
 from tests.unit.domain.situations import allocation_of, situations
 

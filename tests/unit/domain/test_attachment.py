@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.attachment import AttachmentFacts, DeviceRequest, attached_gpus
-from ds01.domain.gpu import Inventory, all_gpus
+from ds01.domain.devices.attachment import AttachmentFacts, DeviceRequest, attached_gpus
+from ds01.domain.devices.gpu import Inventory, all_gpus
 from tests.unit.domain.machines import a100, inventories, machine
 
 # 0 whole, 1 with two instances, 2 whole

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.build_failure import TAIL_LINES, Cause, explain_failure, plain_lines, step_of
-from ds01.domain.dockerignore import read_ignored
+from ds01.domain.images.build_failure import TAIL_LINES, Cause, explain_failure, plain_lines, step_of
+from ds01.domain.images.dockerignore import read_ignored
 
 KNOWN = ("pandas", "scikit-learn", "torch")
 

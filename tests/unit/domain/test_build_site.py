@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.build_site import PROXY_ARGUMENTS, BuildSite, Masker, parse_proxies
-from ds01.domain.dockerfile_pip import mount_of, with_pip_config
+from ds01.domain.images.build_site import PROXY_ARGUMENTS, BuildSite, Masker, parse_proxies
+from ds01.domain.images.dockerfile_pip import mount_of, with_pip_config
 from ds01.errors import InvalidRequestError
 
 PROXIES = "# the lab's\nHTTP_PROXY=http://lab:s3cret%21@proxy.lab:3128\nno_proxy = localhost,.lab\n"

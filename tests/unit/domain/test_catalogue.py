@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.config.catalogue import read_shipped_catalogue
-from ds01.domain.catalogue import (
+from ds01.domain.images.catalogue import (
     SHIPPED,
     CatalogueRow,
     format_aime_row,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.cdi import Binding, CdiSpec, device_name, merge_edits, read_binding, spec_document
-from ds01.domain.gpu import Inventory, schedulable_gpus
+from ds01.domain.devices.cdi import Binding, CdiSpec, device_name, merge_edits, read_binding, spec_document
+from ds01.domain.devices.gpu import Inventory, schedulable_gpus
 from ds01.errors import BackendError
 from tests.fake_cdi import nvidia_spec
 from tests.unit.domain.machines import a100, inventories, machine

@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.command import docker_create_command
-from ds01.domain.container import ContainerSpec, Mount, PublishedPort, ResourceLimits
+from ds01.domain.containers.command import docker_create_command
+from ds01.domain.containers.container import ContainerSpec, Mount, PublishedPort, ResourceLimits
+from ds01.domain.containers.pid1 import ENTRYPOINT
 from ds01.domain.name import EngineName
-from ds01.domain.pid1 import ENTRYPOINT
 
 SPEC = ContainerSpec(
     engine_name=EngineName("pt", 1001),

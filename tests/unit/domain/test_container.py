@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from ds01.domain.attachment import AttachmentFacts, DeviceRequest
-from ds01.domain.container import (
+from ds01.domain.containers.container import (
     ContainerDetails,
     ContainerSpec,
     ContainerState,
@@ -15,6 +14,7 @@ from ds01.domain.container import (
     ResourceLimits,
     differences,
 )
+from ds01.domain.devices.attachment import AttachmentFacts, DeviceRequest
 from ds01.domain.name import EngineName
 from tests.unit.domain.machines import START
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import render_dockerfile, repair_dockerfile, update_dockerfile
-from ds01.domain.dockerfile_section import JUPYTER_SETTINGS, Section
-from ds01.domain.recipe import ImageRecipe, RequirementsFile, Tier, TierPackages
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import render_dockerfile, repair_dockerfile, update_dockerfile
+from ds01.domain.images.dockerfile_section import JUPYTER_SETTINGS, Section
+from ds01.domain.images.recipe import ImageRecipe, RequirementsFile, Tier, TierPackages
 from tests.random_recipes import FULL, random_recipe
 from tests.unit.domain.recipes import recipes
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.dockerfile_images import require_undeclared, trigger_images, used_images
+from ds01.domain.images.dockerfile_images import require_undeclared, trigger_images, used_images
 from ds01.errors import InvalidRequestError
 
 BOBS = "ds01.invalid/u1002/secret"

@@ -3,12 +3,20 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.conda_package import CondaPackages
+from ds01.domain.containers.layer import merged_changes
+from ds01.domain.containers.left_behind import files_to_measure, find_big, find_secrets, own_changes
 from ds01.domain.engine import FileChange, FileChangeKind
-from ds01.domain.installed import Drift, Installed, InstalledPackage, PackageChange, PackageTool, find_drift, save_drift
-from ds01.domain.layer import merged_changes
-from ds01.domain.left_behind import files_to_measure, find_big, find_secrets, own_changes
-from ds01.domain.package_record import (
+from ds01.domain.images.conda_package import CondaPackages
+from ds01.domain.images.installed import (
+    Drift,
+    Installed,
+    InstalledPackage,
+    PackageChange,
+    PackageTool,
+    find_drift,
+    save_drift,
+)
+from ds01.domain.images.package_record import (
     APT_STATES,
     DPKG_STATUS,
     RecordFiles,
@@ -19,7 +27,7 @@ from ds01.domain.package_record import (
     parse_direct_url,
     parse_dpkg_status,
 )
-from ds01.domain.recipe import ImageRecipe, Tier, TierPackages
+from ds01.domain.images.recipe import ImageRecipe, Tier, TierPackages
 
 ADDED, CHANGED, REMOVED = FileChangeKind.ADDED, FileChangeKind.CHANGED, FileChangeKind.REMOVED
 SITE = "/usr/local/lib/python3.11/site-packages"

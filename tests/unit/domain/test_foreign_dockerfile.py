@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import repair_dockerfile, update_dockerfile
-from ds01.domain.recipe import ImageRecipe, Tier, TierPackages
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import repair_dockerfile, update_dockerfile
+from ds01.domain.images.recipe import ImageRecipe, Tier, TierPackages
 from ds01.errors import InvalidRequestError
 
 HAND_EDITED = """\

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from hypothesis import given
 
-from ds01.domain.gpu import (
+from ds01.domain.devices.gpu import (
     GpuKind,
     GpuState,
     Inventory,

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation
-from ds01.domain.board import board_of, lost_of
-from ds01.domain.gpu import Gpu, GpuKind, Inventory, all_gpus, schedulable_gpus
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.occupancy import occupy
-from ds01.domain.option import is_kind
-from ds01.domain.quota import TOLERANCE, Usage, usage_of
+from ds01.domain.devices.gpu import Gpu, GpuKind, Inventory, all_gpus, schedulable_gpus
 from ds01.domain.request import GpuRequest
-from ds01.domain.schedule import plan_grant
-from ds01.domain.situation import Person, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.scheduling.board import board_of, lost_of
+from ds01.domain.scheduling.occupancy import occupy
+from ds01.domain.scheduling.option import is_kind
+from ds01.domain.scheduling.quota import TOLERANCE, Usage, usage_of
+from ds01.domain.scheduling.schedule import plan_grant
+from ds01.domain.scheduling.situation import Person, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import Ds01Error, InvalidRequestError, NoCapacityError, QuotaExceededError
 from tests.unit.domain.machines import ALICE, BOB, GIB, a30, a100, at, inventories, limits, machine
 

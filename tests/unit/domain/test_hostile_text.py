@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import repair_dockerfile
-from ds01.domain.requirements_file import import_requirements
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import repair_dockerfile
+from ds01.domain.images.requirements_file import import_requirements
 
 LONG = 60_000
 BODIES = (

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.config.catalogue import read_shipped_catalogue
-from ds01.domain.catalogue import CatalogueRow
-from ds01.domain.image import is_image_id, is_moved_tag, is_private_tag, moved_tag, parse_reference, private_tag
+from ds01.domain.images.catalogue import CatalogueRow
+from ds01.domain.images.image import is_image_id, is_moved_tag, is_private_tag, moved_tag, parse_reference, private_tag
 from ds01.domain.name import EngineName
 from ds01.errors import InvalidRequestError
 

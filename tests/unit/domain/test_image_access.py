@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.domain.engine import ImageDetails
-from ds01.domain.image_access import is_anothers_name, is_visible, registry_of, require_registry
+from ds01.domain.images.image_access import is_anothers_name, is_visible, registry_of, require_registry
 from ds01.errors import ForbiddenError
 
 ALICE, BOB = 1001, 1002

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from ds01.config.catalogue import read_shipped_catalogue
-from ds01.domain.catalogue import CatalogueRow, find_framework, frameworks, is_offered
-from ds01.domain.gpu import Inventory
-from ds01.domain.image_choice import choose_architectures, choose_image, runs_here
+from ds01.domain.devices.gpu import Inventory
+from ds01.domain.images.catalogue import CatalogueRow, find_framework, frameworks, is_offered
+from ds01.domain.images.image_choice import choose_architectures, choose_image, runs_here
 from ds01.errors import NotFoundError
 from tests.unit.domain.machines import a100, machine
 

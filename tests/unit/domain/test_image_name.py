@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.image import parse_reference
-from ds01.domain.image_name import (
+from ds01.domain.images.image import parse_reference
+from ds01.domain.images.image_name import (
     MAX_LENGTH,
     OwnImage,
     dated_tag,
@@ -18,8 +18,8 @@ from ds01.domain.image_name import (
     parse_own_image,
     suggest_image_name,
 )
+from ds01.domain.images.recipe import ImageRecipe
 from ds01.domain.name import MAX_UID
-from ds01.domain.recipe import ImageRecipe
 from ds01.errors import InvalidRequestError
 
 NAMES = st.from_regex(r"[a-z0-9]{1,6}([._-][a-z0-9]{1,6}){0,2}", fullmatch=True).filter(

@@ -6,12 +6,12 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.conda_package import CondaPackages
-from ds01.domain.environment_file import Path, import_environment
-from ds01.domain.import_text import Import, decode_text, require_whole
-from ds01.domain.project_file import import_project
-from ds01.domain.recipe import ImageRecipe, RequirementsFile
-from ds01.domain.requirements_file import import_requirements
+from ds01.domain.images.conda_package import CondaPackages
+from ds01.domain.images.environment_file import Path, import_environment
+from ds01.domain.images.import_text import Import, decode_text, require_whole
+from ds01.domain.images.project_file import import_project
+from ds01.domain.images.recipe import ImageRecipe, RequirementsFile
+from ds01.domain.images.requirements_file import import_requirements
 from ds01.errors import InvalidRequestError
 from tests.unit.domain.recipes import file_lines
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.job_list import MAX_JOBS, Job, parse_jobs
+from ds01.domain.scheduling.job_list import MAX_JOBS, Job, parse_jobs
 from ds01.errors import InvalidRequestError
 
 HEADER = "submit_s,gpus,profile,duration_s\n"

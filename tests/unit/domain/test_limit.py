@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.limit import (
+from ds01.domain.rules.limit import (
     LEAST_MEMORY,
     LIMIT_NAMES,
     LOWERED_BY_REQUEST,
@@ -15,7 +15,7 @@ from ds01.domain.limit import (
     lower_to_machine,
     lower_to_request,
 )
-from ds01.domain.policy import BUILT_IN_LIMITS
+from ds01.domain.rules.policy import BUILT_IN_LIMITS
 from ds01.errors import Ds01Error, InvalidRequestError, QuotaExceededError
 from ds01.units import parse_size
 from tests.unit.domain.machines import GIB, limits

@@ -2,8 +2,8 @@
 
 from hypothesis import given, strategies as st
 
-from ds01.domain.container import ResourceLimits
-from ds01.domain.limit_change import plan_limit_change
+from ds01.domain.containers.container import ResourceLimits
+from ds01.domain.containers.limit_change import plan_limit_change
 
 GIB = 1024**3
 OLD = ResourceLimits(nano_cpus=4 * 10**9, memory_bytes=8 * GIB, memory_swap_bytes=8 * GIB, pids_limit=4096)

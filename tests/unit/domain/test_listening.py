@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from ds01.domain.listening import ListeningPort, ports_of
+from ds01.domain.containers.listening import ListeningPort, ports_of
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 ANY = "   0: 00000000:22B8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 1 1 0 100 0 0 10 0\n"

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, strategies as st
 
+from ds01.domain.containers.tools import derived_reference
 from ds01.domain.engine import ImageDetails
-from ds01.domain.image import is_private_tag
-from ds01.domain.image_name import OwnImage
-from ds01.domain.local_image import local_images
-from ds01.domain.tools import derived_reference
+from ds01.domain.images.image import is_private_tag
+from ds01.domain.images.image_name import OwnImage
+from ds01.domain.images.local_image import local_images
 
 ALICE, BOB = 1001, 1002
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

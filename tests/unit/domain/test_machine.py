@@ -5,8 +5,8 @@ from importlib.resources import files
 
 import pytest
 
-from ds01.domain.gpu import GpuKind
-from ds01.domain.machine import MAX_CARDS, DeviceFacts, parse_machine
+from ds01.domain.devices.gpu import GpuKind
+from ds01.domain.scheduling.machine import MAX_CARDS, DeviceFacts, parse_machine
 from ds01.errors import InvalidRequestError
 
 FACTS: dict[str, DeviceFacts] = json.loads((files("ds01") / "data" / "mig_profiles.json").read_text(encoding="utf-8"))[

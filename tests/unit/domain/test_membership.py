@@ -2,8 +2,8 @@
 
 import pytest
 
-from ds01.domain.membership import named_accounts, resolve
-from ds01.domain.policy import LimitLayer, Policy, PolicyGroup, UserOverride, group_of, limits_of
+from ds01.domain.rules.membership import named_accounts, resolve
+from ds01.domain.rules.policy import LimitLayer, Policy, PolicyGroup, UserOverride, group_of, limits_of
 from ds01.domain.user import Group, User
 
 KNOWN = {"alice": 1001, "alias": 1001, "204214": 1005, "bob.b@school.lan": 1006, "SCHOOL\\carol": 1700000000}

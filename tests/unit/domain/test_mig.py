@@ -11,10 +11,8 @@ from hypothesis import given, settings, strategies as st
 
 from ds01.config.mig_tables import read_shipped_tables, table_of_card
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import Board, Card
-from ds01.domain.gpu import GpuKind, MigProfile
-from ds01.domain.limit import EffectiveLimits, Limits
-from ds01.domain.mig import (
+from ds01.domain.devices.gpu import GpuKind, MigProfile
+from ds01.domain.devices.mig import (
     OWN_BITS,
     MigTable,
     Place,
@@ -27,11 +25,13 @@ from ds01.domain.mig import (
     state_value,
     states,
 )
-from ds01.domain.mig_value import compute_values, geometry_of, with_values
+from ds01.domain.devices.mig_value import compute_values, geometry_of, with_values
 from ds01.domain.request import GpuRequest
-from ds01.domain.schedule import plan_grant
-from ds01.domain.situation import Person, Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.rules.limit import EffectiveLimits, Limits
+from ds01.domain.scheduling.board import Board, Card
+from ds01.domain.scheduling.schedule import plan_grant
+from ds01.domain.scheduling.situation import Person, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import InvalidRequestError, NoCapacityError
 from tests.fake_devices import A100_PROFILES, whole_gpu
 

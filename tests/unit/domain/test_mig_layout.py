@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.config.mig_tables import table_of_card
-from ds01.domain.gpu import Inventory, MigInstance, PhysicalGpu
-from ds01.domain.mig import MigTable
-from ds01.domain.mig_layout import (
+from ds01.domain.devices.gpu import Inventory, MigInstance, PhysicalGpu
+from ds01.domain.devices.mig import MigTable
+from ds01.domain.devices.mig_layout import (
     DYNAMIC,
     STATIC,
     CardPlan,

@@ -5,9 +5,9 @@ import dataclasses
 from hypothesis import given, strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.gpu import Inventory, all_gpus
-from ds01.domain.occupancy import FOREIGN_STATE, ForeignContainer, occupy
+from ds01.domain.devices.gpu import Inventory, all_gpus
 from ds01.domain.request import GpuRequest
+from ds01.domain.scheduling.occupancy import FOREIGN_STATE, ForeignContainer, occupy
 from tests.unit.domain.machines import ALICE, BOB, a100, at, inventories, machine
 
 MACHINE = machine(a100(0), a100(1, "1g.5gb", "2g.10gb"))

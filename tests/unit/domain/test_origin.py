@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from ds01.domain import label
-from ds01.domain.container import ContainerState, ContainerSummary
-from ds01.domain.origin import (
+from ds01.domain.containers.container import ContainerState, ContainerSummary
+from ds01.domain.containers.origin import (
     Origin,
     Ownership,
     claimed_logins,

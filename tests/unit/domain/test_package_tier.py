@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.config.package_tiers import TIERS_FILE, read_package_tiers, read_shipped_package_tiers
-from ds01.domain.package_tier import find_duplicates, parse_package_tiers, without_known
+from ds01.domain.images.package_tier import find_duplicates, parse_package_tiers, without_known
 from ds01.errors import InvalidRequestError
 from tests.unit.domain.recipes import NAMES
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ds01.domain.pid1 import ENTRYPOINT, SCRIPT, STOP_EXIT_STATUS, signal_others
+from ds01.domain.containers.pid1 import ENTRYPOINT, SCRIPT, STOP_EXIT_STATUS, signal_others
 
 SHELLS = {"dash": ["dash"], "bash": ["bash"], "bash as sh": ["bash", "--posix"], "busybox ash": ["busybox", "ash"]}
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]

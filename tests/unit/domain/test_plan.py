@@ -9,8 +9,8 @@ from hypothesis import given, settings, strategies as st
 
 from ds01.domain import label
 from ds01.domain.allocation import Allocation, AllocationState, move_allocation
-from ds01.domain.container import ContainerState, ContainerSummary
-from ds01.domain.plan import HELPER_AGE, Action, ActionKind, Snapshot, WantedContainer, plan_reconcile
+from ds01.domain.containers.container import ContainerState, ContainerSummary
+from ds01.domain.containers.plan import HELPER_AGE, Action, ActionKind, Snapshot, WantedContainer, plan_reconcile
 from ds01.domain.request import GpuRequest
 from tests.unit.domain.machines import ALICE, START, at
 

@@ -6,8 +6,8 @@ from types import MappingProxyType
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.limit import BUILT_IN_ORIGIN, LIMIT_NAMES
-from ds01.domain.policy import (
+from ds01.domain.rules.limit import BUILT_IN_ORIGIN, LIMIT_NAMES
+from ds01.domain.rules.policy import (
     BUILT_IN_LIMITS,
     PERSONAL_LIMITS,
     LimitLayer,

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.gpu import DeviceWeight, Inventory, all_gpus, schedulable_gpus, weigh_devices
-from ds01.domain.group import group_rules_of
-from ds01.domain.occupancy import ForeignContainer
-from ds01.domain.policy import LimitLayer, Policy, PolicyGroup
-from ds01.domain.quota import (
+from ds01.domain.devices.gpu import DeviceWeight, Inventory, all_gpus, schedulable_gpus, weigh_devices
+from ds01.domain.request import GpuRequest
+from ds01.domain.rules.policy import LimitLayer, Policy, PolicyGroup
+from ds01.domain.scheduling.group import group_rules_of
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.quota import (
     TOLERANCE,
     GroupHolding,
     Usage,
@@ -25,9 +26,8 @@ from ds01.domain.quota import (
     usage_by_member,
     usage_of,
 )
-from ds01.domain.request import GpuRequest
-from ds01.domain.situation import GroupRules
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.situation import GroupRules
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import QuotaExceededError
 from tests.unit.domain.machines import ALICE, BOB, CAROL, START, a30, a100, inventories, limits, machine
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ds01.config.package_tiers import read_shipped_package_tiers
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import render_dockerfile
-from ds01.domain.recipe import DEFAULT_ENVIRONMENT, ImageRecipe, Tier
-from ds01.domain.recipe_choice import BaseImage, ImageChoices, TierPlan, base_contents, plan_recipe, plan_tier
-from ds01.domain.requirements_file import import_requirements
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import render_dockerfile
+from ds01.domain.images.recipe import DEFAULT_ENVIRONMENT, ImageRecipe, Tier
+from ds01.domain.images.recipe_choice import BaseImage, ImageChoices, TierPlan, base_contents, plan_recipe, plan_tier
+from ds01.domain.images.requirements_file import import_requirements
 from ds01.errors import InvalidRequestError
 
 TIERS = read_shipped_package_tiers()

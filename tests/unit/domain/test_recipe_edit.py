@@ -5,12 +5,11 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import render_dockerfile, update_dockerfile
-from ds01.domain.installed import InstalledPackage, parse_pip_list
-from ds01.domain.label import LABELS, RECIPE
-from ds01.domain.recipe import ImageRecipe, RequirementsFile, Tier, TierPackages
-from ds01.domain.recipe_edit import (
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import render_dockerfile, update_dockerfile
+from ds01.domain.images.installed import InstalledPackage, parse_pip_list
+from ds01.domain.images.recipe import ImageRecipe, RequirementsFile, Tier, TierPackages
+from ds01.domain.images.recipe_edit import (
     Difference,
     add_conda,
     add_packages,
@@ -21,7 +20,8 @@ from ds01.domain.recipe_edit import (
     remove_packages,
     remove_system,
 )
-from ds01.domain.requirement import parse_requirement
+from ds01.domain.images.requirement import parse_requirement
+from ds01.domain.label import LABELS, RECIPE
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from tests.unit.domain.recipes import recipes, requirements
 

@@ -5,10 +5,10 @@ from hypothesis import given, strategies as st
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ds01.domain.conda_package import conda_name, parse_channel, parse_conda_spec
-from ds01.domain.requirement import nearest_package, package_key, parse_package_list, parse_requirement
-from ds01.domain.shell_word import is_one_line, quote_word, split_words
-from ds01.domain.system_package import advise_system_package, parse_system_list, parse_system_package
+from ds01.domain.images.conda_package import conda_name, parse_channel, parse_conda_spec
+from ds01.domain.images.requirement import nearest_package, package_key, parse_package_list, parse_requirement
+from ds01.domain.images.shell_word import is_one_line, quote_word, split_words
+from ds01.domain.images.system_package import advise_system_package, parse_system_list, parse_system_package
 from ds01.errors import InvalidRequestError
 from tests.unit.domain.recipes import requirements
 

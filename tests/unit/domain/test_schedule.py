@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from ds01.domain.board import board_of
-from ds01.domain.limit import EffectiveLimits
-from ds01.domain.occupancy import ForeignContainer
 from ds01.domain.request import GpuRequest
-from ds01.domain.schedule import estimate_starts, plan_grant, plan_pass, require_possible
-from ds01.domain.situation import GroupRules, Pass, Person
+from ds01.domain.rules.limit import EffectiveLimits
+from ds01.domain.scheduling.board import board_of
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.schedule import estimate_starts, plan_grant, plan_pass, require_possible
+from ds01.domain.scheduling.situation import GroupRules, Pass, Person
 from ds01.errors import NoCapacityError, QuotaExceededError
 from tests.unit.domain.machines import ALICE, BOB, CAROL, a100, at, limits, machine
 from tests.unit.domain.play import MARGIN, person

@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.board import board_of, lost_of, taken_of
-from ds01.domain.occupancy import ForeignContainer
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation
-from ds01.domain.schedule import plan_grant, plan_pass, require_possible
-from ds01.domain.situation import Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.board import board_of, lost_of, taken_of
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.schedule import plan_grant, plan_pass, require_possible
+from ds01.domain.scheduling.situation import Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import NoCapacityError
 from tests.unit.domain.machines import ALICE, BOB, CAROL, a100, at, machine
 from tests.unit.domain.play import MARGIN, on_demand, person

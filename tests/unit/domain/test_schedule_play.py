@@ -5,11 +5,11 @@ from datetime import timedelta
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ds01.domain.board import Board
-from ds01.domain.queue_pass import QueuePass
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation
-from ds01.domain.situation import GroupRules
+from ds01.domain.scheduling.board import Board
+from ds01.domain.scheduling.queue_pass import QueuePass
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.situation import GroupRules
 from tests.unit.domain.machines import ALICE, BOB, CAROL
 from tests.unit.domain.play import Play, boards, holds_apart, person, waiting
 

@@ -5,10 +5,10 @@ from itertools import combinations, permutations
 
 from hypothesis import given, settings, strategies as st
 
-from ds01.domain.board import Board, taken_of
 from ds01.domain.request import GpuRequest
-from ds01.domain.schedule import estimate_starts, plan_pass
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.board import Board, taken_of
+from ds01.domain.scheduling.schedule import estimate_starts, plan_pass
+from ds01.domain.scheduling.waiting import Waiting
 from tests.unit.domain.machines import ALICE, BOB
 from tests.unit.domain.play import boards
 from tests.unit.domain.scenes import keep, want, world

@@ -5,15 +5,16 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import assume, given, strategies as st
 
-from ds01.domain.board import Board
-from ds01.domain.consumption import Consumption, add_use, used_at, used_between
-from ds01.domain.policy import Policy, UserOverride
-from ds01.domain.queue import Purpose, QueueEntry, QueueState, put_back
-from ds01.domain.queue_move import Place, plan_move
-from ds01.domain.queue_order import order_of
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation, ReservationState
-from ds01.domain.reservation_life import (
+from ds01.domain.rules.consumption import Consumption, add_use, used_at, used_between
+from ds01.domain.rules.policy import Policy, UserOverride
+from ds01.domain.rules.site import Reservation as PolicyReservation
+from ds01.domain.scheduling.board import Board
+from ds01.domain.scheduling.queue import Purpose, QueueEntry, QueueState, put_back
+from ds01.domain.scheduling.queue_move import Place, plan_move
+from ds01.domain.scheduling.queue_order import order_of
+from ds01.domain.scheduling.reservation import Reservation, ReservationState
+from ds01.domain.scheduling.reservation_life import (
     due_changes,
     fits_inside,
     in_force,
@@ -21,9 +22,8 @@ from ds01.domain.reservation_life import (
     next_change_at,
     policy_reservations,
 )
-from ds01.domain.site import Reservation as PolicyReservation
-from ds01.domain.situation import Situation
-from ds01.domain.waiting import Waiting
+from ds01.domain.scheduling.situation import Situation
+from ds01.domain.scheduling.waiting import Waiting
 
 NOW = datetime(2027, 3, 28, 0, 30, tzinfo=UTC)  # the night in which summer time begins
 HOUR = timedelta(hours=1)

@@ -2,7 +2,7 @@
 
 from hypothesis import given, strategies as st
 
-from ds01.domain.seal import is_sealed, seal
+from ds01.domain.containers.seal import is_sealed, seal
 
 KEYS = st.binary(min_size=1, max_size=40)
 TRIPLES = st.tuples(st.integers(0, 2**32), st.text(max_size=20), st.text(max_size=20))

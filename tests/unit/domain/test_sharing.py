@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import board_of, taken_of
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation
-from ds01.domain.schedule import plan_grant, plan_pass
-from ds01.domain.situation import Situation
+from ds01.domain.scheduling.board import board_of, taken_of
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.schedule import plan_grant, plan_pass
+from ds01.domain.scheduling.situation import Situation
 from ds01.errors import Ds01Error, NoCapacityError
 from tests.fake_store import MemoryStore
 from tests.unit.domain.machines import ALICE, BOB, CAROL, START, a100, machine

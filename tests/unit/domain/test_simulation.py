@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ds01.domain.job_list import Job
-from ds01.domain.machine import parse_machine
-from ds01.domain.simulation import Simulation, figures_of, simulate
+from ds01.domain.scheduling.job_list import Job
+from ds01.domain.scheduling.machine import parse_machine
+from ds01.domain.scheduling.simulation import Simulation, figures_of, simulate
 from ds01.errors import InvalidRequestError
 from tests.unit.domain.test_machine import FACTS
 

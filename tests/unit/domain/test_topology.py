@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from hypothesis import given, strategies as st
 
-from ds01.domain.gpu import GpuLink, Inventory, LinkKind
-from ds01.domain.topology import CLOSE_LINKS, near_cards
+from ds01.domain.devices.gpu import GpuLink, Inventory, LinkKind
+from ds01.domain.devices.topology import CLOSE_LINKS, near_cards
 from tests.fake_devices import whole_gpu
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.gpu import GpuState, Inventory, PhysicalGpu
-from ds01.domain.gpu_event import XID_FAULTS, DeviceEvent, DeviceEventKind, fault_of
-from ds01.domain.upkeep import Drain, GpuFault, Upkeep, conditions_of, look, unusable_gpus
+from ds01.domain.devices.gpu import GpuState, Inventory, PhysicalGpu
+from ds01.domain.devices.gpu_event import XID_FAULTS, DeviceEvent, DeviceEventKind, fault_of
+from ds01.domain.devices.upkeep import Drain, GpuFault, Upkeep, conditions_of, look, unusable_gpus
 from tests.fake_devices import mig_gpu, whole_gpu
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

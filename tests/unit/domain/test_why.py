@@ -4,12 +4,19 @@ import dataclasses
 
 from hypothesis import given, note, settings, strategies as st
 
-from ds01.domain.explanation import Counterfactual, Explanation, Way
-from ds01.domain.schedule import plan_grant, plan_pass
-from ds01.domain.situation import Situation
-from ds01.domain.waiting import Waiting
-from ds01.domain.why import explain, explain_gpu
-from ds01.domain.why_text import Viewer, cause_text, counterfactual_options, counterfactual_text, gpu_text, kind_of
+from ds01.domain.reasons.explanation import Counterfactual, Explanation, Way
+from ds01.domain.reasons.why import explain, explain_gpu
+from ds01.domain.reasons.why_text import (
+    Viewer,
+    cause_text,
+    counterfactual_options,
+    counterfactual_text,
+    gpu_text,
+    kind_of,
+)
+from ds01.domain.scheduling.schedule import plan_grant, plan_pass
+from ds01.domain.scheduling.situation import Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import Ds01Error
 from tests.unit.domain.machines import ALICE
 from tests.unit.domain.situations import situations

@@ -6,17 +6,10 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.board import board_of
-from ds01.domain.explanation import Explanation, Way
-from ds01.domain.gpu import DeviceWeight, Inventory
-from ds01.domain.occupancy import ForeignContainer
-from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation
-from ds01.domain.schedule import plan_grant, plan_pass
-from ds01.domain.situation import GroupRules, Situation
-from ds01.domain.waiting import Waiting
-from ds01.domain.why import explain, explain_gpu
-from ds01.domain.why_text import (
+from ds01.domain.devices.gpu import DeviceWeight, Inventory
+from ds01.domain.reasons.explanation import Explanation, Way
+from ds01.domain.reasons.why import explain, explain_gpu
+from ds01.domain.reasons.why_text import (
     Viewer,
     cause_blockers,
     cause_text,
@@ -27,6 +20,13 @@ from ds01.domain.why_text import (
     kind_of,
     who,
 )
+from ds01.domain.request import GpuRequest
+from ds01.domain.scheduling.board import board_of
+from ds01.domain.scheduling.occupancy import ForeignContainer
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.schedule import plan_grant, plan_pass
+from ds01.domain.scheduling.situation import GroupRules, Situation
+from ds01.domain.scheduling.waiting import Waiting
 from ds01.errors import NotFoundError, QuotaExceededError
 from tests.unit.domain.machines import ALICE, BOB, CAROL, START, a100, machine
 from tests.unit.domain.situations import GROUPS, USERS, person, promised, waits

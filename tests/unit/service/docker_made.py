@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from ds01.domain.attachment import AttachmentFacts, DeviceRequest
-from ds01.domain.container import ContainerDetails, ContainerSpec, ContainerState
+from ds01.domain.containers.container import ContainerDetails, ContainerSpec, ContainerState
+from ds01.domain.containers.pid1 import ENTRYPOINT
+from ds01.domain.devices.attachment import AttachmentFacts, DeviceRequest
 from ds01.domain.name import EngineName
-from ds01.domain.pid1 import ENTRYPOINT
 from ds01.service.ports import ImageDetails
 from tests.fake_engine.state import details_of
 from tests.fakes import BEGINNING

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from ds01.domain.cdi import CdiSpec
-from ds01.domain.container import ContainerDetails
-from ds01.domain.policy import Policy
-from ds01.domain.site import LateBinding
+from ds01.domain.containers.container import ContainerDetails
+from ds01.domain.devices.cdi import CdiSpec
+from ds01.domain.rules.policy import Policy
+from ds01.domain.rules.site import LateBinding
 from tests.fake_cdi import OWN_FOLDER, SITE_FOLDER, FakeCdi, nvidia_spec
 from tests.fake_devices import whole_gpu
 from tests.fakes import DEFAULT_LIMITS

@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ds01.daemon.services import Services
-from ds01.domain.access import Caller
-from ds01.domain.gpu import Inventory
-from ds01.domain.limit import Limits
-from ds01.domain.queue import QueueEntry
-from ds01.domain.site import Lifecycle
+from ds01.domain.devices.gpu import Inventory
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.limit import Limits
+from ds01.domain.rules.site import Lifecycle
+from ds01.domain.scheduling.queue import QueueEntry
 from tests.fake_store import MemoryStore
 from tests.fakes import DEFAULT_LIMITS, whole_gpu
 from tests.unit.service.stage import ALICE_CALLER, Stage, order

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from ds01.domain.plan import ActionKind
+from ds01.domain.containers.plan import ActionKind
 from tests.fakes import DEFAULT_LIMITS
 from tests.unit.service.stage import Stage, run_to_failure
 

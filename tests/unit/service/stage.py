@@ -11,12 +11,12 @@ from ds01.config.catalogue import read_shipped_catalogue
 from ds01.daemon.services import Services
 from ds01.daemon.surroundings import Surroundings
 from ds01.domain import label
-from ds01.domain.access import Caller
-from ds01.domain.build_site import BuildSite
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
-from ds01.domain.limit import Limits
-from ds01.domain.policy import Policy
+from ds01.domain.devices.gpu import DeviceSample, GpuProcess, Inventory, MigInstance
+from ds01.domain.images.build_site import BuildSite
 from ds01.domain.request import GpuRequest
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.limit import Limits
+from ds01.domain.rules.policy import Policy
 from ds01.domain.user import User
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.first_start import QUESTION

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain import label
-from ds01.domain.build_site import BuildSite
-from ds01.domain.site import Access, Site
+from ds01.domain.images.build_site import BuildSite
+from ds01.domain.rules.site import Access, Site
 from ds01.errors import BackendError, Ds01Error, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.build_context import JUDGED_NAME, with_dockerfile
 from ds01.service.building import BuildOrder

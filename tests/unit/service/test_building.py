@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from ds01.domain import label
-from ds01.domain.image_name import OwnImage
+from ds01.domain.images.image_name import OwnImage
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 from ds01.service.build_context import Context
 from ds01.service.building import BuildOrder

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ds01.config.catalogue import read_shipped_catalogue
-from ds01.domain.gpu import Inventory
-from ds01.domain.image_choice import CatalogueChoice
+from ds01.domain.devices.gpu import Inventory
+from ds01.domain.images.image_choice import CatalogueChoice
 from ds01.errors import BackendError, InvalidRequestError, NotFoundError
 from ds01.service.catalogue import CatalogueService, Offer
 from ds01.service.images import ImageOrder

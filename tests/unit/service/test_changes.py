@@ -2,8 +2,8 @@
 
 import pytest
 
-from ds01.domain.container import ContainerState
-from ds01.domain.image import is_private_tag
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.images.image import is_private_tag
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 from tests.fake_engine import FakeProcess
 from tests.fake_engine.state import FakeContainer

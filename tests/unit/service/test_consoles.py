@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.container import ContainerState
+from ds01.domain.containers.container import ContainerState
 from ds01.errors import ConflictError, ForbiddenError, NotFoundError
 from tests.unit.service.docker_made import docker_made
 from tests.unit.service.stage import ADMIN_CALLER, ALICE_CALLER, BOB_CALLER, Stage

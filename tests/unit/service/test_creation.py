@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ds01.domain import label
-from ds01.domain.gpu import Inventory
-from ds01.domain.pid1 import ENTRYPOINT
-from ds01.domain.seal import is_sealed
+from ds01.domain.containers.pid1 import ENTRYPOINT
+from ds01.domain.containers.seal import is_sealed
+from ds01.domain.devices.gpu import Inventory
 from ds01.errors import (
     BackendError,
     ConflictError,

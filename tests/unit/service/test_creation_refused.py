@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.access import Caller
 from ds01.domain.allocation import CLAIM_DEADLINE
-from ds01.domain.gpu import Inventory
-from ds01.domain.limit import MACHINE_ORIGIN
+from ds01.domain.devices.gpu import Inventory
 from ds01.domain.request import GpuRequest
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.limit import MACHINE_ORIGIN
 from ds01.domain.user import User
 from ds01.errors import (
     BackendError,

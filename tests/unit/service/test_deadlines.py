@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given, strategies as st
 
 from ds01.domain.allocation import Allocation, AllocationState
-from ds01.domain.deadline import DueKind, plan_deadlines
+from ds01.domain.scheduling.deadline import DueKind, plan_deadlines
 from ds01.errors import BackendError
 from tests.store_values import allocation, at
 from tests.unit.service.queueing import LIMITS, QueueStage

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from ds01.domain import label
-from ds01.domain.image_name import OwnImage
-from ds01.domain.installed import PackageTool
+from ds01.domain.images.image_name import OwnImage
+from ds01.domain.images.installed import PackageTool
 from ds01.errors import BackendError, NotFoundError
 from ds01.service.drift import EARLIER_LAYERS, ContainerDrift
 from tests.fake_engine.programs import FileTree

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.container import ContainerState
-from ds01.domain.gpu import GpuProcess
-from ds01.domain.mig_layout import DYNAMIC, WantedCard
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.devices.gpu import GpuProcess
+from ds01.domain.devices.mig_layout import DYNAMIC, WantedCard
 from ds01.errors import BackendError, ConflictError, NoCapacityError
 from tests.fake_devices import mig_gpu
 from tests.fake_store import MemoryStore

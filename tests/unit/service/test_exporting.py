@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from ds01.domain.export import HEADER_NAME, ORDER_NAME, ExportHeader, layer_entry, parse_header
-from ds01.domain.image import is_private_tag
+from ds01.domain.containers.export import HEADER_NAME, ORDER_NAME, ExportHeader, layer_entry, parse_header
+from ds01.domain.images.image import is_private_tag
 from ds01.domain.request import GpuRequest
-from ds01.domain.site import Access, Site
+from ds01.domain.rules.site import Access, Site
 from ds01.errors import BackendError, ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation
 from ds01.service.disk_room import DiskRoom

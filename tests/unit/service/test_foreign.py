@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ds01.domain import label
-from ds01.domain.container import ContainerDetails, ContainerState, ResourceLimits
+from ds01.domain.containers.container import ContainerDetails, ContainerState, ResourceLimits
 from ds01.domain.name import EngineName
 from ds01.domain.user import User
 from ds01.errors import BackendError, ConflictError, ForbiddenError, NoCapacityError, NotFoundError

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import zstandard
 
-from ds01.domain.export import HEADER_NAME, layer_entry, parse_header
+from ds01.domain.containers.export import HEADER_NAME, layer_entry, parse_header
 from ds01.errors import BackendError
 from ds01.service.image_layers import plain_layers
 from tests.fake_engine import FakeEngine

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ds01.config.catalogue import read_shipped_catalogue
-from ds01.domain.image_choice import CatalogueChoice
-from ds01.domain.site import Access, Site
+from ds01.domain.images.image_choice import CatalogueChoice
+from ds01.domain.rules.site import Access, Site
 from ds01.errors import ForbiddenError, NotFoundError
 from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain import label
-from ds01.domain.attachment import DeviceRequest
-from ds01.domain.container import ContainerState
-from ds01.domain.explanation import FixedCause
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.devices.attachment import DeviceRequest
+from ds01.domain.reasons.explanation import FixedCause
 from ds01.errors import BackendError, ConflictError, NoCapacityError
 from ds01.service.late_binding import ATTEMPTS
 from tests.fake_cdi import nvidia_spec

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ds01.domain.attachment import DeviceRequest
-from ds01.domain.container import ContainerState
-from ds01.domain.mig_layout import DYNAMIC, WantedCard
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.devices.attachment import DeviceRequest
+from ds01.domain.devices.mig_layout import DYNAMIC, WantedCard
 from ds01.errors import BackendError, ForbiddenError, NoCapacityError
 from tests.fake_cdi import nvidia_spec
 from tests.fake_devices import mig_gpu

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.container import ResourceLimits
+from ds01.domain.containers.container import ResourceLimits
 from ds01.errors import BackendError
 from tests.fakes import GIB
 from tests.unit.service.docker_made import docker_made

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.limit import MACHINE_ORIGIN
-from ds01.domain.policy import LimitLayer, UserOverride
+from ds01.domain.rules.limit import MACHINE_ORIGIN
+from ds01.domain.rules.policy import LimitLayer, UserOverride
 from ds01.errors import BackendError, InvalidRequestError
 from ds01.service.limits import cgroup_parent_of, parse_ulimits, probe_script
 from tests.fakes import ALICE, BOB, ROOT

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.gpu import Inventory
-from ds01.domain.plan import ActionKind
+from ds01.domain.containers.plan import ActionKind
+from ds01.domain.devices.gpu import Inventory
 from ds01.errors import BackendError, NoCapacityError
 from ds01.service.loss import LOST_AFTER
 from tests.fakes import mig_gpu, whole_gpu

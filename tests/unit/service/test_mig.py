@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.gpu import GpuProcess, PhysicalGpu, find_card
-from ds01.domain.mig_layout import DYNAMIC, STATIC, WantedCard, describe
+from ds01.domain.devices.gpu import GpuProcess, PhysicalGpu, find_card
+from ds01.domain.devices.mig_layout import DYNAMIC, STATIC, WantedCard, describe
 from ds01.errors import BackendError, ConflictError, Ds01Error, NoCapacityError
 from ds01.service.mig_change import read_changes
 from tests.fake_devices import mig_gpu, whole_gpu

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain import label
-from ds01.domain.container import ContainerState
-from ds01.domain.image import is_private_tag
-from ds01.domain.policy import Policy
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.images.image import is_private_tag
+from ds01.domain.rules.policy import Policy
 from ds01.errors import BackendError, ConflictError, Ds01Error, NoCapacityError, NotFoundError
 from ds01.service.helper_container import is_helper_name
 from ds01.service.move_repair import list_moves

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.attachment import AttachmentFacts, DeviceRequest
-from ds01.domain.container import ContainerState
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.devices.attachment import AttachmentFacts, DeviceRequest
 from ds01.errors import BackendError
 from ds01.service.observation import KnownRows, Observer
 from tests.unit.service.docker_made import docker_made

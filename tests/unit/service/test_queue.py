@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.queue import KEPT_AFTER_END, QueueState
-from ds01.domain.queue_move import Place
+from ds01.domain.scheduling.queue import KEPT_AFTER_END, QueueState
+from ds01.domain.scheduling.queue_move import Place
 from ds01.errors import (
     BackendError,
     ConflictError,

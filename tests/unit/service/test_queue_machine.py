@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
 from ds01.domain.allocation import Allocation
-from ds01.domain.queue import QueueEntry, QueueState
-from ds01.domain.queue_move import Place
 from ds01.domain.request import GpuRequest
+from ds01.domain.scheduling.queue import QueueEntry, QueueState
+from ds01.domain.scheduling.queue_move import Place
 from ds01.service.reservations import ReservationOrder
 from tests.fake_store import MemoryStore
 from tests.fakes import DEFAULT_LIMITS

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain.allocation import CLAIM_DEADLINE
-from ds01.domain.container import ContainerState
-from ds01.domain.plan import HELPER_AGE, ActionKind
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.containers.plan import HELPER_AGE, ActionKind
 from ds01.errors import BackendError, ConflictError
 from tests.fake_store import MemoryStore
 from tests.unit.service.repairs import die_at, kinds, stage_with

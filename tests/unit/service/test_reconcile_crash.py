@@ -8,9 +8,9 @@ import pytest
 
 from ds01.domain import label
 from ds01.domain.allocation import CLAIM_DEADLINE
-from ds01.domain.container import ContainerState
-from ds01.domain.gpu import Inventory
-from ds01.domain.plan import HELPER_AGE, ActionKind
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.containers.plan import HELPER_AGE, ActionKind
+from ds01.domain.devices.gpu import Inventory
 from ds01.errors import BackendError, NotFoundError
 from tests.fakes import whole_gpu
 from tests.unit.service.docker_made import docker_made

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain import label
-from ds01.domain.container import ContainerState
-from ds01.domain.image import is_private_tag
-from ds01.domain.image_name import OwnImage
-from ds01.domain.seal import seal
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.containers.seal import seal
+from ds01.domain.images.image import is_private_tag
+from ds01.domain.images.image_name import OwnImage
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 from ds01.service.helper_container import LEFT_BEHIND_AFTER, is_helper_name
 from ds01.service.images import ImageOrder

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.policy import UserOverride
 from ds01.domain.request import GpuRequest
-from ds01.domain.reservation import Reservation, ReservationState
-from ds01.domain.site import Reservation as PolicyReservation
+from ds01.domain.rules.policy import UserOverride
+from ds01.domain.rules.site import Reservation as PolicyReservation
+from ds01.domain.scheduling.reservation import Reservation, ReservationState
 from ds01.errors import (
     ConflictError,
     Ds01Error,

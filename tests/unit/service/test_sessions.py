@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.access import Caller
-from ds01.domain.container import ContainerState
-from ds01.domain.policy import LimitLayer, UserOverride
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.rules.access import Caller
+from ds01.domain.rules.policy import LimitLayer, UserOverride
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service import sessions
 from ds01.service.sessions import Session, SessionOrder

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.container import ContainerState
-from ds01.domain.gpu import Inventory
-from ds01.domain.policy import LimitLayer, UserOverride
-from ds01.domain.site import Access, Site
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.devices.gpu import Inventory
+from ds01.domain.rules.policy import LimitLayer, UserOverride
+from ds01.domain.rules.site import Access, Site
 from ds01.errors import BackendError, ConflictError, NoCapacityError, NotFoundError, QuotaExceededError
 from tests.fakes import DEFAULT_LIMITS, mig_gpu, whole_gpu
 from tests.unit.service.docker_made import docker_made

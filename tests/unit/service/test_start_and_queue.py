@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ds01.domain.policy import LimitLayer, PolicyGroup
+from ds01.domain.rules.policy import LimitLayer, PolicyGroup
 from ds01.errors import NoCapacityError, QuotaExceededError
 from tests.unit.service.queueing import QueueStage
 from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, run_to_failure

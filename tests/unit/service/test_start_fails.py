@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.container import ContainerState
+from ds01.domain.containers.container import ContainerState
 from ds01.errors import BackendError, NoCapacityError
 from ds01.service.first_start import QUESTION
 from tests.fake_engine import FakeProcess

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ds01.domain.allocation import CLAIM_DEADLINE
-from ds01.domain.attachment import attached_gpus
-from ds01.domain.gpu import Inventory
-from ds01.domain.plan import HELPER_AGE, ActionKind
+from ds01.domain.containers.plan import HELPER_AGE, ActionKind
+from ds01.domain.devices.attachment import attached_gpus
+from ds01.domain.devices.gpu import Inventory
 from ds01.errors import Ds01Error
 from tests.fakes import DEFAULT_LIMITS, mig_gpu, whole_gpu
 from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, ProcessDeathError, Stage, run_to_failure

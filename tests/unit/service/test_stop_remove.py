@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from ds01.domain.container import ContainerDetails, ContainerState
-from ds01.domain.pid1 import signal_others
-from ds01.domain.site import Lifecycle, StopGrace
+from ds01.domain.containers.container import ContainerDetails, ContainerState
+from ds01.domain.containers.pid1 import signal_others
+from ds01.domain.rules.site import Lifecycle, StopGrace
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.ports import ExecSpec
 from tests.fake_engine import FakeProcess

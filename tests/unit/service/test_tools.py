@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.tools import BASE_LABEL, PACKAGE_MANAGERS, derived_reference, dockerfile_of
+from ds01.domain.containers.tools import BASE_LABEL, PACKAGE_MANAGERS, derived_reference, dockerfile_of
 from ds01.errors import BackendError
 from ds01.service.ports import ImageDetails
 from tests.fake_engine import FileTree

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.gpu import GpuProcess, GpuState
-from ds01.domain.gpu_event import DeviceEvent, DeviceEventKind
+from ds01.domain.devices.gpu import GpuProcess, GpuState
+from ds01.domain.devices.gpu_event import DeviceEvent, DeviceEventKind
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NoCapacityError, NotFoundError
 from ds01.service.upkeep import UpkeepService
 from ds01.service.upkeep_record import read_upkeep

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ds01.domain.container import ContainerState
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory
+from ds01.domain.containers.container import ContainerState
+from ds01.domain.devices.gpu import DeviceSample, GpuProcess, Inventory
 from ds01.errors import BackendError, ConflictError
 from ds01.service.usage import HeldDevice
 from tests.fakes import mig_gpu, whole_gpu

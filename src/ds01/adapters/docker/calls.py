@@ -9,7 +9,7 @@ from ds01.adapters.docker.document import Document
 from ds01.adapters.docker.framing import OutputKind, demultiplex, json_lines
 from ds01.adapters.docker.parse import parse_details
 from ds01.adapters.docker.session import Call, EngineSession
-from ds01.domain.container import ContainerDetails
+from ds01.domain.containers.container import ContainerDetails
 from ds01.service.ports import Checkpoint
 
 SLOW = timedelta(minutes=5)

@@ -11,7 +11,7 @@ from ds01.adapters.docker.parse import parse_processes, parse_state, parse_summa
 from ds01.adapters.docker.render import NO_DETACH_KEYS, render_container, render_update
 from ds01.adapters.docker.session import Call
 from ds01.adapters.docker.stats import is_reading, parse_stats
-from ds01.domain.container import (
+from ds01.domain.containers.container import (
     ContainerDetails,
     ContainerSpec,
     ContainerState,

@@ -5,8 +5,7 @@ from datetime import datetime
 
 from ds01.adapters.docker.document import Document
 from ds01.adapters.docker.moment import format_cursor, moment_of_nanoseconds
-from ds01.domain.attachment import AttachmentFacts, DeviceRequest
-from ds01.domain.container import (
+from ds01.domain.containers.container import (
     ContainerDetails,
     ContainerState,
     ContainerSummary,
@@ -15,6 +14,7 @@ from ds01.domain.container import (
     PublishedPort,
     ResourceLimits,
 )
+from ds01.domain.devices.attachment import AttachmentFacts, DeviceRequest
 from ds01.errors import BackendError
 from ds01.service.ports import EngineEvent, EngineInfo, ExecState, ImageDetails, PullProgress
 

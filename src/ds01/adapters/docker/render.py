@@ -5,7 +5,7 @@ Source of all names: Engine API 1.41, ContainerCreate, ContainerExec, ExecStart.
 
 from collections.abc import Mapping
 
-from ds01.domain.container import ContainerSpec, PublishedPort, ResourceLimits
+from ds01.domain.containers.container import ContainerSpec, PublishedPort, ResourceLimits
 from ds01.service.ports import ExecSpec
 
 LOOPBACK = "127.0.0.1"

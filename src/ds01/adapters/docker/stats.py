@@ -1,7 +1,7 @@
 """The engine's readings of a container, computed as the docker command line does."""
 
 from ds01.adapters.docker.document import Document
-from ds01.domain.container import ContainerStats
+from ds01.domain.containers.container import ContainerStats
 
 
 def is_reading(document: Document) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ds01.domain.cdi import CdiSpec
+from ds01.domain.devices.cdi import CdiSpec
 from ds01.errors import BackendError
 from ds01.service.ports import Checkpoint
 

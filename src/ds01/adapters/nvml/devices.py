@@ -29,8 +29,8 @@ from ds01.adapters.nvml.wire import (
     Question,
     SampleAnswer,
 )
-from ds01.domain.gpu import DeviceSample, GpuProcess, Inventory, MigInstance, PhysicalGpu
-from ds01.domain.gpu_event import DeviceEvent
+from ds01.domain.devices.gpu import DeviceSample, GpuProcess, Inventory, MigInstance, PhysicalGpu
+from ds01.domain.devices.gpu_event import DeviceEvent
 from ds01.errors import BackendError, NotFoundError
 
 

@@ -12,7 +12,7 @@ from ds01.adapters.nvml.wire import (
     ReportAnswer,
     SampleAnswer,
 )
-from ds01.domain.gpu import (
+from ds01.domain.devices.gpu import (
     DeviceSample,
     GpuLink,
     GpuProcess,
@@ -22,7 +22,7 @@ from ds01.domain.gpu import (
     MigProfile,
     PhysicalGpu,
 )
-from ds01.domain.gpu_event import DeviceEvent, DeviceEventKind
+from ds01.domain.devices.gpu_event import DeviceEvent, DeviceEventKind
 from ds01.errors import BackendError
 
 _ANY_HINT = "Run `nvidia-smi` on the host; it asks the same library."

@@ -27,10 +27,10 @@ from ds01.adapters.sqlite.rows import (
     to_microseconds,
 )
 from ds01.domain.allocation import Allocation
-from ds01.domain.consumption import Consumption
 from ds01.domain.event import EVENTS, EVERY_EVENT, Event, EventFilter
-from ds01.domain.queue import QueueEntry, name_waits
-from ds01.domain.reservation import Reservation
+from ds01.domain.rules.consumption import Consumption
+from ds01.domain.scheduling.queue import QueueEntry, name_waits
+from ds01.domain.scheduling.reservation import Reservation
 from ds01.errors import ConflictError
 from ds01.service.ports import ContainerRow
 

@@ -22,10 +22,10 @@ from ds01.adapters.sqlite.rows import (
 )
 from ds01.adapters.sqlite.transactions import INSERT_ALLOCATION, SqliteTransaction
 from ds01.domain.allocation import Allocation
-from ds01.domain.consumption import Consumption
 from ds01.domain.event import EVERY_EVENT, Event, EventFilter
-from ds01.domain.queue import QueueEntry, QueueState
-from ds01.domain.reservation import Reservation
+from ds01.domain.rules.consumption import Consumption
+from ds01.domain.scheduling.queue import QueueEntry, QueueState
+from ds01.domain.scheduling.reservation import Reservation
 from ds01.service.ports import ContainerRow
 
 _NEWEST_EVENT = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"

@@ -10,9 +10,9 @@ from ds01.api.schema import SCHEMA_VERSION
 from ds01.cli.call import Call
 from ds01.cli.spec import JSON, Argument, Option, Spec
 from ds01.cli.table import render
-from ds01.domain.job_list import parse_jobs
-from ds01.domain.machine import DeviceFacts, StateValues, parse_machine
-from ds01.domain.simulation import Figures, figures_of, simulate
+from ds01.domain.scheduling.job_list import parse_jobs
+from ds01.domain.scheduling.machine import DeviceFacts, StateValues, parse_machine
+from ds01.domain.scheduling.simulation import Figures, figures_of, simulate
 from ds01.errors import EXIT_OK, InvalidRequestError
 from ds01.units import format_duration, format_ratio, parse_duration
 

@@ -11,7 +11,7 @@ from ds01.daemon.call import Call
 from ds01.daemon.policy_document import config_document, error_remark, remark
 from ds01.daemon.server import Handler
 from ds01.daemon.site_files import SiteFiles
-from ds01.domain.package_tier import parse_package_tiers
+from ds01.domain.images.package_tier import parse_package_tiers
 from ds01.errors import Ds01Error, ForbiddenError, InvalidRequestError
 
 MAX_NAME = 200

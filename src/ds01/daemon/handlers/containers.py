@@ -15,8 +15,8 @@ from ds01.daemon.identity import Identities
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
 from ds01.domain.allocation import Allocation
-from ds01.domain.container import ContainerDetails, PublishedPort
-from ds01.domain.gpu import Gpu, all_gpus
+from ds01.domain.containers.container import ContainerDetails, PublishedPort
+from ds01.domain.devices.gpu import Gpu, all_gpus
 from ds01.domain.request import GpuRequest
 from ds01.errors import BackendError, ConflictError, InvalidRequestError, NoCapacityError, QuotaExceededError
 from ds01.service.containers import ContainerService, ContainerView

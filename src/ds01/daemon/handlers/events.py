@@ -12,8 +12,8 @@ from ds01.daemon.feed import EventFeed
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES, StreamAnswer
-from ds01.domain.access import acting_uid
 from ds01.domain.event import Event, EventFilter, names_matching
+from ds01.domain.rules.access import acting_uid
 from ds01.errors import ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.ports import Accounts, Store, StoreTransaction
 

@@ -9,8 +9,8 @@ from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA, time_text
 from ds01.daemon.identity import Identities
 from ds01.daemon.server import Handler
-from ds01.domain.container import ResourceLimits
-from ds01.domain.gpu import Gpu
+from ds01.domain.containers.container import ResourceLimits
+from ds01.domain.devices.gpu import Gpu
 from ds01.errors import InvalidRequestError
 from ds01.service.containers import ContainerService
 from ds01.service.leftovers import Cleared, Leftover, LeftoverService

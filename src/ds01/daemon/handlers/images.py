@@ -9,9 +9,9 @@ from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA, time_text
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
-from ds01.domain.image import digest_of
-from ds01.domain.image_choice import CatalogueChoice
-from ds01.domain.local_image import LocalImage
+from ds01.domain.images.image import digest_of
+from ds01.domain.images.image_choice import CatalogueChoice
+from ds01.domain.images.local_image import LocalImage
 from ds01.errors import InvalidRequestError
 from ds01.service.catalogue import CatalogueService, OfferedRow, Pull
 from ds01.service.images import ImageChoice, ImageOrder

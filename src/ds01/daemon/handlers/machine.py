@@ -17,12 +17,12 @@ from ds01.daemon.server import Handler
 from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.viewers import Viewers
-from ds01.domain.gpu import GpuState
-from ds01.domain.limit import docker_args
-from ds01.domain.policy import AGGREGATE_NAMES, QUOTA_NAMES, LimitLayer, aggregate_of, group_of
-from ds01.domain.queue import QueueState
-from ds01.domain.quota import count_containers, group_usage_of, usage_of
-from ds01.domain.reservation_life import policy_reservations
+from ds01.domain.devices.gpu import GpuState
+from ds01.domain.rules.limit import docker_args
+from ds01.domain.rules.policy import AGGREGATE_NAMES, QUOTA_NAMES, LimitLayer, aggregate_of, group_of
+from ds01.domain.scheduling.queue import QueueState
+from ds01.domain.scheduling.quota import count_containers, group_usage_of, usage_of
+from ds01.domain.scheduling.reservation_life import policy_reservations
 from ds01.errors import BackendError, ForbiddenError
 from ds01.service.limits import cgroup_parent_of
 from ds01.service.ports import World

@@ -7,7 +7,7 @@ from ds01.config.document import TextFile
 from ds01.config.mig_file import parse_mig_file
 from ds01.daemon.call import Call
 from ds01.daemon.server import Handler
-from ds01.domain.mig_layout import CardPlan, describe
+from ds01.domain.devices.mig_layout import CardPlan, describe
 from ds01.errors import ForbiddenError
 from ds01.service.mig import MigService
 

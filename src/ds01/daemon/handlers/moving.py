@@ -9,7 +9,7 @@ from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
-from ds01.domain.gpu import all_gpus
+from ds01.domain.devices.gpu import all_gpus
 from ds01.errors import BackendError
 from ds01.service.moving import Moved, MoveService
 from ds01.service.ports import Devices

@@ -15,8 +15,8 @@ from ds01.daemon.documents import SCHEMA
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
 from ds01.domain import label
-from ds01.domain.image import is_image_id, parse_reference
-from ds01.domain.package_tier import PackageTier, PackageTiers
+from ds01.domain.images.image import is_image_id, parse_reference
+from ds01.domain.images.package_tier import PackageTier, PackageTiers
 from ds01.errors import BackendError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.building import Build, BuildOrder, BuildService
 from ds01.service.image_rules import ImageRules

@@ -17,12 +17,12 @@ from ds01.daemon.queue_documents import (
 from ds01.daemon.server import Handler
 from ds01.daemon.viewers import Viewers, uids_in
 from ds01.domain.allocation import Allocation
-from ds01.domain.explanation import Cause
-from ds01.domain.gpu import all_gpus
-from ds01.domain.queue import QueueState, request_not_found
-from ds01.domain.queue_move import Affected, Place
-from ds01.domain.situation import Situation
-from ds01.domain.why_text import Viewer
+from ds01.domain.devices.gpu import all_gpus
+from ds01.domain.reasons.explanation import Cause
+from ds01.domain.reasons.why_text import Viewer
+from ds01.domain.scheduling.queue import QueueState, request_not_found
+from ds01.domain.scheduling.queue_move import Affected, Place
+from ds01.domain.scheduling.situation import Situation
 from ds01.errors import BackendError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.containers import ContainerService
 from ds01.service.explanations import ExplanationService

@@ -12,8 +12,8 @@ from ds01.daemon.queue_documents import reservation_document, timeline_document
 from ds01.daemon.server import Handler
 from ds01.daemon.viewers import Viewers, uids_in
 from ds01.domain.request import ANY_KIND, GpuRequest, format_request
-from ds01.domain.reservation import Reservation
-from ds01.domain.reservation_life import reservation_not_found
+from ds01.domain.scheduling.reservation import Reservation
+from ds01.domain.scheduling.reservation_life import reservation_not_found
 from ds01.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.ports import Accounts, Clock
 from ds01.service.reservations import ReservationOrder, ReservationService

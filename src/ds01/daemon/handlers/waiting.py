@@ -12,7 +12,7 @@ from ds01.daemon.documents import SCHEMA
 from ds01.daemon.queue_documents import estimate_document, request_document, why_document
 from ds01.daemon.stream_answer import LINES, StreamAnswer
 from ds01.daemon.viewers import Viewers
-from ds01.domain.queue import Purpose, QueueEntry, QueueState, name_waits
+from ds01.domain.scheduling.queue import Purpose, QueueEntry, QueueState, name_waits
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NoCapacityError
 from ds01.service.creation import Creation
 from ds01.service.explanations import ExplanationService, order_of_entry

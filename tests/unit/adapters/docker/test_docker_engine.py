@@ -10,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from ds01.adapters.docker.engine import DockerEngine
-from ds01.domain.container import ContainerSpec
+from ds01.domain.containers.container import ContainerSpec
 from ds01.domain.name import EngineName
 from ds01.errors import BackendError, ConflictError, Ds01Error, NotFoundError
 from ds01.service.ports import ExecSpec, FileEntry

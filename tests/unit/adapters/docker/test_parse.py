@@ -20,8 +20,8 @@ from ds01.adapters.docker.parse import (
     parse_summary,
 )
 from ds01.adapters.docker.stats import is_reading, parse_stats
-from ds01.domain.attachment import DeviceRequest
-from ds01.domain.container import ContainerDetails, ContainerState, Mount, ResourceLimits
+from ds01.domain.containers.container import ContainerDetails, ContainerState, Mount, ResourceLimits
+from ds01.domain.devices.attachment import DeviceRequest
 from ds01.errors import BackendError
 from tests.unit.adapters.docker.engine_documents import CONTAINER, EVENT, ID, IMAGE, IMAGE_ID, ROW, STATS, changed
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from ds01.adapters.docker.render import NO_DETACH_KEYS, render_container, render_exec, render_exec_start
-from ds01.domain.container import ContainerSpec, Mount, PublishedPort, ResourceLimits
+from ds01.domain.containers.container import ContainerSpec, Mount, PublishedPort, ResourceLimits
 from ds01.domain.name import EngineName
 from ds01.service.ports import ExecSpec
 

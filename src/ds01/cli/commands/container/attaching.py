@@ -16,7 +16,7 @@ from ds01.cli.terminal import (
     window_title,
 )
 from ds01.client.wire import Connection
-from ds01.domain.pid1 import is_idle_loop
+from ds01.domain.containers.pid1 import is_idle_loop
 from ds01.errors import BackendError, Ds01Error, InvalidRequestError
 
 STATUS_TIMEOUT_S = 10.0

@@ -16,7 +16,7 @@ from ds01.cli.image_state import hint_if_newer
 from ds01.cli.preference import with_preferences
 from ds01.cli.progress import follow
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
-from ds01.domain.image_name import parse_own_image
+from ds01.domain.images.image_name import parse_own_image
 from ds01.domain.label import CUSTOM_IMAGE, RECIPE
 
 VERBOSE = Option("-v --verbose", "Print every step, without a terminal too.")

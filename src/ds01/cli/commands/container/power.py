@@ -9,7 +9,7 @@ from ds01.cli.prompts import confirm
 from ds01.cli.screen import clean
 from ds01.cli.selection import for_each, is_active, is_any, is_inactive, some_names
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, NAMES, Option, Spec
-from ds01.domain.pid1 import is_idle_loop
+from ds01.domain.containers.pid1 import is_idle_loop
 from ds01.errors import ConflictError, InvalidRequestError, NotFoundError
 from ds01.units import parse_duration
 

@@ -11,12 +11,12 @@ from ds01.cli.drift import drift_of
 from ds01.cli.prompts import cancelled, confirm
 from ds01.cli.selection import naming, one_name
 from ds01.cli.spec import ASKING, JSON, Argument, Option, Spec
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import render_dockerfile, update_dockerfile
-from ds01.domain.image import parse_reference
-from ds01.domain.image_name import parse_image_name, suggest_image_name
-from ds01.domain.installed import save_drift
-from ds01.domain.recipe import DEFAULT_ENVIRONMENT, ImageRecipe
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import render_dockerfile, update_dockerfile
+from ds01.domain.images.image import parse_reference
+from ds01.domain.images.image_name import parse_image_name, suggest_image_name
+from ds01.domain.images.installed import save_drift
+from ds01.domain.images.recipe import DEFAULT_ENVIRONMENT, ImageRecipe
 from ds01.errors import ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 
 NO_SAVE = Option("--no-save", "Do not offer to save packages first.")

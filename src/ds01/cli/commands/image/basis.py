@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from ds01.api.schema import CatalogueDocument, CatalogueRowDocument, PackageTierDocument
 from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
-from ds01.domain.image import parse_reference
-from ds01.domain.package_tier import PackageTier, PackageTiers
-from ds01.domain.recipe import ImageRecipe
-from ds01.domain.recipe_choice import BaseImage
-from ds01.domain.system_package import system_package_name
+from ds01.domain.images.image import parse_reference
+from ds01.domain.images.package_tier import PackageTier, PackageTiers
+from ds01.domain.images.recipe import ImageRecipe
+from ds01.domain.images.recipe_choice import BaseImage
+from ds01.domain.images.system_package import system_package_name
 from ds01.errors import NotFoundError
 
 _FRAMEWORK = re.compile(r"\s*(?P<name>[^\s=:]+)(?:\s*(?:==|[\s=:])\s*(?P<version>\S+))?\s*")

@@ -14,10 +14,10 @@ from ds01.cli.call import Call
 from ds01.cli.commands.image.choosing import DOCKERFILE, one_dockerfile
 from ds01.cli.dockerfiles import image_name_of, read_text
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Option, Spec
-from ds01.domain.build_failure import plain_lines, step_of
-from ds01.domain.dockerfile import Dockerfile, parse_dockerfile
-from ds01.domain.image_name import OwnImage, parse_image_name
-from ds01.domain.recipe_edit import recipe_digest
+from ds01.domain.images.build_failure import plain_lines, step_of
+from ds01.domain.images.dockerfile import Dockerfile, parse_dockerfile
+from ds01.domain.images.image_name import OwnImage, parse_image_name
+from ds01.domain.images.recipe_edit import recipe_digest
 from ds01.errors import DaemonUnreachableError, Ds01Error, InvalidRequestError
 from ds01.units import format_size
 

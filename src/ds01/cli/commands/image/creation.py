@@ -8,9 +8,9 @@ from ds01.cli.commands.image.draft import Draft, path_of, require_free, require_
 from ds01.cli.image_import import import_file
 from ds01.cli.prompts import confirm
 from ds01.cli.spec import JSON, NO_INPUT, YES, Argument, Option, Spec
-from ds01.domain.package_tier import PackageTiers
-from ds01.domain.recipe_choice import NO_USE_CASE, ImageChoices, TierChoice
-from ds01.domain.system_package import parse_system_list
+from ds01.domain.images.package_tier import PackageTiers
+from ds01.domain.images.recipe_choice import NO_USE_CASE, ImageChoices, TierChoice
+from ds01.domain.images.system_package import parse_system_list
 from ds01.errors import InvalidRequestError
 
 _CHOSEN = ("framework", "base", "type", "packages", "system", "requirements", "jupyter", "data_science")

@@ -6,9 +6,9 @@ from ds01.cli.call import Call
 from ds01.cli.dockerfiles import image_name_of, write_text
 from ds01.cli.editor import edit_text
 from ds01.cli.prompts import confirm
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.recipe import ImageRecipe
-from ds01.domain.recipe_edit import find_differences
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.recipe import ImageRecipe
+from ds01.domain.images.recipe_edit import find_differences
 from ds01.errors import Ds01Error, InvalidRequestError
 
 

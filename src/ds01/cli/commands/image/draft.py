@@ -7,12 +7,12 @@ from pathlib import Path
 from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import Basis
 from ds01.cli.dockerfiles import dockerfile_of, login_name, project_dockerfile, write_text
-from ds01.domain.dockerfile_change import render_dockerfile
-from ds01.domain.image_name import parse_image_name
-from ds01.domain.package_tier import PackageTiers
-from ds01.domain.recipe import ImageRecipe, Tier
-from ds01.domain.recipe_choice import ImageChoices, plan_recipe
-from ds01.domain.system_package import advise_system_package
+from ds01.domain.images.dockerfile_change import render_dockerfile
+from ds01.domain.images.image_name import parse_image_name
+from ds01.domain.images.package_tier import PackageTiers
+from ds01.domain.images.recipe import ImageRecipe, Tier
+from ds01.domain.images.recipe_choice import ImageChoices, plan_recipe
+from ds01.domain.images.system_package import advise_system_package
 from ds01.errors import ConflictError
 
 TITLE_WIDTH = 15

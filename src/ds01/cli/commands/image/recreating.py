@@ -10,8 +10,8 @@ from ds01.cli.drift import drift_of
 from ds01.cli.progress import follow_to_result
 from ds01.cli.prompts import confirm
 from ds01.cli.spec import Option
-from ds01.domain.installed import lost_changes
-from ds01.domain.recipe import ImageRecipe
+from ds01.domain.images.installed import lost_changes
+from ds01.domain.images.recipe import ImageRecipe
 from ds01.errors import ConflictError, DaemonUnreachableError, Ds01Error, NotFoundError
 from ds01.units import format_size
 

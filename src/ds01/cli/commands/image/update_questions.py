@@ -12,13 +12,13 @@ from ds01.cli.commands.image.wizard import read_guide
 from ds01.cli.dockerfiles import read_text
 from ds01.cli.image_state import NEWER, state_of
 from ds01.cli.prompts import Choice, ask_text, confirm, pick, pick_several
-from ds01.domain.dockerfile import parse_dockerfile
-from ds01.domain.dockerfile_change import update_dockerfile
-from ds01.domain.recipe import ImageRecipe
-from ds01.domain.recipe_choice import base_contents
-from ds01.domain.recipe_edit import add_packages, add_system, remove_packages, remove_system
-from ds01.domain.requirement import parse_package_list, parse_requirement
-from ds01.domain.system_package import parse_system_list, system_package_name
+from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile_change import update_dockerfile
+from ds01.domain.images.recipe import ImageRecipe
+from ds01.domain.images.recipe_choice import base_contents
+from ds01.domain.images.recipe_edit import add_packages, add_system, remove_packages, remove_system
+from ds01.domain.images.requirement import parse_package_list, parse_requirement
+from ds01.domain.images.system_package import parse_system_list, system_package_name
 from ds01.errors import Ds01Error, NotFoundError
 
 _PHASES = 3

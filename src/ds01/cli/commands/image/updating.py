@@ -11,18 +11,18 @@ from ds01.cli.commands.image.recreating import RECREATE, STOP, recreate_containe
 from ds01.cli.dockerfiles import read_text
 from ds01.cli.prompts import cancelled, confirm
 from ds01.cli.spec import ASKING, JSON, Option, Spec
-from ds01.domain.dockerfile import Dockerfile, parse_dockerfile
-from ds01.domain.dockerfile_change import repair_dockerfile, update_dockerfile
-from ds01.domain.recipe import ImageRecipe
-from ds01.domain.recipe_edit import (
+from ds01.domain.images.dockerfile import Dockerfile, parse_dockerfile
+from ds01.domain.images.dockerfile_change import repair_dockerfile, update_dockerfile
+from ds01.domain.images.recipe import ImageRecipe
+from ds01.domain.images.recipe_edit import (
     RecipeChange,
     add_packages,
     add_system,
     remove_packages,
     remove_system,
 )
-from ds01.domain.requirement import parse_package_list
-from ds01.domain.system_package import parse_system_list
+from ds01.domain.images.requirement import parse_package_list
+from ds01.domain.images.system_package import parse_system_list
 from ds01.errors import InvalidRequestError
 
 _CHANGES = ("add", "remove", "add_system", "remove_system", "repair", "edit")

@@ -13,10 +13,10 @@ from ds01.cli.commands.image.basis import Basis, basis_of, basis_of_image, offer
 from ds01.cli.commands.image.draft import TITLE_WIDTH, Draft, require_free, require_legal_name, summary_lines
 from ds01.cli.image_import import import_file
 from ds01.cli.prompts import Choice, ask_or_back, ask_text, cancelled, pick
-from ds01.domain.package_tier import PackageTier
-from ds01.domain.recipe_choice import NO_USE_CASE, TierChoice, base_contents
-from ds01.domain.requirement import parse_requirement
-from ds01.domain.system_package import parse_system_list
+from ds01.domain.images.package_tier import PackageTier
+from ds01.domain.images.recipe_choice import NO_USE_CASE, TierChoice, base_contents
+from ds01.domain.images.requirement import parse_requirement
+from ds01.domain.images.system_package import parse_system_list
 from ds01.errors import Ds01Error, InvalidRequestError
 
 _BACK, _OTHER, _CUSTOM, _WRITE, _STOP = "<back>", "<other>", "<custom>", "<write>", "<stop>"

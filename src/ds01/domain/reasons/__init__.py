@@ -1,0 +1,1 @@
+"""Why somebody waits, in data and in sentences, and what would help."""
