@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -189,7 +189,8 @@ class ImageService:
         """Return the image, pulled when the engine does not have it: looked up locally first.
 
         Raises:
-            NotFoundError: Neither the engine nor the registry has it.
+            NotFoundError: Neither the engine nor the registry has it, or the registry cannot be asked for an image that
+                is not of the catalogue.
             BackendError: The pull failed.
         """
         found = await self._engine.find_image(choice.reference)
@@ -199,7 +200,23 @@ class ImageService:
             raise NotFoundError(
                 f"The engine has no image {choice.reference}.", hint="`docker images` shows what is there."
             )
-        return await self.pull(choice, notify)
+        has_begun = False
+
+        async def tell(message: Mapping[str, object]) -> None:
+            nonlocal has_begun
+            has_begun |= bool(message.get("layer"))
+            await notify(message)
+
+        try:
+            return await self.pull(choice, tell)
+        except BackendError as failure:
+            if has_begun or not choice.is_custom:
+                raise
+            # mostly a name that was mistyped, and no registry that is down
+            raise NotFoundError(
+                f"There is no image {choice.reference} here, and it could not be fetched: {failure.message}",
+                hint="`ds01 image list` shows what is here; an image of your own is made with `ds01 image create`.",
+            ) from failure
 
     def require_pullable(self, reference: str) -> None:
         """Raise if the site does not fetch from the registry of an image.

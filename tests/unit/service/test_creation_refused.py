@@ -1,6 +1,7 @@
 """Creations that are refused, that race, and that only plan."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ import pytest
 
 from ds01.domain.allocation import CLAIM_DEADLINE
 from ds01.domain.devices.gpu import Inventory
+from ds01.domain.engine import PullProgress
 from ds01.domain.request import GpuRequest
 from ds01.domain.rules.access import Caller
 from ds01.domain.rules.limit import MACHINE_ORIGIN
@@ -18,6 +20,7 @@ from ds01.errors import (
     ForbiddenError,
     InvalidRequestError,
     NoCapacityError,
+    NotFoundError,
     QuotaExceededError,
 )
 from ds01.service.images import ImageOrder
@@ -244,3 +247,23 @@ async def test_a_container_that_shares_the_display_is_made_only_where_the_policy
     assert made.details is not None
     assert made.details.labels["aime.mlc.DS01_X11"] == "true"
     assert CreateOrder.from_text(wanted.to_text()).shares_display
+
+
+async def no_such_host(reference: str) -> AsyncIterator[PullProgress]:
+    """As a registry that cannot be reached."""
+    if reference:
+        raise BackendError("dial tcp: no such host")
+    yield PullProgress("", "")
+
+
+async def test_an_image_that_is_not_here_and_cannot_be_asked_for_is_not_found() -> None:
+    stage = Stage()
+
+    stage.engine.pull_image = no_such_host  # type: ignore[assignment,method-assign]
+    listed = CreateOrder(name="demo", image=ImageOrder(framework="pytorch"), request=GpuRequest(1, "any"))
+    with pytest.raises(NotFoundError, match=r"no image lab/typo here.*no such host") as caught:
+        await stage.services.creation.create(ALICE_CALLER, order("demo", image="lab/typo"), stage.notify)
+    assert "ds01 image create" in (caught.value.hint or "")
+    with pytest.raises(BackendError, match="could not be pulled"):  # of the catalogue: the name is right
+        await stage.services.creation.create(ALICE_CALLER, listed, stage.notify)
+    assert stage.engine.containers == {}
