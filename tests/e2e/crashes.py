@@ -61,7 +61,7 @@ class Outcome:
     steps: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        tried = "all tried" if self.every == 1 else f"every {self.every}th tried"
+        tried = "all tried" if self.every == 1 else f"one in {self.every} tried"
         found = f"{self.points} points, {tried}; found afterwards: {dict(self.seen)}"
         return "\n  ".join([found, *self.steps]) if IS_LONG else found
 
