@@ -44,7 +44,9 @@ def _books_are_right(site: Site) -> None:
         inspected = site.inspect(row["name"])
         granted = [gpu["uuid"] for gpu in row["gpus"]]
         requests = inspected["HostConfig"]["DeviceRequests"] or []
-        assert [uuid for request in requests for uuid in request["DeviceIDs"]] == granted
+        attached = [uuid for request in requests for uuid in request["DeviceIDs"]]
+        # one that is stopped keeps what it was made with, and has nothing when its grant is released
+        assert granted == attached or (not granted and row["state"] != "running")
 
 
 @pytest.mark.slow
