@@ -58,7 +58,7 @@ class BuildImages:
     async def _pulled(self, image: UsedImage, notify: Notify) -> ImageDetails:
         try:
             choice = ImageChoice(image.reference, "", "", "", is_custom=True)
-            return await self._images.pull(choice, _as_output(notify))
+            return await self._images.provide(choice, _as_output(notify))
         except NotFoundError as missing:
             raise _at_line(image, missing) from missing
 
