@@ -12,6 +12,7 @@ FULL = ImageRecipe(
     author="alice",
     framework="Pytorch-2.8.0-aime",
     use_case="cv",
+    created="2026-01-31",
     system=("git", "curl", "wget", "vim", "htop", "ffmpeg"),
     conda=CondaPackages(("cuda-nvcc=12.6", "gdal>=3.8,<4"), ("nvidia", "conda-forge", "nodefaults")),
     requirements=RequirementsFile(

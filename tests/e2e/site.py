@@ -203,6 +203,7 @@ class Site:
             "LANG": "C.UTF-8",
             "DS01_SOCKET": str(self.socket),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "SOURCE_DATE_EPOCH": "1769860800",  # no Dockerfile differs because a day has ended
             **self.program.environment(),
         }
         argv = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--init-groups"]

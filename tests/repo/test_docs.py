@@ -95,6 +95,13 @@ def test_every_command_is_in_the_reference_with_all_its_spellings() -> None:
     assert missing_in("cli.md", (name for entry in ENTRIES for name in commands.spellings(entry))) == []
 
 
+def test_the_guide_on_images_shows_every_command_about_them() -> None:
+    text = (ROOT / "docs" / "guide" / "images.md").read_text(encoding="utf-8")
+    verbs = [entry.verb for entry in ENTRIES if entry.noun == "image"]
+    assert len(verbs) > 5
+    assert [verb for verb in verbs if f"ds01 image {verb}" not in text] == []
+
+
 def test_every_option_of_the_daemon_is_in_the_reference() -> None:
     source = (ROOT / "src" / "ds01" / "daemon" / "main.py").read_text(encoding="utf-8")
     options = re.findall(r"add_argument\(\"(--\w+)\"", source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from ds01.api.explanation import Clock
@@ -33,6 +34,25 @@ def parse_moment(text: str, option: str, now: datetime | None = None) -> datetim
         return moment.astimezone(UTC)  # one without a zone is of the caller's
     except (OverflowError, ValueError) as failure:
         raise InvalidRequestError(f"{option} {text!r} is out of range.", hint=_HINT) from failure
+
+
+def day_of_making(environment: Mapping[str, str]) -> str:
+    """Return the day that a new file says it was made on, such as `2026-01-31`, UTC; SOURCE_DATE_EPOCH sets it.
+
+    Source: reproducible-builds.org, SOURCE_DATE_EPOCH: seconds since 1970 in place of the present.
+
+    Raises:
+        InvalidRequestError: SOURCE_DATE_EPOCH is no number of seconds.
+    """
+    typed = environment.get("SOURCE_DATE_EPOCH")
+    try:
+        moment = datetime.fromtimestamp(int(typed), UTC) if typed else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError) as failure:
+        raise InvalidRequestError(
+            f"SOURCE_DATE_EPOCH {(typed or '')[:40]!r} is no number of seconds since 1970.",
+            hint="Unset it, or correct it.",
+        ) from failure
+    return moment.date().isoformat()
 
 
 def local_time(moment: str) -> str:

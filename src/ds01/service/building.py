@@ -209,6 +209,7 @@ class BuildService:
         limits = self._limits.effective(caller.user, info).values
         labels = {
             label.MAINTAINER: label.clean_value(caller.user.name),
+            label.UID: str(caller.uid),
             label.CUSTOM_IMAGE: order.name,
             label.BASES: ";".join(_base_texts(work.bases)),
             **({label.RECIPE: order.digest} if order.digest else {}),

@@ -32,6 +32,8 @@ def test_cleanup_asks_for_containers_first_and_then_for_what_does_not_go_with_th
         terminal.wait_for("Which containers shall go?")
         assert "thesis" not in terminal.text()
         terminal.wait_for("new-one")
+        assert "old-one  (stopped" in terminal.text()
+        assert "frees 1M, frees 1 GPU)" in terminal.text(), "before anything is chosen"
         terminal.type(" " + ENTER)
         terminal.wait_for("Which images and kept GPUs shall go?")
         terminal.wait_for("thesis")

@@ -15,7 +15,7 @@ from ds01.cli.spec import Spec
 from ds01.cli.tree import ENTRIES, PACKAGE, Entry
 from tests.terminal import Terminal
 from tests.unit.cli.conftest import Ds01, catalogue
-from tests.unit.scripted_daemon import ScriptedDaemon, ok
+from tests.unit.scripted_daemon import ScriptedDaemon, ok, problem
 
 VERBS = tuple(entry for entry in ENTRIES if entry.noun == "image")
 CHANGING = ("create", "build", "update", "delete", "pull", "save")
@@ -62,7 +62,7 @@ def test_every_command_has_json_and_what_changes_something_has_a_dry_run(entry: 
 def test_every_command_that_can_ask_can_be_told_not_to(entry: Entry) -> None:
     names = {name for option in spec_of(entry).options for name in option.names}
     source = Path(str(import_module(f"{PACKAGE}.{entry.module}").__file__)).read_text(encoding="utf-8")
-    asks = any(word in source for word in ("confirm(", "one_image(", "one_dockerfile(", "ask_draft("))
+    asks = any(word in source for word in ("confirm(", "one_image(", "some_images(", "one_dockerfile(", "ask_draft("))
     assert ("--no-input" in names) is asks
     if "confirm(" in source:
         assert {"--yes", "--script"} <= names
@@ -157,6 +157,41 @@ def test_on_a_terminal_a_missing_name_is_picked_from_a_list(verb: str, images: S
         assert f"to {verb}?" in terminal.text()
         terminal.type("\x03")
         assert terminal.wait() == 130
+
+
+def test_several_images_are_picked_with_space_and_each_is_asked_for(images: ScriptedDaemon, tmp_path: Path) -> None:
+    kept = {name: keep_dockerfile(tmp_path, name) for name in ("thesis", "tokens")}
+    for name in kept:
+        images.answers[f"DELETE /v1/images/{name}"] = ok(
+            {"schema_version": 1, "name": name, "tags": ["a", "b"], "dry_run": False}
+        )
+    with on_terminal(images, tmp_path, "delete") as terminal:
+        terminal.wait_for("Which images to delete?")
+        terminal.wait_for("tokens")
+        terminal.type(" \x1b[B \r")
+        terminal.wait_for("Delete the image thesis and its 2 tags?")
+        terminal.type("n\r")
+        terminal.wait_for("thesis was left as it is")
+        terminal.wait_for("Delete the image tokens and its 2 tags?")
+        terminal.type("y\r")
+        terminal.wait_for("Deleted tokens.")
+        assert terminal.wait() == 1, "one of them is still there"
+    assert [path.exists() for path in kept.values()] == [True, False]
+    real = [asked for asked in images.asked() if asked.startswith("DELETE") and "dry_run" not in asked]
+    assert real == ["DELETE /v1/images/tokens"]
+
+
+def test_of_several_images_one_that_cannot_go_stops_no_other(
+    ds01: Ds01, images: ScriptedDaemon, tmp_path: Path
+) -> None:
+    images.answers["DELETE /v1/images/thesis"] = problem(409, "conflict", "thesis is used by demo.")
+    images.answers["DELETE /v1/images/tokens"] = ok(
+        {"schema_version": 1, "name": "tokens", "tags": [], "dry_run": False}
+    )
+    outcome = ds01("image", "delete", "thesis", "tokens", "--yes", "--json", HOME=str(tmp_path))
+    assert outcome.status == 8
+    assert "thesis is used by demo" in outcome.err
+    assert [one["name"] for one in outcome.document["results"]] == ["tokens"]
 
 
 def test_the_picked_image_is_the_one_that_is_shown(images: ScriptedDaemon, tmp_path: Path) -> None:

@@ -6,18 +6,21 @@ import signal
 import sys
 import tarfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from ds01.cli.dockerfiles import dockerfile_of
+from ds01.cli.dockerfiles import dockerfile_of, login_name
 from ds01.domain.images.dockerfile import parse_dockerfile
 from ds01.domain.images.recipe import Tier
 from tests.terminal import Terminal
-from tests.unit.cli.conftest import Ds01
+from tests.unit.cli.conftest import Ds01, catalogue
 from tests.unit.cli.image_house import BUILT, furnished_house
 from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, problem, stream_head
 
+NOON = "1769860800"
+"""2026-01-31, 12:00 UTC: a day that does not end between two commands."""
 FAILED = {
     "type": "urn:ds01:error:error",
     "title": "T",
@@ -39,7 +42,7 @@ def house(daemon: ScriptedDaemon, tmp_path: Path) -> Path:
 @pytest.fixture
 def make(ds01: Ds01, house: Path) -> Ds01:
     """Run `ds01 image WORDS` with that home."""
-    return lambda *words: ds01("image", *words, HOME=str(house))
+    return lambda *words: ds01("image", *words, HOME=str(house), SOURCE_DATE_EPOCH=NOON)
 
 
 @pytest.fixture
@@ -52,6 +55,7 @@ def keys(daemon: ScriptedDaemon, house: Path) -> Iterator[Terminal]:
         "HOME": str(house),
         "LANG": "C.UTF-8",
         "TERM": "xterm",
+        "SOURCE_DATE_EPOCH": NOON,
     }
     argv = [sys.executable, "-m", "ds01", "image", "create", "thesis", "--guided", "--no-build"]
     with Terminal(argv, environment, rows=24, columns=80) as terminal:
@@ -133,6 +137,31 @@ def test_the_four_tiers_of_the_seeds_are_written_whole_by_questions(house: Path,
     keys.type("\r")
     assert keys.wait() == 0, keys.text()
     require_blocks(written(house))
+
+
+def test_the_dockerfile_says_whose_it_is_and_when_it_was_made_to_readers_and_programs(make: Ds01, house: Path) -> None:
+    assert make("create", "thesis", "-f", "pytorch").status == 0
+    header, _, rest = written(house).partition("\nFROM ")
+    assert header.splitlines()[1:] == [
+        "# DS01 Custom Image: thesis",
+        "# Created: 2026-01-31",
+        "# Framework: Pytorch-2.8.0",
+        f"# Author: {login_name()}",
+    ]
+    assert 'LABEL aime.mlc.DS01_CREATED="2026-01-31"\n' in rest
+
+
+def test_without_a_day_from_outside_it_is_today_and_what_is_no_day_is_refused(ds01: Ds01, house: Path) -> None:
+    days = [datetime.now(UTC).date().isoformat()]
+    shown = ds01("image", "create", "thesis", "-f", "pytorch", "--dry-run", HOME=str(house)).out
+    days.append(datetime.now(UTC).date().isoformat())
+    assert parse_dockerfile(shown).recipe.created in days
+    for wrong in ("yesterday", "9" * 30):
+        words = ("image", "create", "thesis", "-f", "pytorch")
+        refused = ds01(*words, HOME=str(house), SOURCE_DATE_EPOCH=wrong)
+        assert refused.status == 2
+        assert f"SOURCE_DATE_EPOCH {wrong!r}" in refused.err
+    assert not (house / "dockerfiles").exists()
 
 
 def test_a_dry_run_prints_what_would_be_written_and_writes_nothing(make: Ds01, house: Path) -> None:
@@ -218,6 +247,30 @@ def test_questions_with_their_defaults_write_the_same_bytes_as_flags(make: Ds01,
     assert keys.wait() == 0, keys.text()
     assert written(house) == expected
     assert "ds01 image build thesis" in keys.text()
+
+
+def test_no_use_case_can_be_said_and_is_what_no_option_means(make: Ds01) -> None:
+    words = ("create", "thesis", "-f", "pytorch", "--dry-run")
+    assert make(*words, "-t", "none").out == make(*words).out
+    assert "# Use case" not in make(*words).out
+
+
+def test_the_framework_is_one_of_four_or_any_image_and_its_choice_is_explained(
+    daemon: ScriptedDaemon, house: Path, keys: Terminal
+) -> None:
+    daemon.answers["GET /v1/catalogue"] = catalogue(
+        ("Pytorch", "2.8.0"), ("Tensorflow", "2.16.1"), ("JAX", "0.6"), ("Python", "3.12")
+    )
+    keys.wait_for("another image")
+    offered = keys.text().rpartition("Which framework?")[2].splitlines()[1:]
+    names = [line.strip(" »").partition(" ")[0] for line in offered if line.strip()]
+    assert names == ["Pytorch", "Tensorflow", "JAX", "Python", "another"]
+    keys.type("\r")
+    keys.wait_for("NVIDIA A100 with a driver for CUDA 12.6; newest for CUDA_ADA")
+    keys.wait_for("Go on?")
+    keys.type("\x03")
+    assert keys.wait() == 130
+    assert not (house / "dockerfiles").exists()
 
 
 def test_one_step_back_asks_again_and_stopping_writes_nothing(house: Path, keys: Terminal) -> None:

@@ -68,7 +68,7 @@ def keep(house: Path, recipe: ImageRecipe) -> Path:
 def save(ds01: Ds01, house: Path, daemon: ScriptedDaemon) -> Ds01:
     daemon.answers["GET /v1/containers/demo/drift"] = ok(drift(RICH, NUMPY, FFMPEG, GONE))
     daemon.answers["GET /v1/containers"] = containers(container("demo"))
-    return lambda *words: ds01(*words, HOME=str(house))
+    return lambda *words: ds01(*words, HOME=str(house), SOURCE_DATE_EPOCH="86400")
 
 
 def test_what_was_installed_becomes_a_dockerfile_on_the_containers_image(save: Ds01, house: Path) -> None:
@@ -78,6 +78,7 @@ def test_what_was_installed_becomes_a_dockerfile_on_the_containers_image(save: D
     assert (recipe.base, recipe.name, recipe.framework) == (BASE, "demo", "Pytorch-2.8.0")
     assert recipe.packages_of(Tier.CUSTOM) == ("rich==13", "numpy==2.1")
     assert recipe.system == ("ffmpeg",)
+    assert recipe.created == "1970-01-02"
     for said in ("+ rich==13", "~ numpy==2.1", "was 1.26", "- gone 1", "/home/alice/.netrc: it looks like a secret"):
         assert said in outcome.err
     assert "gone: it was removed, but the recipe does not install it" in outcome.err

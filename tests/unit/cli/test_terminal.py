@@ -238,6 +238,17 @@ def test_open_is_a_raw_terminal_with_a_size_and_a_title(daemon: ScriptedDaemon, 
     assert body == {"terminal": True, "stdin": True, "environment": {"TERM": "xterm-256color", "LANG": "C.UTF-8"}}
 
 
+def test_run_of_a_container_that_is_there_starts_it_and_opens_a_shell(daemon: ScriptedDaemon, start: Start) -> None:
+    Shell(daemon)
+    with start("run", "a") as terminal:
+        terminal.wait_for("prompt$")
+        assert terminal.is_raw()
+        terminal.type("q")
+        assert terminal.wait() == 0
+    assert acts(daemon)[:2] == ["POST /v1/containers/a/start", "POST /v1/containers/a/exec"]
+    assert "POST /v1/containers" not in daemon.asked(), "nothing is created"
+
+
 def test_what_was_typed_ahead_reaches_the_program(daemon: ScriptedDaemon, start: Start) -> None:
     Shell(daemon)
     with start("open", "a") as terminal:

@@ -281,6 +281,8 @@ def test_a_mistake_in_a_package_is_said_and_the_question_comes_again(start: Star
         terminal.type(DOWN + ENTER)
         terminal.wait_for("Packages of Python")
         terminal.type("-r x\r")
+        terminal.wait_for("Packages of Python", times=2)
+        terminal.type("\r")
         terminal.wait_for("What to change?", times=2)
         terminal.type("\x03")
         terminal.wait()

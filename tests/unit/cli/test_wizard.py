@@ -78,6 +78,31 @@ def test_enter_at_every_step_is_the_command_without_options(daemon: ScriptedDaem
     assert created(daemon) == [{"name": "my-work", "interface": "cli", "framework": "Pytorch"}]
 
 
+def test_a_container_is_made_from_a_framework_or_an_image_that_is_here_and_none_is_built(
+    daemon: ScriptedDaemon, start: Start
+) -> None:
+    with start("create") as terminal:
+        terminal.wait_for("Made from what?")
+        terminal.wait_for("an image that is here")
+        offered = terminal.text().rpartition("Made from what?")[2].splitlines()[1:]
+        assert [line.strip(" »") for line in offered if line.strip()] == [
+            "a framework, ready for this machine",
+            "an image that is here (1 of your own)",
+        ]
+        answer(terminal, "Made from what?", DOWN + ENTER)
+        terminal.wait_for("Which image?")
+        terminal.wait_for("ubuntu:24.04")
+        answer(terminal, "thesis", ENTER)
+        answer(terminal, "Name of the container?", "demo\n")
+        pass_folders(terminal)
+        answer(terminal, "Which GPU?", ENTER)
+        answer(terminal, "How many", ENTER)
+        answer(terminal, "All right?", ENTER)
+        assert terminal.wait() == 0
+    assert [body["image"] for body in created(daemon)] == ["ds01.invalid/u1001/thesis:latest"]
+    assert {request.path for request in daemon.requests if request.method == "POST"} == {"/v1/containers"}
+
+
 def test_the_summary_says_what_comes_the_limits_and_the_reasons(start: Start) -> None:
     with start("create") as terminal:
         pass_to_gpus(terminal)

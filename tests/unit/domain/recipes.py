@@ -110,6 +110,7 @@ recipes = st.builds(
     author=LABEL_VALUES,
     framework=LABEL_VALUES,
     use_case=st.sampled_from(("", "cv", "time-series")),
+    created=st.sampled_from(("", "2026-01-31", "2025-11-11T10:00:00+01:00")),
     system=st.lists(SYSTEM, max_size=4).map(tuple),
     conda=conda,
     requirements=st.none()

@@ -114,6 +114,20 @@ def test_the_four_tiers_of_the_seeds_stand_in_order_and_none_is_empty() -> None:
     assert "install --no-cache-dir\n" not in text
 
 
+def test_the_header_follows_the_facts_and_one_that_somebody_changed_stays() -> None:
+    text = render_dockerfile(FULL)
+    assert text.splitlines()[1:5] == [
+        "# DS01 Custom Image: thesis",
+        "# Created: 2026-01-31",
+        "# Framework: Pytorch-2.8.0-aime",
+        "# Author: alice",
+    ]
+    other = replace(FULL, name="other", created="")
+    assert update_dockerfile(parse_dockerfile("# mine\n" + text), other) == "# mine\n" + render_dockerfile(other)
+    own = text.replace("# Author: alice", "# Author: alice and bob")
+    assert update_dockerfile(parse_dockerfile(own), other).startswith(own.partition("FROM")[0])
+
+
 def test_jupyter_is_configured_only_where_it_is_installed() -> None:
     bare = replace(FULL, packages=(TierPackages(Tier.DATA_SCIENCE, ("pandas",)),))
     assert "jupyter" not in render_dockerfile(bare).lower()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from ds01.domain.images.dockerfile import parse_dockerfile
-from ds01.domain.images.dockerfile_change import repair_dockerfile, update_dockerfile
+from ds01.domain.images.dockerfile_change import render_dockerfile, repair_dockerfile, update_dockerfile
 from ds01.domain.images.recipe import ImageRecipe, Tier, TierPackages
 from ds01.errors import InvalidRequestError
 
@@ -87,6 +87,7 @@ LABEL maintainer="bob"
 LABEL maintainer.id="1002"
 LABEL ds01.image="cv-project"
 LABEL ds01.framework="pytorch"
+LABEL ds01.created="2025-11-11T10:00:00+00:00"
 
 WORKDIR /workspace
 
@@ -133,10 +134,10 @@ def test_a_file_of_the_predecessor_is_read_as_it_was_meant_and_its_defects_are_n
     assert (found.recipe.name, found.recipe.author, found.recipe.framework) == ("cv-project", "bob", "pytorch")
     assert update_dockerfile(found, found.recipe) == LEGACY
     assert [(note.line, note.problem.partition(":")[0]) for note in found.notes] == [
-        (19, "Core Python packages"),
-        (24, "Use case specific packages"),
-        (28, "Additional user packages"),
-        (28, "Additional user packages"),
+        (20, "Core Python packages"),
+        (25, "Use case specific packages"),
+        (29, "Additional user packages"),
+        (29, "Additional user packages"),
     ]
     mended = repair_dockerfile(found)
     again = parse_dockerfile(mended)
@@ -146,6 +147,20 @@ def test_a_file_of_the_predecessor_is_read_as_it_was_meant_and_its_defects_are_n
     assert "    'pandas>=2.0' \\\n    'torch<3'\n" in mended
     assert "Additional user packages" not in mended
     assert "\n\n\n" not in mended
+
+
+def test_old_labels_are_read_and_never_written() -> None:
+    recipe = parse_dockerfile(LEGACY).recipe
+    assert (recipe.author, recipe.created) == ("bob", "2025-11-11T10:00:00+00:00")
+    assert recipe.labels == (), "the number of the maintainer is that of whoever builds it"
+    written = render_dockerfile(recipe)
+    labels = [line.removeprefix("LABEL ") for line in written.splitlines() if line.startswith("LABEL ")]
+    assert labels == [
+        'aime.mlc.MAINTAINER="bob"',
+        'aime.mlc.CUSTOM_IMAGE="cv-project"',
+        'aime.mlc.FRAMEWORK="pytorch"',
+        'aime.mlc.DS01_CREATED="2025-11-11T10:00:00+00:00"',
+    ]
 
 
 def test_jupyter_of_the_predecessor_goes_with_its_configuration() -> None:

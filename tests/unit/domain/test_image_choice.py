@@ -88,6 +88,11 @@ def test_what_is_not_there_is_answered_with_the_nearest(
     assert word in missing.value.hint
 
 
+def test_only_the_frameworks_that_aime_does_not_have_begin_with_images_of_others() -> None:
+    others = {row.framework for row in CATALOGUE if is_offered(row) and not row.image.startswith("aimehub/")}
+    assert others == {"JAX", "Python"}
+
+
 def test_discontinued_frameworks_are_there_and_not_shown() -> None:
     assert [name.lower() for name in frameworks(CATALOGUE)] == ["pytorch", "tensorflow", "jax", "python"]
     assert find_framework(CATALOGUE, "MXNET") is not None

@@ -1,5 +1,6 @@
 """The table of package tiers, and what would be installed twice."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_the_shipped_tiers_are_those_of_the_seeds() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         TIERS.require_use_case("vision")
     assert caught.value.hint == "One of: ml, cv, nlp, rl, audio, ts, llm, none"
+
+
+def test_cuda_and_rocm_are_the_bases_and_no_tier_installs_them() -> None:
+    tiers = (TIERS.system, TIERS.jupyter, TIERS.data_science, *TIERS.use_cases.values())
+    installed = [text.lower() for tier in tiers for text in (*tier.pip, *tier.apt)]
+    assert len(installed) > 20
+    assert [text for text in installed if re.search("cuda|cudnn|nvidia|rocm|miopen", text)] == []
 
 
 def test_a_site_replaces_the_tiers_as_a_whole(tmp_path: Path) -> None:

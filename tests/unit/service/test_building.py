@@ -63,6 +63,7 @@ async def test_a_built_image_is_its_builders_own_and_keeps_a_dated_name(stage: S
     assert found.own == OwnImage(UID, "mine")
     assert found.image.labels[label.RECIPE] == "a" * 64
     assert found.image.labels[label.MAINTAINER] == "alice"
+    assert found.image.labels[label.UID] == str(UID)
     assert found.image.labels[label.CUSTOM_IMAGE] == "mine"
     assert len(found.tags) == 2
     assert (await stage.events())[-1] == "image.built"

@@ -32,12 +32,19 @@ from ds01.domain.images.recipe import CopiedFile, ImageRecipe, RequirementsFile,
 from ds01.errors import InvalidRequestError
 
 _FROM = re.compile(r"(?:--\S+\s+)*(?P<image>\S+)(?:\s+AS\s+\S+)?", re.IGNORECASE)
-_LEGACY_LABELS = {"maintainer": "author", "ds01.image": "name", "ds01.framework": "framework", "ds01.project": "name"}
+_LEGACY_LABELS = {
+    "maintainer": "author",
+    "ds01.image": "name",
+    "ds01.framework": "framework",
+    "ds01.project": "name",
+    "ds01.created": "created",
+}
 _OUR_LABELS = {
     label.MAINTAINER: "author",
     label.CUSTOM_IMAGE: "name",
     label.FRAMEWORK: "framework",
     label.USE_CASE: "use_case",
+    label.CREATED: "created",
 }
 _DERIVED = frozenset({Section.JUPYTER_CONFIG, Section.KERNEL})
 _TOOLS = re.compile(r"\b(?:jupyter|ipykernel)\b")
@@ -175,6 +182,7 @@ class _Reading:
             author=_legal("author", facts),
             framework=_legal("framework", facts),
             use_case=_legal("use_case", facts),
+            created=_legal("created", facts),
             system=tuple(self._system),
             conda=self._conda,
             requirements=self._requirements,

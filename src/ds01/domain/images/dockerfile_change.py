@@ -36,9 +36,20 @@ def render_dockerfile(recipe: ImageRecipe, *, has_cache: bool = False) -> str:
         recipe: The recipe.
         has_cache: Keep what pip fetches in a cache of the builder: BuildKit only, the classic builder refuses it.
     """
-    parts = [f"{HEADING}\n", f"FROM {recipe.base}\n", write_labels(recipe), PYTHON_IS_OURS]
+    parts = [_header(recipe), f"FROM {recipe.base}\n", write_labels(recipe), PYTHON_IS_OURS]
     parts += [_with_heading(recipe, section, has_cache=has_cache) for section in Section]
     return "\n".join([*(part for part in parts if part), END])
+
+
+def _header(recipe: ImageRecipe) -> str:
+    """Return the comments that say to a reader whose file it is; the labels say it to programs."""
+    facts = (
+        ("DS01 Custom Image", recipe.name),
+        ("Created", recipe.created),
+        ("Framework", recipe.framework),
+        ("Author", recipe.author),
+    )
+    return "".join([f"{HEADING}\n", *(f"# {title}: {value}\n" for title, value in facts if value)])
 
 
 def _with_heading(recipe: ImageRecipe, section: Section, *, has_cache: bool) -> str:
@@ -77,12 +88,24 @@ class _Change:
 
     def text(self) -> str:
         """Return the changed file, with the line ends it had."""
+        self._change_header()
         self._change_base()
         self._change_labels()
         added = [section for section in Section if self._change_section(section)]
         for section in added:  # when it is known what stays: places are found by what stands there
             self._insert(section, f"# {section.value}\n{self._body(self._recipe, section)}")
         return self._assembled()
+
+    def _change_header(self) -> None:
+        """Let the comments before the base say the new facts, where they stand as they were written."""
+        old, new = _header(self._file.recipe), _header(self._recipe)
+        before_base = self._texts[: self._file.base_piece]
+        first = next((index for index, text in enumerate(before_base) if text.rstrip() == HEADING), None)
+        if old == new or first is None:
+            return
+        places = range(first, first + old.count("\n"))
+        if "".join(self._texts[index] for index in places).replace("\r\n", "\n") == old:
+            self._replace(places, new)
 
     def _change_base(self) -> None:
         old, new, index = self._file.recipe.base, self._recipe.base, self._file.base_piece

@@ -172,6 +172,7 @@ def label_pairs(recipe: ImageRecipe) -> tuple[tuple[str, str], ...]:
         (label.CUSTOM_IMAGE, recipe.name),
         (label.FRAMEWORK, recipe.framework),
         (label.USE_CASE, recipe.use_case),
+        (label.CREATED, recipe.created),
     )
     return (*((key, value) for key, value in ours if value), *recipe.labels)
 

@@ -29,11 +29,12 @@ DEFAULT_ENVIRONMENT = (
 """Caches below the workspace outlive the container; GPUs are counted as nvidia-smi counts them."""
 _IMAGE_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*")
 _USE_CASE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _BASE_WITH_ARGUMENT = re.compile(r"[A-Za-z0-9._/:@${}-]*\$[A-Za-z0-9._/:@${}-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
 _NOT_IN_PATHS = re.compile(r"""['"\\$*?<>]|\[|\]""")
-_OLD_LABEL = "maintainer"
+_OLD_LABELS = frozenset({"maintainer", "maintainer.id"})
 
 
 class Tier(StrEnum):
@@ -101,6 +102,7 @@ class ImageRecipe:
         author: Who made it.
         framework: Framework and version of the base, such as `Pytorch-2.8.0-aime`.
         use_case: Name of the use case, such as `cv`; empty without.
+        created: Day when its Dockerfile was made, such as `2026-01-31`, or that moment in full; empty if unknown.
         system: Packages of the system (apt).
         conda: Packages of conda.
         requirements: What a requirements file asks for.
@@ -118,6 +120,7 @@ class ImageRecipe:
     author: str = ""
     framework: str = ""
     use_case: str = ""
+    created: str = ""
     system: tuple[str, ...] = ()
     conda: CondaPackages = NO_CONDA
     requirements: RequirementsFile | None = None
@@ -138,7 +141,7 @@ class ImageRecipe:
         _require_pairs(self.env, _VARIABLE, "environment variable")
         _require_pairs(self.labels, _LABEL, "label")
         for key, value in self.labels:
-            if key == _OLD_LABEL or key.startswith(RESERVED_PREFIXES):
+            if key in _OLD_LABELS or key.startswith(RESERVED_PREFIXES):
                 raise InvalidRequestError(f"The label {key} is reserved.", hint="Choose a name of your own.")
             _require_label_value(value, f"label {key}")
 
@@ -190,6 +193,8 @@ def _require_facts(recipe: ImageRecipe) -> None:
         )
     if recipe.use_case and not _USE_CASE.fullmatch(recipe.use_case):
         raise InvalidRequestError(f"{recipe.use_case[:60]!r} is not a use case.", hint="Write one such as cv or nlp.")
+    if recipe.created and not _DAY.fullmatch(recipe.created):
+        raise InvalidRequestError(f"{recipe.created[:60]!r} is not a day.", hint="Write one such as 2026-01-31.")
     _require_label_value(recipe.author, "author")
     _require_label_value(recipe.framework, "framework")
 

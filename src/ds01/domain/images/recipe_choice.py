@@ -115,7 +115,9 @@ def plan_tier(choice: str, defaults: PackageTier, known: Known) -> TierPlan:
     return TierPlan(tuple(package.text for package in new), duplicates=duplicates)
 
 
-def plan_recipe(name: str, author: str, base: BaseImage, *, choices: ImageChoices, tiers: PackageTiers) -> ImageRecipe:
+def plan_recipe(
+    name: str, author: str, base: BaseImage, *, choices: ImageChoices, tiers: PackageTiers, created: str = ""
+) -> ImageRecipe:
     """Return the recipe that choices make.
 
     Args:
@@ -124,6 +126,7 @@ def plan_recipe(name: str, author: str, base: BaseImage, *, choices: ImageChoice
         base: The image to begin with.
         choices: What was chosen.
         tiers: The table of packages.
+        created: Day when it is made; empty leaves it out.
 
     Raises:
         InvalidRequestError: A choice cannot be followed, or names what is there already.
@@ -155,6 +158,7 @@ def plan_recipe(name: str, author: str, base: BaseImage, *, choices: ImageChoice
         author=author.replace(",", ";"),
         framework=base.framework,
         use_case="" if choices.use_case == NO_USE_CASE else choices.use_case,
+        created=created,
         system=tuple(dict.fromkeys(map(parse_system_package, (*tiers.system.apt, *case.apt, *choices.system)))),
         conda=imported.conda,
         requirements=RequirementsFile(lines, imported.constraints, choices.source) if lines else None,

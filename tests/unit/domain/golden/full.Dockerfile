@@ -1,4 +1,8 @@
 # Made by ds01. Edit it as you like: your own lines are kept.
+# DS01 Custom Image: thesis
+# Created: 2026-01-31
+# Framework: Pytorch-2.8.0-aime
+# Author: alice
 
 FROM aimehub/pytorch-2.8.0-aime-cuda12.6.3
 
@@ -6,6 +10,7 @@ LABEL aime.mlc.MAINTAINER="alice"
 LABEL aime.mlc.CUSTOM_IMAGE="thesis"
 LABEL aime.mlc.FRAMEWORK="Pytorch-2.8.0-aime"
 LABEL aime.mlc.DS01_USE_CASE="cv"
+LABEL aime.mlc.DS01_CREATED="2026-01-31"
 LABEL org.opencontainers.image.title="Thesis"
 
 # The Python of an image is nobody else's: pip may install into it (PEP 668)

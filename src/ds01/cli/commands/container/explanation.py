@@ -1,18 +1,16 @@
 """`ds01 create --info` and `--concepts`: every option with what the site has set, and what the words mean."""
 
-import textwrap
-
 from ds01.api.schema import LimitsDocument
 from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
 from ds01.cli.commands.container.request import OPTIONS
 from ds01.cli.commands.limits import limit_text
 from ds01.cli.commands.topic import read_topic
+from ds01.cli.option_list import print_options
 from ds01.cli.spec import Option
 
 INFO = Option("--info", "Show every option with what applies to you here, and create nothing.")
 CONCEPTS = Option("--concepts", "Explain images, folders and GPUs, and create nothing.")
-_HEAD_WIDTH, _WIDTH = 32, 78
 _TOPICS = ("images", "workspace", "gpu")
 _LIMITS = {
     "gpus": "max_gpus",
@@ -34,11 +32,7 @@ def explain(call: Call) -> bool:
     if not call.flag("info"):
         return False
     limits = call.client.get_limits()
-    for option in OPTIONS:
-        head = f"{', '.join(option.names)} {option.metavar}".strip()
-        here = _here(call, option, limits)
-        call.screen.data(f"{head.ljust(_HEAD_WIDTH)}  {here}".rstrip())
-        call.screen.data(textwrap.fill(option.meaning, _WIDTH, initial_indent="    ", subsequent_indent="    "))
+    print_options(call, OPTIONS, lambda option: _here(call, option, limits))
     call.screen.suggest("ds01 limits")
     return True
 

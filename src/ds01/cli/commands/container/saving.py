@@ -8,6 +8,7 @@ from ds01.cli.call import Call
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
 from ds01.cli.dockerfiles import dockerfile_of, find_dockerfile, login_name, project_dockerfile, read_text, write_text
 from ds01.cli.drift import drift_of
+from ds01.cli.moment import day_of_making
 from ds01.cli.prompts import cancelled, confirm
 from ds01.cli.selection import naming, one_name
 from ds01.cli.spec import ASKING, JSON, Argument, Option, Spec
@@ -98,7 +99,7 @@ def plan_saving(call: Call, found: DriftDocument) -> Saving:
     path, image, is_begun = _place(call, found)
     before = read_text(path) if path.exists() else None
     if before is None:
-        recipe = _new_recipe(found, image)
+        recipe = _new_recipe(call, found, image)
         saved = save_drift(recipe, drift)
         after = render_dockerfile(saved.recipe)
     else:
@@ -143,7 +144,7 @@ def _place(call: Call, found: DriftDocument) -> tuple[Path, str, bool]:
     return dockerfile_of(call.environment, image), image, True
 
 
-def _new_recipe(found: DriftDocument, image: str) -> ImageRecipe:
+def _new_recipe(call: Call, found: DriftDocument, image: str) -> ImageRecipe:
     if not found["base"]:
         raise NotFoundError(
             f"The image that {found['name']} was made from has no name any more, so no Dockerfile can begin with it.",
@@ -154,6 +155,7 @@ def _new_recipe(found: DriftDocument, image: str) -> ImageRecipe:
         name=image,
         author=login_name().replace(",", ";"),
         framework=found["framework"],
+        created=day_of_making(call.environment),
         env=DEFAULT_ENVIRONMENT,
     )
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from ds01.cli.call import Call
 from ds01.cli.commands.image.listing import short_id
 from ds01.cli.dockerfiles import find_dockerfile, image_name_of, list_dockerfiles
-from ds01.cli.prompts import Choice, pick
+from ds01.cli.prompts import Choice, pick, pick_several
 from ds01.cli.spec import Argument
 from ds01.cli.table import relative_time
 from ds01.errors import InvalidRequestError, NotFoundError
 from ds01.units import format_size
 
 IMAGE = Argument("name", completes="own_image")
+IMAGES = Argument("names", many=True, shown="[NAME]...", completes="own_image")
 ANY_IMAGE = Argument("name", shown="[IMAGE]", completes="image")
 DOCKERFILE = Argument("name", shown="[NAME|FILE]", completes="dockerfile")
 
@@ -31,6 +32,25 @@ def one_image(call: Call, verb: str, *, own_only: bool = True) -> str:
     name = call.text("name")
     if name is not None:
         return name
+    choices = _offered(call, verb, own_only=own_only)
+    if len(choices) == 1:
+        call.screen.note(f"Taking {choices[0].value}: it is your only image.")
+        return choices[0].value
+    return pick(call, f"Which image to {verb}?", choices)
+
+
+def some_images(call: Call, verb: str) -> list[str]:
+    """Return the images of the user's own that a command is about; a person may pick several, also when there is one.
+
+    Raises:
+        InvalidRequestError: None is named, and nobody can be asked.
+        NotFoundError: There is none to choose from.
+    """
+    typed = list(dict.fromkeys(call.texts("names")))
+    return typed or pick_several(call, f"Which images to {verb}?", _offered(call, verb, own_only=True))
+
+
+def _offered(call: Call, verb: str, *, own_only: bool) -> list[Choice]:
     if not call.can_ask:
         raise InvalidRequestError(
             f"Which image to {verb}? NAME is missing.",
@@ -39,16 +59,12 @@ def one_image(call: Call, verb: str, *, own_only: bool = True) -> str:
     images = [image for image in call.client.list_images()["images"] if image["own"] or not own_only]
     if not images:
         raise NotFoundError(f"You have no image to {verb}.", hint="Make one: ds01 image create")
-    if len(images) == 1 and verb != "delete":
-        call.screen.note(f"Taking {images[0]['name']}: it is your only image.")
-        return images[0]["name"]
-    choices = [
+    return [
         Choice(
             image["name"], f"{image['name']}  ({_facts(image['size_bytes'], image['created_at'])}, {short_id(image)})"
         )
         for image in images
     ]
-    return pick(call, f"Which image to {verb}?", choices)
 
 
 def one_dockerfile(call: Call, verb: str) -> Path:

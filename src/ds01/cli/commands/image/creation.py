@@ -5,7 +5,9 @@ from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import basis_of, basis_of_image, offered_tiers, warn_without_pip
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
 from ds01.cli.commands.image.draft import Draft, path_of, require_free, require_legal_name, write_draft
+from ds01.cli.commands.image.explanation import CONCEPTS, INFO, explain_creation
 from ds01.cli.image_import import import_file
+from ds01.cli.moment import day_of_making
 from ds01.cli.prompts import confirm
 from ds01.cli.spec import JSON, NO_INPUT, YES, Argument, Option, Spec
 from ds01.domain.images.package_tier import PackageTiers
@@ -18,6 +20,8 @@ _CHOSEN = ("framework", "base", "type", "packages", "system", "requirements", "j
 
 def create(call: Call) -> int:
     """Write the Dockerfile of an image, and build it where that was asked for."""
+    if explain_creation(call, _OPTIONS):
+        return 0
     if call.flag("build") and (call.flag("no_build") or call.flag("dry_run")):
         raise InvalidRequestError("--build excludes --no-build and --dry-run.", hint="Leave one of them out.")
     asks = call.can_ask and not call.flag("yes") and not any(call.values.get(key) for key in _CHOSEN)
@@ -65,7 +69,8 @@ def _draft_of_flags(call: Call) -> Draft:
     found = basis_of_image(call, base) if base is not None else basis_of(call, framework or "")
     say = call.screen.tell if call.flag("dry_run") else call.screen.note
     say(found.reason)
-    draft = Draft(name, found, tiers, choices, has_cache=call.flag("pip_cache"))
+    created = day_of_making(call.environment)
+    draft = Draft(name, found, tiers, choices, has_cache=call.flag("pip_cache"), created=created)
     warn_without_pip(call, found, draft.recipe())
     return draft
 
@@ -88,6 +93,36 @@ def _choices(call: Call, tiers: PackageTiers) -> ImageChoices:
 
 
 SCRIPT = Option("--script", "For scripts: never ask, answer with yes. Without a short form: -s is --system here.")
+_OPTIONS = (
+    Option(
+        "-f --framework",
+        "Framework of the catalogue, with a version if you like.",
+        kind="text",
+        metavar="NAME",
+        completes="framework",
+    ),
+    Option("--base", "Any image instead of a framework.", kind="text", metavar="REF", completes="image"),
+    Option(
+        "-t --type",
+        "Use case: ml, cv, nlp, rl, audio, ts, llm, none.",
+        kind="text",
+        metavar="NAME",
+        completes="use_case",
+    ),
+    Option("-p --packages", "Packages of Python.", kind="text", metavar="LIST", many=True),
+    Option("-s --system", "Packages of the system (apt).", kind="text", metavar="LIST", many=True),
+    Option("-r --requirements", "requirements.txt, environment.yml or pyproject.toml.", kind="text", metavar="FILE"),
+    Option("--jupyter", "default, skip, or a list of packages.", kind="text", metavar="LIST"),
+    Option("--data-science", "default, skip, or a list of packages.", kind="text", metavar="LIST"),
+    ARCH,
+    Option("--allow-duplicates", "Install again what is there already."),
+    Option("--pip-cache", "Keep what pip fetches in a cache of BuildKit."),
+    Option("--dockerfile", "Where to write it.", kind="text", metavar="FILE"),
+    Option("--project-dockerfile", "Write it into a project's folder.", kind="text", metavar="PROJECT"),
+    Option("--force", "Replace a Dockerfile that is there; it is kept as a backup."),
+    Option("--build", "Build it afterwards."),
+    Option("--no-build", "Do not ask whether to build it."),
+)
 CREATE = Spec(
     create,
     examples=(
@@ -104,37 +139,10 @@ CREATE = Spec(
     ),
     arguments=(Argument("name", completes="dockerfile"),),
     options=(
-        Option(
-            "-f --framework",
-            "Framework of the catalogue, with a version if you like.",
-            kind="text",
-            metavar="NAME",
-            completes="framework",
-        ),
-        Option("--base", "Any image instead of a framework.", kind="text", metavar="REF", completes="image"),
-        Option(
-            "-t --type",
-            "Use case: ml, cv, nlp, rl, audio, ts, llm, none.",
-            kind="text",
-            metavar="NAME",
-            completes="use_case",
-        ),
-        Option("-p --packages", "Packages of Python.", kind="text", metavar="LIST", many=True),
-        Option("-s --system", "Packages of the system (apt).", kind="text", metavar="LIST", many=True),
-        Option(
-            "-r --requirements", "requirements.txt, environment.yml or pyproject.toml.", kind="text", metavar="FILE"
-        ),
-        Option("--jupyter", "default, skip, or a list of packages.", kind="text", metavar="LIST"),
-        Option("--data-science", "default, skip, or a list of packages.", kind="text", metavar="LIST"),
-        ARCH,
-        Option("--allow-duplicates", "Install again what is there already."),
-        Option("--pip-cache", "Keep what pip fetches in a cache of BuildKit."),
-        Option("--dockerfile", "Where to write it.", kind="text", metavar="FILE"),
-        Option("--project-dockerfile", "Write it into a project's folder.", kind="text", metavar="PROJECT"),
-        Option("--force", "Replace a Dockerfile that is there; it is kept as a backup."),
-        Option("--build", "Build it afterwards."),
-        Option("--no-build", "Do not ask whether to build it."),
+        *_OPTIONS,
         Option("--guided", "Explain each question."),
+        INFO,
+        CONCEPTS,
         Option("--dry-run", "Only print the Dockerfile."),
         *BUILD_OPTIONS,
         JSON,

@@ -1,35 +1,36 @@
 """`ds01 image delete`."""
 
 from ds01.cli.call import Call
-from ds01.cli.commands.image.choosing import IMAGE, one_image
+from ds01.cli.commands.image.choosing import IMAGES, some_images
 from ds01.cli.dockerfiles import find_dockerfile, image_name_of, move_to_trash
-from ds01.cli.prompts import cancelled, confirm
+from ds01.cli.prompts import confirm
+from ds01.cli.selection import for_each
 from ds01.cli.spec import ASKING, JSON, Option, Spec
 from ds01.errors import InvalidRequestError, NotFoundError
 
 
 def delete(call: Call) -> int:
-    """Delete an image, and move its Dockerfile to the trash."""
-    name = one_image(call, "delete")
+    """Delete images, and move their Dockerfiles to the trash."""
+    names = some_images(call, "delete")
+    return for_each(call, names, lambda name: _delete_one(call, name), are_containers=False)
+
+
+def _delete_one(call: Call, name: str) -> dict[str, object] | None:
     plan = call.client.delete_image(name, dry_run=True)
     if call.flag("dry_run"):
-        if call.flag("json"):
-            call.screen.document(plan)
         for tag in plan["tags"] if not call.flag("json") else ():
             call.screen.data(tag)
-        return 0
+        return dict(plan)
     if call.must_confirm and not confirm(f"Delete the image {plan['name']} and its {len(plan['tags'])} tags?"):
-        raise cancelled()
+        call.screen.note(f"{plan['name']} was left as it is.")
+        return None
     if not call.can_ask and not (call.flag("yes") or call.flag("script")):
         raise InvalidRequestError("Deleting needs a yes, and nobody can be asked.", hint="Add --yes.")
     outcome = call.client.delete_image(name)
     if not call.flag("keep_dockerfile"):
         _put_away(call, outcome["name"])
-    if call.flag("json"):
-        call.screen.document(outcome)
-    else:
-        call.done(f"Deleted {outcome['name']}.", outcome["name"])
-    return 0
+    call.done(f"Deleted {outcome['name']}.", outcome["name"])
+    return dict(outcome)
 
 
 def _put_away(call: Call, name: str) -> None:
@@ -46,13 +47,14 @@ DELETE = Spec(
     delete,
     examples=(
         "ds01 image delete thesis  asks first; refused while a container was made from it",
+        "ds01 image delete  pick one or several of yours",
         "ds01 image delete thesis --keep-dockerfile --yes  only the image",
     ),
     details=(
         "All builds of the image go; layers that other images share stay. Its Dockerfile moves to "
         "~/dockerfiles/.trash; the Dockerfile of a project stays where it is. Nothing else is removed."
     ),
-    arguments=(IMAGE,),
+    arguments=(IMAGES,),
     options=(
         Option("--keep-dockerfile", "Leave the Dockerfile where it is."),
         Option("--dry-run", "Only print what would be deleted."),

@@ -37,6 +37,7 @@ class Draft:
         tiers: What is offered.
         choices: The choices.
         has_cache: pip keeps what it fetches in a cache of the builder.
+        created: Day when it is made.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Draft:
     tiers: PackageTiers
     choices: ImageChoices = field(default_factory=ImageChoices)
     has_cache: bool = False
+    created: str = ""
 
     def recipe(self, **changed: object) -> ImageRecipe:
         """Return the recipe, with some choices made otherwise.
@@ -52,7 +54,9 @@ class Draft:
             InvalidRequestError: A choice cannot be followed.
         """
         choices = replace(self.choices, **changed)  # type: ignore[arg-type]  # names and values of the choices
-        return plan_recipe(self.name, login_name(), self.basis.image, choices=choices, tiers=self.tiers)
+        return plan_recipe(
+            self.name, login_name(), self.basis.image, choices=choices, tiers=self.tiers, created=self.created
+        )
 
     def text(self) -> str:
         """Return the Dockerfile."""

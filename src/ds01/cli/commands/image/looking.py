@@ -5,6 +5,7 @@ from dataclasses import asdict
 from ds01.cli.call import Call
 from ds01.cli.commands.image.choosing import ANY_IMAGE, IMAGE, one_image
 from ds01.cli.dockerfiles import old_facts_of
+from ds01.cli.home_path import short_home_path
 from ds01.cli.image_state import NEWER, dockerfile_state
 from ds01.cli.spec import JSON, NO_INPUT, Spec
 from ds01.cli.table import relative_time, render
@@ -27,7 +28,7 @@ def inspect(call: Call) -> int:
         ("built", relative_time(document["created_at"])),
         ("framework", document["framework"] or (noted.framework if noted else "")),
         ("use case", document["use_case"] or (noted.use_case if noted else "")),
-        ("dockerfile", f"{path} ({state})" if path else ""),
+        ("dockerfile", f"{short_home_path(call.environment, path)} ({state})" if path else ""),
         ("containers", ", ".join(name.rpartition("._.")[0] or name for name in document["containers"])),
         ("reference", document["reference"]),
         ("id", document["id"]),

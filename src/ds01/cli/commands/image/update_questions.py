@@ -7,12 +7,13 @@ from ds01.cli.commands.image.basis import look_into, offered_tiers
 from ds01.cli.commands.image.building import build_file
 from ds01.cli.commands.image.dockerfile_edit import edited, name_of, tell_differences, write_changed
 from ds01.cli.commands.image.draft import recipe_lines
+from ds01.cli.commands.image.duplicates import require_new, tell_mistake
 from ds01.cli.commands.image.recreating import containers_of, recreate_containers
 from ds01.cli.commands.image.wizard import read_guide
 from ds01.cli.dockerfiles import read_text
 from ds01.cli.image_state import NEWER, state_of
 from ds01.cli.prompts import Choice, ask_text, confirm, pick, pick_several
-from ds01.domain.images.dockerfile import parse_dockerfile
+from ds01.domain.images.dockerfile import Dockerfile, parse_dockerfile
 from ds01.domain.images.dockerfile_change import update_dockerfile
 from ds01.domain.images.recipe import ImageRecipe
 from ds01.domain.images.recipe_choice import base_contents
@@ -23,6 +24,10 @@ from ds01.errors import Ds01Error, NotFoundError
 
 _PHASES = 3
 _ADD, _ADD_SYSTEM, _REMOVE, _EDIT, _DONE, _DISCARD = "add", "add_system", "remove", "edit", "done", "discard"
+_QUESTIONS = {
+    _ADD: "Packages of Python, such as rich 'pandas>=2.0'?",
+    _ADD_SYSTEM: "Packages of the system, such as ffmpeg?",
+}
 _CHOICES = (
     Choice(_DONE, "nothing more"),
     Choice(_ADD, "add packages of Python, or pin one to a version"),
@@ -104,16 +109,28 @@ def _change(call: Call, path: Path, text: str, chosen: str) -> str:
     if chosen == _EDIT:
         return edited(call, path, text)
     dockerfile = parse_dockerfile(text)
-    return update_dockerfile(dockerfile, _changed(call, dockerfile.recipe, chosen))
+    if chosen in _QUESTIONS:
+        return update_dockerfile(dockerfile, _added(call, dockerfile, chosen))
+    return update_dockerfile(dockerfile, _without_some(call, dockerfile.recipe))
 
 
-def _changed(call: Call, recipe: ImageRecipe, chosen: str) -> ImageRecipe:
-    if chosen == _ADD:
-        typed = ask_text("Packages of Python, such as rich 'pandas>=2.0'?")
-        return add_packages(recipe, [package.text for package in parse_package_list(typed)]).recipe if typed else recipe
-    if chosen == _ADD_SYSTEM:
-        typed = ask_text("Packages of the system, such as ffmpeg?")
-        return add_system(recipe, parse_system_list(typed)).recipe if typed else recipe
+def _added(call: Call, dockerfile: Dockerfile, chosen: str) -> ImageRecipe:
+    """Ask for packages until they can be added; an empty line adds nothing."""
+    recipe = dockerfile.recipe
+    while typed := ask_text(_QUESTIONS[chosen]):
+        try:
+            if chosen == _ADD_SYSTEM:
+                return add_system(recipe, parse_system_list(typed)).recipe
+            packages = parse_package_list(typed)
+            require_new(call, dockerfile, packages, counts_own=True)
+            return add_packages(recipe, [package.text for package in packages]).recipe
+        except Ds01Error as mistake:
+            tell_mistake(call, mistake)
+            call.screen.tell("Write other packages, or only Enter for none.")
+    return recipe
+
+
+def _without_some(call: Call, recipe: ImageRecipe) -> ImageRecipe:
     python = {package.name: package.text for package in recipe.all_packages()}
     system = {system_package_name(text): text for text in recipe.system}
     if not python and not system:

@@ -7,6 +7,7 @@ from ds01.cli.call import Call
 from ds01.cli.commands.image.building import BUILD_OPTIONS, build_file
 from ds01.cli.commands.image.choosing import DOCKERFILE, one_dockerfile
 from ds01.cli.commands.image.dockerfile_edit import edited, name_of, tell_differences, write_changed
+from ds01.cli.commands.image.duplicates import require_new
 from ds01.cli.commands.image.recreating import RECREATE, STOP, recreate_containers
 from ds01.cli.dockerfiles import read_text
 from ds01.cli.prompts import cancelled, confirm
@@ -68,6 +69,9 @@ def _changed(call: Call, path: Path, dockerfile: Dockerfile, before: str) -> str
     """Return the Dockerfile after the changes of the flags and of the editor."""
     if call.flag("repair"):
         dockerfile = parse_dockerfile(repair_dockerfile(dockerfile))
+    if call.texts("add") and not call.flag("allow_duplicates"):
+        wanted = [one for text in call.texts("add") for one in parse_package_list(text)]
+        require_new(call, dockerfile, wanted, counts_own=False)
     after = update_dockerfile(dockerfile, _changed_recipe(call, dockerfile.recipe))
     if call.flag("edit"):
         after = edited(call, path, after)
@@ -153,6 +157,7 @@ UPDATE = Spec(
         Option("--remove", "Packages of Python.", kind="text", metavar="LIST", many=True),
         Option("--add-system", "Packages of the system.", kind="text", metavar="LIST", many=True),
         Option("--remove-system", "Packages of the system.", kind="text", metavar="LIST", many=True),
+        Option("--allow-duplicates", "Install again what is there already."),
         Option("--repair", "Write sections anew that a builder or shell would read wrongly."),
         Option("--edit", "Open the Dockerfile in your editor."),
         Option("--dockerfile", "The Dockerfile.", kind="text", metavar="FILE"),

@@ -11,7 +11,9 @@ from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
 from ds01.cli.commands.image.basis import Basis, basis_of, basis_of_image, offered_tiers, warn_without_pip
 from ds01.cli.commands.image.draft import TITLE_WIDTH, Draft, require_free, require_legal_name, summary_lines
+from ds01.cli.commands.image.duplicates import tell_mistake
 from ds01.cli.image_import import import_file
+from ds01.cli.moment import day_of_making
 from ds01.cli.prompts import Choice, ask_or_back, ask_text, cancelled, pick
 from ds01.domain.images.package_tier import PackageTier
 from ds01.domain.images.recipe_choice import NO_USE_CASE, TierChoice, base_contents
@@ -100,7 +102,8 @@ class _Wizard:
         self.call.screen.note(found.reason)
         tiers = self.draft.tiers if self.draft else offered_tiers(self.call)
         kept = self.draft.choices if self.draft else None
-        self.draft = Draft(self._name, found, tiers, has_cache=self.call.flag("pip_cache"))
+        created = day_of_making(self.call.environment)
+        self.draft = Draft(self._name, found, tiers, has_cache=self.call.flag("pip_cache"), created=created)
         if kept is not None:
             self.draft.choices = kept
         return True
@@ -224,11 +227,8 @@ class _Wizard:
     def _tried(self, act: Callable[[], Result]) -> Result | None:
         try:
             return act()
-        except Ds01Error as error:
-            if "duplicates" in error.details:  # the hint speaks of options
-                self.call.screen.warn(error.message)
-            else:
-                self.call.screen.failure(error.message, error.hint)
+        except Ds01Error as mistake:
+            tell_mistake(self.call, mistake)
         return None
 
 
