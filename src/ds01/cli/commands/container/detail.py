@@ -38,11 +38,11 @@ def read_details(call: Call, document: ContainerList) -> list[ContainerDetailsDo
 
 def print_details(call: Call, details: list[ContainerDetailsDocument]) -> None:
     """Print a block for each container."""
-    blocks = ["\n".join(fact_lines(call, _facts(document))) for document in details]
+    blocks = ["\n".join(fact_lines(call, _facts(call, document))) for document in details]
     call.screen.data("\n\n".join(blocks))
 
 
-def _facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
+def _facts(call: Call, document: ContainerDetailsDocument) -> list[tuple[str, str]]:
     return [
         ("name", document["name"]),
         ("state", state_text(document)),
@@ -51,7 +51,7 @@ def _facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
         ("image", document["image"]),
         ("GPUs", gpu_text(document["gpus"])),
         *(("GPU UUID", gpu["uuid"]) for gpu in document["gpus"]),
-        *mount_facts(document),
+        *mount_facts(call, document),
         *facts_of_limits(document["limits"]),
         ("made by", origin_text(document)),
     ]

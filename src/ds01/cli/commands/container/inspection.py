@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ds01.api.schema import ContainerDetailsDocument, LimitsOfContainer
 from ds01.cli.call import Call
 from ds01.cli.container_text import gpu_text
+from ds01.cli.home_path import short_home_path
 from ds01.cli.screen import clean
 from ds01.cli.selection import naming, one_name
 from ds01.cli.spec import JSON, NAME, NO_INPUT, Option, Spec
@@ -22,7 +23,7 @@ def inspect(call: Call) -> int:
     if call.flag("json") or call.flag("engine"):
         call.screen.document(document)
         return 0
-    for line in fact_lines(call, [*_facts(document), *facts_of_limits(document["limits"])]):
+    for line in fact_lines(call, [*_facts(call, document), *facts_of_limits(document["limits"])]):
         call.screen.data(line)
     return 0
 
@@ -48,16 +49,17 @@ def origin_text(document: ContainerDetailsDocument) -> str:
     return document["origin"] + ("" if document["managed"] else " (not managed)")
 
 
-def mount_facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
+def mount_facts(call: Call, document: ContainerDetailsDocument) -> list[tuple[str, str]]:
     """Return the folders of the machine that it sees."""
-    return [
-        ("workspace", document["workspace"] or "-"),
-        ("data", document["data"] or "-"),
-        ("models", document["models"] or "-"),
-    ]
+    folders = (
+        ("workspace", document["workspace"]),
+        ("data", document["data"]),
+        ("models", document["models"]),
+    )
+    return [(label, short_home_path(path, call.environment) if path else "-") for label, path in folders]
 
 
-def _facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
+def _facts(call: Call, document: ContainerDetailsDocument) -> list[tuple[str, str]]:
     grant = document["allocation_state"]
     return [
         ("name", document["name"]),
@@ -69,7 +71,7 @@ def _facts(document: ContainerDetailsDocument) -> list[tuple[str, str]]:
         ("GPUs", gpu_text(document["gpus"]) + (f" ({grant})" if grant and document["gpus"] else "")),
         ("created", relative_time(document["created_at"])),
         ("started", relative_time(document["started_at"])),
-        *mount_facts(document),
+        *mount_facts(call, document),
         ("address", document["ip_address"] or "-"),
         ("made by", origin_text(document)),
         ("engine name", document["engine_name"]),

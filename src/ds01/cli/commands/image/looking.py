@@ -5,6 +5,7 @@ from dataclasses import asdict
 from ds01.cli.call import Call
 from ds01.cli.commands.image.choosing import ANY_IMAGE, IMAGE, one_image
 from ds01.cli.dockerfiles import old_facts_of
+from ds01.cli.home_path import short_home_path
 from ds01.cli.image_state import NEWER, dockerfile_state
 from ds01.cli.spec import JSON, NO_INPUT, Spec
 from ds01.cli.table import relative_time, render
@@ -27,14 +28,17 @@ def inspect(call: Call) -> int:
         ("built", relative_time(document["created_at"])),
         ("framework", document["framework"] or (noted.framework if noted else "")),
         ("use case", document["use_case"] or (noted.use_case if noted else "")),
-        ("dockerfile", f"{path} ({state})" if path else ""),
+        ("dockerfile", f"{short_home_path(path, call.environment)} ({state})" if path else ""),
         ("containers", ", ".join(name.rpartition("._.")[0] or name for name in document["containers"])),
         ("reference", document["reference"]),
         ("id", document["id"]),
         *(("built from", base.replace("=", " ", 1)) for base in document["bases"]),
     ]
     if noted is not None:
-        rows += [("noted in", str(noted.path)), ("noted", f"made {noted.created or '?'} with {noted.packages or '?'}")]
+        rows += [
+            ("noted in", short_home_path(str(noted.path), call.environment)),
+            ("noted", f"made {noted.created or '?'} with {noted.packages or '?'}"),
+        ]
     for key, value in rows:
         call.screen.data(f"{key:<12} {value or '-'}")
     if state == NEWER:
