@@ -1,4 +1,4 @@
-"""The routes about images of people's own. A part of ds01.api.routes."""
+"""The routes about images of people's own and the lists they come from. A part of ds01.api.routes."""
 
 from ds01.api import schema
 from ds01.api.route import Parameter, Route
@@ -53,5 +53,14 @@ IMAGE_ROUTES: tuple[Route, ...] = (
         "/v1/package_tiers",
         "The packages that are offered for an image, tier by tier.",
         schema.PackageTierList,
+    ),
+    Route(
+        "compare_catalogue",
+        "POST",
+        "/v1/catalogue/compare",
+        "Compare AIME's own list with the catalogue, and say what would take its rows over; administrators only.",
+        schema.CatalogueComparison,
+        body=schema.CatalogueListBody,
+        errors=("forbidden",),
     ),
 )

@@ -37,6 +37,44 @@ class CatalogueDocument(TypedDict):
     left_out: int
 
 
+class CatalogueListBody(TypedDict):
+    """A list in AIME's form to compare with the catalogue; without a text, the one that the policy names."""
+
+    text: NotRequired[str]
+    name: NotRequired[str]
+
+
+class CatalogueChangeDocument(TypedDict):
+    """A difference. `kind` is new, changed, kept (a row of the site's own stays) or gone (no longer in the list).
+
+    `before` is the catalogue's image and `origin` where it is from; `in_force`: the catalogue names `image` already.
+    """
+
+    kind: str
+    framework: str
+    version: str
+    architectures: list[str]
+    image: str
+    before: str
+    origin: str
+    in_force: bool
+
+
+class CatalogueComparison(TypedDict):
+    """How a list differs from the catalogue; `path` and `text`: the file that takes new and changed rows over.
+
+    The text is empty where there are none. `skipped` rows of the list cannot be read; `remarks` are about the first.
+    """
+
+    schema_version: int
+    source: str
+    changes: list[CatalogueChangeDocument]
+    skipped: int
+    remarks: list[str]
+    path: str
+    text: str
+
+
 class ImageDocument(TypedDict):
     """An image on this machine; name: what its owner types, `own`: the caller built it, `digest`: of its Dockerfile."""
 

@@ -33,8 +33,11 @@ from ds01.api.foreign_schema import (
 )
 from ds01.api.image_schema import (
     BuiltImage as BuiltImage,
+    CatalogueChangeDocument as CatalogueChangeDocument,
     CatalogueChoiceDocument as CatalogueChoiceDocument,
+    CatalogueComparison as CatalogueComparison,
     CatalogueDocument as CatalogueDocument,
+    CatalogueListBody as CatalogueListBody,
     CatalogueRowDocument as CatalogueRowDocument,
     DeletedImage as DeletedImage,
     ImageDocument as ImageDocument,

@@ -123,6 +123,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("admin config show", "config:SHOW", "Show the policy in force, and what set each value."),
     Entry("admin mig plan", "mig:PLAN", "Show what a file of MIG layouts would change, and who is in the way."),
     Entry("admin mig apply", "mig:APPLY", "Cut GPUs into MIG instances as a file says."),
+    Entry("admin catalogue diff", "catalogue:DIFF", "Show what AIME's own list has other than the catalogue."),
+    Entry("admin catalogue update", "catalogue:UPDATE", "Take new and changed rows of AIME's own list over."),
     Entry("admin simulate", "simulation:SIMULATE", "Play a list of jobs on a machine that need not exist."),
     Entry("status", "status:STATUS", "Show the machine at a glance.", daily="status"),
     Entry("events", "events:EVENTS", "Show what happened, who did it and why.", daily="events"),
@@ -139,6 +141,7 @@ NOUNS = {
     "limits": "Show what you may use, and what set each limit.",
     "admin": "For administrators.",
     "admin mig": "How GPUs are cut into MIG instances.",
+    "admin catalogue": "The catalogue, and AIME's own list of images.",
     "admin config": "The site's policy: check a file, show what is in force.",
 }
 DEFAULT_VERBS = {"limits": "show", "queue": "list", "reservation": "list"}

@@ -82,3 +82,8 @@ class ImageCalls(Calls):
         """Return the packages that are offered for an image."""
         answer: schema.PackageTierList = self._get("/v1/package_tiers")
         return answer
+
+    def compare_catalogue(self, body: schema.CatalogueListBody | None = None) -> schema.CatalogueComparison:
+        """Compare a list of AIME, or the one that the policy names, with the catalogue."""
+        answer: schema.CatalogueComparison = self._act("POST", "/v1/catalogue/compare", body or {})
+        return answer

@@ -11,6 +11,8 @@ from ds01.errors import InvalidRequestError
 
 DROPIN_FOLDER = "catalogue.d"
 AIME_LIST = "ml_images.repo"
+AIME_DROPIN = "00-aime.repo"
+"""What an update takes over from AIME's list. Its name comes first, so that the site's own rows win over it."""
 MAX_CATALOGUE_BYTES = 1024**2
 MAX_DROPINS = 100
 _SUFFIXES = frozenset({".csv", ".repo"})

@@ -2,11 +2,18 @@
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from ds01.config.catalogue import AIME_LIST, find_dropins, read_catalogue_text, read_shipped_catalogue
+from ds01.config.catalogue import (
+    AIME_LIST,
+    DROPIN_FOLDER,
+    find_dropins,
+    read_catalogue_text,
+    read_shipped_catalogue,
+)
 from ds01.domain.images.catalogue import CatalogueRow, merge_catalogue, parse_catalogue, parse_catalogue_tolerantly
-from ds01.errors import Ds01Error
+from ds01.errors import Ds01Error, InvalidRequestError
 
 log = logging.getLogger(__name__)
 Rows = tuple[CatalogueRow, ...]
@@ -20,6 +27,7 @@ class CatalogueFiles:
 
     Attributes:
         current: The rows in force.
+        aime_list: AIME's own list, if the policy names a folder for it.
         problem: What cannot be used, and why; None if all is well.
     """
 
@@ -31,7 +39,7 @@ class CatalogueFiles:
             aime_dir: Folder of a live AIME installation, whose list is read too.
         """
         self._folder = folder
-        self._aime_list = None if aime_dir is None else aime_dir / AIME_LIST
+        self.aime_list = None if aime_dir is None else aime_dir / AIME_LIST
         self._good: dict[Path, Rows] = {}
         self._problems: dict[Path, str] = {}
         self._stamps: dict[Path, Stamp] = {}
@@ -46,9 +54,9 @@ class CatalogueFiles:
             paths = find_dropins(self._folder)
         except Ds01Error as failure:
             folder_problem = failure.message
-            paths = tuple(path for path in self._good if path != self._aime_list)
-        if self._aime_list is not None:
-            paths = (self._aime_list, *paths)  # the site's own rows win over those of a program it also runs
+            paths = tuple(path for path in self._good if path != self.aime_list)
+        if self.aime_list is not None:
+            paths = (self.aime_list, *paths)  # the site's own rows win over those of a program it also runs
         stamps = {path: _stamp(path) for path in paths}
         for path in paths:
             if path not in self._stamps or stamps[path] != self._stamps[path]:
@@ -59,10 +67,27 @@ class CatalogueFiles:
         self.problem = " ".join(filter(None, [folder_problem, *self._problems.values()])) or None
         return self._merge()
 
+    def without_aime(self) -> Rows:
+        """Return the rows that would be in force without AIME's own list."""
+        return _merged(rows for path, rows in self._good.items() if path != self.aime_list)
+
+    def dropin_path(self, name: str) -> Path:
+        """Return where a drop-in of that name is."""
+        return self._folder / DROPIN_FOLDER / name
+
+    def rows_of_dropin(self, name: str) -> Rows:
+        """Return the rows of a drop-in; none where there is no such file.
+
+        Raises:
+            InvalidRequestError: It is there and cannot be used.
+        """
+        path = self.dropin_path(name)
+        if path in self._problems:
+            raise InvalidRequestError(self._problems[path], hint=f"Mend {path}, or move it away.")
+        return self._good.get(path, ())
+
     def _merge(self) -> bool:
-        rows = read_shipped_catalogue()
-        for layer in self._good.values():
-            rows = merge_catalogue(rows, layer)
+        rows = _merged(self._good.values())
         has_changed = rows != self.current
         self.current = rows
         return has_changed
@@ -79,12 +104,19 @@ class CatalogueFiles:
 
     def _rows(self, path: Path) -> Rows:
         text = read_catalogue_text(path)
-        if path != self._aime_list:
+        if path != self.aime_list:
             return parse_catalogue(text, path.name)
         rows, problems = parse_catalogue_tolerantly(text, path.name)  # not the site's to mend
         for problem in problems:
             log.warning("catalogue: %s The row is skipped.", problem.message)
         return rows
+
+
+def _merged(layers: Iterable[Rows]) -> Rows:
+    rows = read_shipped_catalogue()
+    for layer in layers:
+        rows = merge_catalogue(rows, layer)
+    return rows
 
 
 def _stamp(path: Path) -> Stamp:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ds01.daemon.audit import Audit
 from ds01.daemon.export import EventExport
 from ds01.daemon.feed import EventFeed
+from ds01.daemon.handlers.catalogue import CatalogueHandlers
 from ds01.daemon.handlers.changes import ChangeHandlers
 from ds01.daemon.handlers.config import ConfigHandlers
 from ds01.daemon.handlers.consoles import ConsoleHandlers
@@ -98,7 +99,7 @@ def build_server(
         ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
         EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
         *_change_handlers(services),
-        ConfigHandlers(files, is_personal=personal),
+        *_site_handlers(files, is_personal=personal),
         ExportHandlers(services.exporting, services.importing, containers),
         *_image_handlers(services),
         MigHandlers(services.mig, only_uid=only_uid),
@@ -107,6 +108,11 @@ def build_server(
     )
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock))
+
+
+def _site_handlers(files: SiteFiles, *, is_personal: bool) -> tuple[ConfigHandlers, CatalogueHandlers]:
+    config = ConfigHandlers(files, is_personal=is_personal)
+    return config, CatalogueHandlers(files.catalogue, is_personal=is_personal)
 
 
 def _change_handlers(services: Services) -> tuple[ChangeHandlers, FileHandlers]:

@@ -128,7 +128,12 @@ def pass_on(step: str) -> None:
 
 @asynccontextmanager
 async def open_house(
-    folder: Path, *, stage: Stage | None = None, user: User | None = ALICE, personal: bool = False
+    folder: Path,
+    *,
+    stage: Stage | None = None,
+    user: User | None = ALICE,
+    personal: bool = False,
+    aime_dir: Path | None = None,
 ) -> AsyncIterator[House]:
     """Serve the API for the block.
 
@@ -137,6 +142,7 @@ async def open_house(
         stage: The world; None: a new one with an image.
         user: Who the tests' own user is; None: nobody.
         personal: A personal daemon of that user.
+        aime_dir: Folder of a live AIME installation.
     """
     if stage is None:
         stage = Stage()
@@ -147,7 +153,7 @@ async def open_house(
     services = stage.boot()
     relay = StreamRelay()
     left: list[str] = []
-    files = SiteFiles(PolicyFile(folder, stage.policy), CatalogueFiles(folder), TiersFile(folder))
+    files = SiteFiles(PolicyFile(folder, stage.policy), CatalogueFiles(folder, aime_dir), TiersFile(folder))
     world, feed = stage.world(), EventFeed()
     export = EventExport(folder, world.store, feed, name_nobody, clock=world.clock, checkpoint=pass_on)
     world = replace(world, store=AnnouncingStore(world.store, feed))

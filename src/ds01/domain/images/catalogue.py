@@ -109,11 +109,11 @@ def merge_catalogue(rows: Sequence[CatalogueRow], layer: Sequence[CatalogueRow])
     named = [replace(row, framework=known[row.framework.lower()]) for row in layer]
     for row in named:
         for architecture in row.architectures:
-            overrides.setdefault(_key(row, architecture), row)
-    present = {_key(row, architecture) for row in rows for architecture in row.architectures}
+            overrides.setdefault(row_key(row, architecture), row)
+    present = {row_key(row, architecture) for row in rows for architecture in row.architectures}
     fresh: dict[str, list[CatalogueRow]] = {}
     for row in named:
-        left = tuple(name for name in row.architectures if _key(row, name) not in present)
+        left = tuple(name for name in row.architectures if row_key(row, name) not in present)
         if left:
             fresh.setdefault(row.framework.lower(), []).append(replace(row, architectures=left))
     found: list[CatalogueRow] = []
@@ -123,7 +123,8 @@ def merge_catalogue(rows: Sequence[CatalogueRow], layer: Sequence[CatalogueRow])
     return (*found, *(row for group in fresh.values() for row in group))
 
 
-def _key(row: CatalogueRow, architecture: str) -> tuple[str, str, str]:
+def row_key(row: CatalogueRow, architecture: str) -> tuple[str, str, str]:
+    """Return what two rows have in common when one takes the place of the other, for one architecture."""
     return row.framework.lower(), row.version.lower(), architecture
 
 
@@ -135,7 +136,7 @@ def _overridden(
         left: list[str] = []
         taken: dict[CatalogueRow, list[str]] = {}
         for architecture in row.architectures:
-            key = _key(row, architecture)
+            key = row_key(row, architecture)
             override = overrides.get(key)
             if override is None or override.image == row.image:
                 left.append(architecture)

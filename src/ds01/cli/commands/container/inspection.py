@@ -51,8 +51,12 @@ def origin_text(document: ContainerDetailsDocument) -> str:
 
 def mount_facts(call: Call, document: ContainerDetailsDocument) -> list[tuple[str, str]]:
     """Return the folders of the machine that it sees."""
-    folders = (("workspace", document["workspace"]), ("data", document["data"]), ("models", document["models"]))
-    return [(name, short_home_path(call.environment, path) if path else "-") for name, path in folders]
+    folders = (
+        ("workspace", document["workspace"]),
+        ("data", document["data"]),
+        ("models", document["models"]),
+    )
+    return [(label, short_home_path(path, call.environment) if path else "-") for label, path in folders]
 
 
 def _facts(call: Call, document: ContainerDetailsDocument) -> list[tuple[str, str]]:

@@ -28,14 +28,17 @@ def inspect(call: Call) -> int:
         ("built", relative_time(document["created_at"])),
         ("framework", document["framework"] or (noted.framework if noted else "")),
         ("use case", document["use_case"] or (noted.use_case if noted else "")),
-        ("dockerfile", f"{short_home_path(call.environment, path)} ({state})" if path else ""),
+        ("dockerfile", f"{short_home_path(path, call.environment)} ({state})" if path else ""),
         ("containers", ", ".join(name.rpartition("._.")[0] or name for name in document["containers"])),
         ("reference", document["reference"]),
         ("id", document["id"]),
         *(("built from", base.replace("=", " ", 1)) for base in document["bases"]),
     ]
     if noted is not None:
-        rows += [("noted in", str(noted.path)), ("noted", f"made {noted.created or '?'} with {noted.packages or '?'}")]
+        rows += [
+            ("noted in", short_home_path(str(noted.path), call.environment)),
+            ("noted", f"made {noted.created or '?'} with {noted.packages or '?'}"),
+        ]
     for key, value in rows:
         call.screen.data(f"{key:<12} {value or '-'}")
     if state == NEWER:
