@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from ds01.domain import label
 from ds01.domain.event import Event
@@ -32,6 +33,8 @@ from ds01.units import format_duration
 
 KEPT_OUTPUT_CHARACTERS = 64 * 1024
 """How much of the output is kept for the explanation of a failure; the client has all of it."""
+ENGINE_END = timedelta(seconds=2)
+"""An engine that was told to end is gone so long after the last of its containers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +187,27 @@ class BuildService:
             raise
         except BuildStepError as failure:
             words = masker.whole(lent.unmounted(failure.message))
-            raise self._explained(words, failure, output + masker.rest()) from None
+            error = self._explained(words, failure, output + masker.rest())
+            if error.details.get("cause") == Cause.OUT_OF_MEMORY:
+                await self._require_engine_stays()
+            raise error from None
         except BackendError as failure:
             hint = failure.hint or "The build was broken off: no image was made. Build it again."
             words = masker.whole(lent.unmounted(failure.message))
             raise type(failure)(words, hint=hint, details=failure.details) from None
+
+    async def _require_engine_stays(self) -> None:
+        """An engine that ends kills the steps of its builds first: that looks like too little memory.
+
+        Raises:
+            BackendError: The engine does not answer any more.
+        """
+        await self._clock.sleep(ENGINE_END)
+        try:
+            await self._engine.get_info()
+        except BackendError as failure:
+            failure.hint = "The engine ended, and the build with it: no image was made. Build it again."
+            raise
 
     async def _named(self, work: _Work) -> Build:
         """Give the image that was built the name that stays, and record it."""

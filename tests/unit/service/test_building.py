@@ -146,6 +146,23 @@ async def test_a_missing_system_package_comes_with_the_nearest_that_is_offered(
     assert caught.value.hint == hint
 
 
+async def test_a_step_that_was_killed_because_the_engine_ended_wanted_no_memory(stage: Stage) -> None:
+    def kill(_tree: FileTree) -> None:
+        raise BackendError("The command '/bin/sh -c train' returned a non-zero code: 137")
+
+    def end(tree: FileTree) -> None:
+        stage.engine.unreachable = BackendError("The engine is down.")
+        kill(tree)
+
+    for every_step, is_engine in ((kill, False), (end, True)):
+        stage.engine.every_step = every_step
+        with pytest.raises(Ds01Error) as caught:
+            await build(stage, f"FROM {IMAGE}\nRUN train\n")
+        assert isinstance(caught.value, BackendError) is is_engine
+        assert ("memory" in caught.value.message) is not is_engine
+    assert caught.value.hint == "The engine ended, and the build with it: no image was made. Build it again."
+
+
 async def test_an_engine_that_fails_before_any_step_is_a_failed_engine(stage: Stage) -> None:
     def fail() -> None:
         raise BackendError("gone")

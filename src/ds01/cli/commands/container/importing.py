@@ -28,6 +28,7 @@ def import_(call: Call) -> int:
     path = call.text("file")
     if path is None:
         raise InvalidRequestError("Which file? FILE is missing.", hint=f"Write {call.command('import', 'FILE')}.")
+    _put_typed(call, cast("CreateContainerBody", {}))  # a mistake in the options is said before a large file is read
     call.screen.note(f"Checking {path}")
     file = read_file(path, room_bytes=_room(call))
     body = _order(call, file)
@@ -84,11 +85,15 @@ def _order(call: Call, file: ReadFile) -> CreateContainerBody:
         if (typed := call.text(folder)) is not None:
             order[folder] = absolute_path(typed)
     body = cast("CreateContainerBody", order)
+    _put_typed(call, body)
+    return body
+
+
+def _put_typed(call: Call, body: CreateContainerBody) -> None:
     put_settings(call, body)
     if call.flag("x11"):
         body["x11"] = True
     put_waiting(call, body)
-    return body
 
 
 def _name(call: Call, file: ReadFile) -> str:
