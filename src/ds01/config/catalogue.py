@@ -6,6 +6,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from ds01.config.document import open_at_once
 from ds01.domain.images.catalogue import CatalogueRow, parse_catalogue
 from ds01.errors import InvalidRequestError
 
@@ -56,10 +57,8 @@ def read_catalogue_text(path: Path) -> str:
             image decides what others run.
     """
     try:
-        # without waiting: opening a pipe would last until somebody writes into it
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
+        with open(path, "rb", opener=open_at_once) as file:
+            mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise InvalidRequestError(f"{path.name} is not a file.", hint="Move it away.")
             if mode & _ANYBODY_WRITES:

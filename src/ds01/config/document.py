@@ -109,6 +109,11 @@ def require_size(raw: bytes, name: str) -> None:
         )
 
 
+def open_at_once(path: str, flags: int) -> int:
+    """Open without waiting, as `opener` of `open`: opening a pipe would last until somebody writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_file(path: Path, name: str, *, owner_uid: int | None = None) -> TextFile:
     """Return a file, read once through one descriptor.
 
@@ -121,16 +126,14 @@ def read_file(path: Path, name: str, *, owner_uid: int | None = None) -> TextFil
         InvalidRequestError: It cannot be read, is no file, too large, changed meanwhile, or others may change it.
     """
     try:
-        # without waiting: opening a pipe would last until somebody writes into it
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            before = os.fstat(descriptor)
+        with open(path, "rb", opener=open_at_once) as file:
+            before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise refusal(name, "this is not a file.", "Move it away.")
             if owner_uid is not None:
                 _require_trusted(before, path, name, owner_uid)
             raw = file.read(MAX_FILE_BYTES + 1)
-            after = os.fstat(descriptor)
+            after = os.fstat(file.fileno())
     except OSError as failure:
         raise refusal(name, f"the file cannot be read: {failure.strerror}.", f"Look at it: ls -l {path}") from failure
     require_size(raw, name)
