@@ -35,7 +35,10 @@ IMAGE_ROUTES: tuple[Route, ...] = (
         "/v1/images/{name}",
         "Delete an image of the caller's own with its earlier builds; nothing else is touched.",
         schema.DeletedImage,
-        parameters=(Parameter("dry_run", "boolean", "Only say what would be done."),),
+        parameters=(
+            Parameter("force", "boolean", "Also when containers use it: they stay as they are."),
+            Parameter("dry_run", "boolean", "Only say what would be done."),
+        ),
         errors=("not_found", "conflict"),
     ),
     Route(

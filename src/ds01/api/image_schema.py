@@ -154,11 +154,12 @@ class OwnImageDocument(TypedDict):
 
 
 class DeletedImage(TypedDict):
-    """What was deleted, or would be."""
+    """What was deleted, or would be; with the names of the containers that were made from it."""
 
     schema_version: int
     name: str
     tags: list[str]
+    containers: list[str]
     dry_run: bool
 
 

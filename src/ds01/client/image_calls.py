@@ -66,10 +66,10 @@ class ImageCalls(Calls):
         answer: schema.OwnImageDocument = self._get(f"/v1/images/{segment(name, 'the image')}")
         return answer
 
-    def delete_image(self, name: str, *, dry_run: bool = False) -> schema.DeletedImage:
+    def delete_image(self, name: str, *, force: bool = False, dry_run: bool = False) -> schema.DeletedImage:
         """Delete an image of the caller's own, or with dry_run say what that would delete."""
         answer: schema.DeletedImage = self._act(
-            "DELETE", f"/v1/images/{segment(name, 'the image')}" + query_of(dry_run=dry_run)
+            "DELETE", f"/v1/images/{segment(name, 'the image')}" + query_of(force=force, dry_run=dry_run)
         )
         return answer
 

@@ -85,19 +85,25 @@ class OwnImageService:
         hint = f"Did you mean {near[0]}?" if near else "Build it: `ds01 image build`; `ds01 image list` shows yours."
         return NotFoundError(f"You have no image {text[:80]!r}.", hint=hint)
 
-    async def delete(self, caller: Caller, text: str, *, dry_run: bool = False) -> FoundImage:
+    async def delete(self, caller: Caller, text: str, *, force: bool = False, dry_run: bool = False) -> FoundImage:
         """Delete an image with its earlier builds. Nothing else of the engine's is touched.
+
+        Args:
+            caller: Whose it is.
+            text: Its name as typed.
+            force: Also one that containers use: they keep what they were made from, under a name of their own.
+            dry_run: Only say what would go.
 
         Raises:
             NotFoundError: There is none.
             ConflictError: A container uses it; the message names them.
         """
         found = await self.get(caller.user, text)
-        if found.containers:
+        if found.containers and not force:
             users = ", ".join(name.rpartition("._.")[0] or name for name in found.containers)
             raise ConflictError(
                 f"{found.own.name} is used by {users}.",
-                hint=f"Remove the containers first: `ds01 rm {users.replace(',', '')}`",
+                hint=f"Remove the containers first: `ds01 rm {users.replace(',', '')}`, or add --force.",
                 details={"containers": list(found.containers)},
             )
         if dry_run:

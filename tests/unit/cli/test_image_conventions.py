@@ -163,7 +163,7 @@ def test_several_images_are_picked_with_space_and_each_is_asked_for(images: Scri
     kept = {name: keep_dockerfile(tmp_path, name) for name in ("thesis", "tokens")}
     for name in kept:
         images.answers[f"DELETE /v1/images/{name}"] = ok(
-            {"schema_version": 1, "name": name, "tags": ["a", "b"], "dry_run": False}
+            {"schema_version": 1, "name": name, "tags": ["a", "b"], "containers": [], "dry_run": False}
         )
     with on_terminal(images, tmp_path, "delete") as terminal:
         terminal.wait_for("Which images to delete?")
@@ -186,12 +186,23 @@ def test_of_several_images_one_that_cannot_go_stops_no_other(
 ) -> None:
     images.answers["DELETE /v1/images/thesis"] = problem(409, "conflict", "thesis is used by demo.")
     images.answers["DELETE /v1/images/tokens"] = ok(
-        {"schema_version": 1, "name": "tokens", "tags": [], "dry_run": False}
+        {"schema_version": 1, "name": "tokens", "tags": [], "containers": [], "dry_run": False}
     )
     outcome = ds01("image", "delete", "thesis", "tokens", "--yes", "--json", HOME=str(tmp_path))
     assert outcome.status == 8
     assert "thesis is used by demo" in outcome.err
     assert [one["name"] for one in outcome.document["results"]] == ["tokens"]
+
+
+def test_by_force_an_image_in_use_goes_and_who_uses_it_is_named(
+    ds01: Ds01, images: ScriptedDaemon, tmp_path: Path
+) -> None:
+    document = {"schema_version": 1, "name": "tokens", "tags": ["a"], "containers": ["demo._.1001"], "dry_run": False}
+    images.answers["DELETE /v1/images/tokens"] = ok(document)
+    outcome = ds01("image", "delete", "tokens", "--force", "--yes", HOME=str(tmp_path))
+    assert (outcome.status, outcome.out) == (0, "tokens\n")
+    assert "tokens is used by demo: they stay" in outcome.err
+    assert "DELETE /v1/images/tokens?force=true" in images.asked()
 
 
 def test_the_picked_image_is_the_one_that_is_shown(images: ScriptedDaemon, tmp_path: Path) -> None:

@@ -367,7 +367,7 @@ def test_an_image_is_shown_with_its_dockerfile_and_deleted_with_it(
     daemon.answers["GET /v1/images/thesis"] = ok(document)
     assert make("inspect", "thesis", "--json").document["dockerfile_state"] == "newer than the image"
     daemon.answers["DELETE /v1/images/thesis"] = ok(
-        {"schema_version": 1, "name": "thesis", "tags": [], "dry_run": False}
+        {"schema_version": 1, "name": "thesis", "tags": [], "containers": [], "dry_run": False}
     )
     assert make("delete", "thesis").status == 2
     assert make("delete", "thesis", "--yes").out == "thesis\n"

@@ -360,7 +360,7 @@ def test_a_projects_dockerfile_is_written_found_changed_and_stays_when_the_image
     assert "rich==13" in (project / "Dockerfile").read_text()
     assert len(list(project.glob("Dockerfile.*.bak"))) == 1
     daemon.answers["DELETE /v1/images/vision"] = ok(
-        {"schema_version": 1, "name": "vision", "tags": [], "dry_run": False}
+        {"schema_version": 1, "name": "vision", "tags": [], "containers": [], "dry_run": False}
     )
     assert ds01("image", "delete", "vision", "--yes", HOME=str(house)).status == 0
     assert (project / "Dockerfile").exists()

@@ -210,7 +210,7 @@ async def test_a_deleted_image_is_gone_with_its_builds_and_nothing_else_is(stage
     assert caught.value.hint == "Did you mean mine-too?"
 
 
-async def test_an_image_that_a_container_uses_is_not_deleted(stage: Stage) -> None:
+async def test_an_image_that_a_container_uses_is_only_deleted_by_force_and_the_container_stays(stage: Stage) -> None:
     await build(stage)
     wanted = CreateOrder("project", ImageOrder(image="mine"))
     await stage.boot().creation.create(ALICE_CALLER, wanted, stage.notify)
@@ -218,6 +218,13 @@ async def test_an_image_that_a_container_uses_is_not_deleted(stage: Stage) -> No
         await stage.boot().own_images.delete(ALICE_CALLER, "mine")
     assert "project" in caught.value.message
     assert await stage.engine.find_image(MINE) is not None
+    would = await stage.boot().own_images.delete(ALICE_CALLER, "mine", force=True, dry_run=True)
+    assert would.containers == ("project._.1001",)
+    assert await stage.engine.find_image(MINE) is not None
+    await stage.boot().own_images.delete(ALICE_CALLER, "mine", force=True)
+    assert await stage.engine.find_image(MINE) is None
+    started = await stage.boot().power.start(ALICE_CALLER, 1001, "project")
+    assert started.details.state.has_processes
 
 
 @pytest.mark.parametrize("kind", [BackendError, InvalidRequestError])

@@ -71,8 +71,14 @@ class OwnImageHandlers:
     async def delete_image(self, call: Call) -> schema.DeletedImage:
         """Delete one."""
         dry_run = call.flag("dry_run")
-        found = await self._images.delete(call.caller, call.name, dry_run=dry_run)
-        return schema.DeletedImage(schema_version=SCHEMA, name=found.own.name, tags=list(found.tags), dry_run=dry_run)
+        found = await self._images.delete(call.caller, call.name, force=call.flag("force"), dry_run=dry_run)
+        return schema.DeletedImage(
+            schema_version=SCHEMA,
+            name=found.own.name,
+            tags=list(found.tags),
+            containers=list(found.containers),
+            dry_run=dry_run,
+        )
 
     async def list_packages(self, call: Call) -> schema.PackageList:
         """What is installed in an image."""

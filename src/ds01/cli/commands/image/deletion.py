@@ -16,17 +16,21 @@ def delete(call: Call) -> int:
 
 
 def _delete_one(call: Call, name: str) -> dict[str, object] | None:
-    plan = call.client.delete_image(name, dry_run=True)
+    force = call.flag("force")
+    plan = call.client.delete_image(name, force=force, dry_run=True)
     if call.flag("dry_run"):
         for tag in plan["tags"] if not call.flag("json") else ():
             call.screen.data(tag)
         return dict(plan)
+    if plan["containers"]:
+        users = ", ".join(found.rpartition("._.")[0] or found for found in plan["containers"])
+        call.screen.warn(f"{plan['name']} is used by {users}: they stay, and cannot be made again from it.")
     if call.must_confirm and not confirm(f"Delete the image {plan['name']} and its {len(plan['tags'])} tags?"):
         call.screen.note(f"{plan['name']} was left as it is.")
         return None
     if not call.can_ask and not (call.flag("yes") or call.flag("script")):
         raise InvalidRequestError("Deleting needs a yes, and nobody can be asked.", hint="Add --yes.")
-    outcome = call.client.delete_image(name)
+    outcome = call.client.delete_image(name, force=force)
     if not call.flag("keep_dockerfile"):
         _put_away(call, outcome["name"])
     call.done(f"Deleted {outcome['name']}.", outcome["name"])
@@ -56,6 +60,7 @@ DELETE = Spec(
     ),
     arguments=(IMAGES,),
     options=(
+        Option("--force", "Also when containers were made from it: names them, and they stay."),
         Option("--keep-dockerfile", "Leave the Dockerfile where it is."),
         Option("--dry-run", "Only print what would be deleted."),
         JSON,
