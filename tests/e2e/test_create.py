@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.e2e.site import BUSYBOX, SMALL_INSTANCE, WHOLE_GPU, Site, wait_until
 
 PYTORCH = "aimehub/pytorch-2.8.0-aime-cuda12.6.3"
+_ENDS = ("container.created", "container.removed")
 
 
 def _inside(site: Site, name: str, script: str) -> str:
@@ -245,8 +246,19 @@ def test_an_interrupted_creation_leaves_nothing(site: Site) -> None:
             site.run("rm", "--yes", "gone")
             continue
         assert status in {130, -signal.SIGINT}
+        wait_until(lambda: site.containers() == [] or _is_made(site, "gone"), "one of the two ends")
+        if _is_made(site, "gone"):  # it was made when the interruption came: then it is whole
+            site.run("start", "gone")
+            site.run("rm", "--yes", "--force", "gone")
         wait_until(lambda: site.containers() == [] and not any(site.held().values()), "the undoing")
         wait_until(lambda: site.private_tags() == [], "the removal of the tag")
+
+
+def _is_made(site: Site, name: str) -> bool:
+    """Tell whether a creation came to its end, as its event says."""
+    events = site.run("events", "--json").document["events"]
+    ends = [event for event in events if event["container"] == name and event["name"] in _ENDS]
+    return bool(ends) and max(ends, key=lambda event: int(event["id"]))["name"] == "container.created"
 
 
 def test_a_pulled_image_is_looked_up_locally_first(site: Site) -> None:
