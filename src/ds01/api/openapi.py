@@ -41,7 +41,11 @@ def build_openapi(version: str) -> dict[str, Any]:
 
 
 def _schema_of(kind: type) -> dict[str, object]:
-    """Return the schema of what the engine or another version defines: anything."""
+    """Return the schema of what the engine or another version defines: anything.
+
+    Raises:
+        NotImplementedError: A type that no wire document has. Source: msgspec, `schema_hook`, which asks for this one.
+    """
     if kind is object:
         return {"description": "Any value."}
     raise NotImplementedError(f"no schema for {kind}")

@@ -68,12 +68,13 @@ class BuildLog:
             self._left_out += 1
 
 
-def new_log(environment: Mapping[str, str], name: str) -> BuildLog:
+def new_log(environment: Mapping[str, str], name: str, *, most: int = MAX_LOGS) -> BuildLog:
     """Return the file for a build's output; the oldest of many are removed.
 
     Args:
         environment: Says where the user's state is.
         name: Name of the image.
+        most: How many files there are at most, this one too.
 
     Raises:
         Ds01Error: It cannot be written.
@@ -82,7 +83,7 @@ def new_log(environment: Mapping[str, str], name: str) -> BuildLog:
     folder = Path(state) / "ds01" / "builds"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[: -MAX_LOGS + 1]:
+        for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[: -most + 1]:
             with suppress(OSError):
                 old.unlink()
     except OSError as failure:

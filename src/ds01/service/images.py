@@ -16,7 +16,7 @@ from ds01.domain.images.image import is_image_id, parse_reference
 from ds01.domain.images.image_choice import choose_image
 from ds01.domain.images.image_name import meant_images, parse_own_image
 from ds01.domain.user import User, handle
-from ds01.errors import BackendError, ConflictError, InvalidRequestError, NotFoundError
+from ds01.errors import BackendError, BackendTimeoutError, ConflictError, InvalidRequestError, NotFoundError
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import HelperContainers
 from ds01.service.image_rules import ImageRules
@@ -209,9 +209,12 @@ class ImageService:
 
         try:
             return await self.pull(choice, tell)
+        except BackendTimeoutError:
+            raise
         except BackendError as failure:
             if has_begun or not choice.is_custom:
                 raise
+            await self._engine.get_info()  # an engine that went away knows of no image, which is another matter
             # mostly a name that was mistyped, and no registry that is down
             raise NotFoundError(
                 f"There is no image {choice.reference} here, and it could not be fetched: {failure.message}",

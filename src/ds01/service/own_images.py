@@ -76,7 +76,8 @@ class OwnImageService:
             for container in await self._engine.list_containers()
             if _is_made_from(container, image.id, reference)
         )
-        return FoundImage(own, reference, image, tags, tuple(users))
+        # the one that it is found by goes last: a deletion that was broken off can be typed again
+        return FoundImage(own, reference, image, tuple(sorted(tags, key=lambda tag: tag == reference)), tuple(users))
 
     async def _missing(self, user: User, text: str) -> NotFoundError:
         owned = [parse_own_image(tag) for image in await self._engine.list_images() for tag in image.tags]

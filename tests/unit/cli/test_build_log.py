@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.cli import build_log
 from ds01.cli.build_log import BuildLog, new_log
 from ds01.errors import Ds01Error
 
@@ -40,15 +39,14 @@ def test_a_log_is_bounded_and_has_the_last_line(
     assert len(kept) - len(left_out) + (int(left_out[0].split()[1]) if left_out else 0) == len(lines)
 
 
-def test_the_oldest_logs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_log, "MAX_LOGS", 3)
+def test_the_oldest_logs_go(tmp_path: Path) -> None:
     folder = tmp_path / "ds01" / "builds"
     folder.mkdir(parents=True)
     for number in range(5):
         path = folder / f"old-{number}.log"
         path.write_text("x", encoding="utf-8")
         os.utime(path, (number, number))
-    with new_log({"XDG_STATE_HOME": str(tmp_path)}, "thesis") as log:
+    with new_log({"XDG_STATE_HOME": str(tmp_path)}, "thesis", most=3) as log:
         log.add("x")
     assert sorted(path.name for path in folder.iterdir()) == ["old-3.log", "old-4.log", log.path.name]
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.unit.cli.conftest import Ds01, Start
 from tests.unit.scripted_daemon import Request, ScriptedDaemon, ok
 
 ROUTE = "POST /v1/catalogue/compare"
+NOBODY = 65534
 TEXT = "Pytorch, 9.0, [CUDA_ADA], aimehub/pytorch-9.0\n"
 
 
@@ -171,23 +173,39 @@ def test_odd_files_are_refused_before_the_daemon_is_asked(ds01: Ds01, daemon: Sc
     assert not [request for request in daemon.requests if request.target.startswith("/v1/catalogue")]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_without_the_right_to_write_nothing_changes_and_sudo_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "site"
-    folder.mkdir(mode=0o555)
-    with pytest.raises(ForbiddenError) as refused:
-        write_dropin(str(folder / "catalogue.d" / "00-aime.repo"), TEXT)
-    assert "sudo ds01 admin catalogue update" in str(refused.value.hint)
-    assert os.listdir(folder) == []
+def test_without_the_right_to_write_nothing_changes_and_sudo_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:  # not pytest's, which nobody else may enter
+        folder = Path(name)
+        folder.chmod(0o555)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                if os.getuid() == 0:  # root may write everywhere
+                    os.setresuid(NOBODY, NOBODY, NOBODY)
+                os.write(writer, refusal_of(folder / "catalogue.d" / "00-aime.repo").encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with open(reader, encoding="utf-8") as answer:
+            said = answer.read()
+        os.waitpid(child, 0)
+        assert "sudo ds01 admin catalogue update" in said
+        assert os.listdir(folder) == []
 
 
-def test_refused_rights_leave_no_new_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
+def refusal_of(path: Path) -> str:
+    """Write a drop-in and return how that is refused; empty if it is not."""
+    try:
+        write_dropin(str(path), TEXT)
+    except ForbiddenError as refused:
+        return str(refused.hint)
+    return ""
 
-    monkeypatch.setattr("ds01.cli.dropin.whole_file", refuse)
-    with pytest.raises(ForbiddenError):
-        write_dropin(str(tmp_path / "catalogue.d" / "00-aime.repo"), TEXT)
+
+def test_a_file_that_cannot_be_written_leaves_no_new_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConflictError, match="too long"):
+        write_dropin(str(tmp_path / "catalogue.d" / ("a" * 300)), TEXT)
     assert os.listdir(tmp_path) == []
 
 

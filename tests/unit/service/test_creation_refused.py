@@ -267,3 +267,16 @@ async def test_an_image_that_is_not_here_and_cannot_be_asked_for_is_not_found() 
     with pytest.raises(BackendError, match="could not be pulled"):  # of the catalogue: the name is right
         await stage.services.creation.create(ALICE_CALLER, listed, stage.notify)
     assert stage.engine.containers == {}
+
+
+async def test_an_engine_that_goes_away_while_it_asks_a_registry_says_nothing_of_the_image() -> None:
+    stage = Stage()
+
+    async def end(reference: str) -> AsyncIterator[PullProgress]:
+        stage.engine.unreachable = BackendError("The engine is down.")
+        async for step in no_such_host(reference):
+            yield step
+
+    stage.engine.pull_image = end  # type: ignore[assignment,method-assign]
+    with pytest.raises(BackendError, match="engine is down"):
+        await stage.services.creation.create(ALICE_CALLER, order("demo", image="lab/typo"), stage.notify)
