@@ -94,6 +94,20 @@ async def test_nothing_free_is_said_and_changes_nothing(stage: LateStage) -> Non
     assert await stage.held() == {"GPU-0": "first", "GPU-1": "second"}
 
 
+async def test_a_dry_start_says_whether_there_is_a_gpu_and_changes_nothing(stage: LateStage) -> None:
+    await stage.create()
+    await stage.start()
+    await stage.stop()
+    before, files = await stage.picture(), dict(stage.files.own)
+    planned = await stage.services.power.plan_start(ALICE_CALLER, 1001, "demo")
+    assert not planned.was_running
+    assert (await stage.picture(), stage.files.own) == (before, files)
+    await stage.create("first", caller=BOB_CALLER)
+    await stage.create("second", caller=BOB_CALLER)
+    with pytest.raises(NoCapacityError):
+        await stage.services.power.plan_start(ALICE_CALLER, 1001, "demo")
+
+
 async def test_its_request_still_decides_what_it_may_have() -> None:
     stage = LateStage(NO_HOLD)  # one whole card, and one cut into three
     container = await stage.create(kind="full")
