@@ -10,8 +10,8 @@ from ds01.api.schema import CreateContainerBody, CreatedContainer
 from ds01.cli.call import Call
 from ds01.cli.commands.container.displaying import X11
 from ds01.cli.commands.container.exporting import ENDING, counted
-from ds01.cli.commands.container.request import SETTINGS, absolute_path, put_settings
-from ds01.cli.commands.container.waiting import EXCLUSIVE, NO_WAIT, RESERVATION, TIME, put_waiting
+from ds01.cli.commands.container.request import CPU_ONLY, DATA, GPU_MEMORY, MODELS, SETTINGS, put_settings
+from ds01.cli.commands.container.waiting import EXCLUSIVE, NO_WAIT, RESERVATION, TIME
 from ds01.cli.export_file import ReadFile, read_file, unpack_workspace, upload_of
 from ds01.cli.lost_answer import tell_what_became
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Argument, Option, Spec
@@ -19,7 +19,6 @@ from ds01.domain.name import parse_container_name, suggest_container_name
 from ds01.errors import ConflictError, DaemonUnreachableError, Ds01Error, InvalidRequestError
 from ds01.units import format_size
 
-_FOLDERS = ("workspace", "data", "models")
 _ORDERED = ("framework", "version", "gpu", "environment", "ports")
 
 
@@ -28,7 +27,7 @@ def import_(call: Call) -> int:
     path = call.text("file")
     if path is None:
         raise InvalidRequestError("Which file? FILE is missing.", hint=f"Write {call.command('import', 'FILE')}.")
-    _put_typed(call, cast("CreateContainerBody", {}))  # a mistake in the options is said before a large file is read
+    put_settings(call, cast("CreateContainerBody", {}))  # a mistake in the options is said before a large file is read
     call.screen.note(f"Checking {path}")
     file = read_file(path, room_bytes=_room(call))
     body = _order(call, file)
@@ -81,19 +80,9 @@ def _send(call: Call, file: ReadFile, body: CreateContainerBody) -> CreatedConta
 def _order(call: Call, file: ReadFile) -> CreateContainerBody:
     order: dict[str, object] = {key: file.header.order[key] for key in _ORDERED if key in file.header.order}
     order |= {"name": _name(call, file), "interface": "cli"}
-    for folder in _FOLDERS:
-        if (typed := call.text(folder)) is not None:
-            order[folder] = absolute_path(typed)
     body = cast("CreateContainerBody", order)
-    _put_typed(call, body)
-    return body
-
-
-def _put_typed(call: Call, body: CreateContainerBody) -> None:
     put_settings(call, body)
-    if call.flag("x11"):
-        body["x11"] = True
-    put_waiting(call, body)
+    return body
 
 
 def _name(call: Call, file: ReadFile) -> str:
@@ -191,12 +180,12 @@ IMPORT = Spec(
     options=(
         Option("--name", "Its name here.", kind="text", metavar="NAME"),
         Option("-w --workspace", "Your folder at /workspace.", kind="text", metavar="FOLDER"),
-        Option("-d --data", "Folder at /data.", kind="text", metavar="FOLDER"),
-        Option("-m --models", "Folder at /models.", kind="text", metavar="FOLDER"),
+        DATA,
+        MODELS,
         Option("-g --gpus", "How many GPUs; as it had if not given.", kind="number", metavar="COUNT"),
         Option("--gpu-kind", "full, mig, a MIG profile, or words of a model's name.", kind="text", metavar="KIND"),
-        Option("--gpu-memory", "Least memory of each GPU, such as 20G.", kind="text", metavar="SIZE"),
-        Option("--cpu-only", "No GPU."),
+        GPU_MEMORY,
+        CPU_ONLY,
         *SETTINGS,
         X11,
         TIME,

@@ -48,6 +48,10 @@ SETTINGS = (
     Option("-p --publish", "Publish a port on 127.0.0.1.", kind="text", metavar="[PORT:]PORT", many=True),
 )
 """Options that are the same for every new container, whatever it is made from."""
+DATA = Option("-d --data", "Folder at /data.", kind="text", metavar="FOLDER")
+MODELS = Option("-m --models", "Folder at /models.", kind="text", metavar="FOLDER")
+GPU_MEMORY = Option("--gpu-memory", "Least memory of each GPU, such as 20G.", kind="text", metavar="SIZE")
+CPU_ONLY = Option("--cpu-only", "No GPU.")
 OPTIONS = (
     Option(
         "--image", "Any image instead of a framework of the catalogue.", kind="text", metavar="REF", completes="image"
@@ -55,8 +59,8 @@ OPTIONS = (
     Option(
         "-w --workspace", "Your folder at /workspace; ~/workspace/NAME if not given.", kind="text", metavar="FOLDER"
     ),
-    Option("-d --data", "Folder at /data.", kind="text", metavar="FOLDER"),
-    Option("-m --models", "Folder at /models.", kind="text", metavar="FOLDER"),
+    DATA,
+    MODELS,
     ARCH,
     Option("-g --gpus", "How many GPUs; 1 if not given.", kind="number", metavar="COUNT"),
     Option(
@@ -65,8 +69,8 @@ OPTIONS = (
         kind="text",
         metavar="KIND",
     ),
-    Option("--gpu-memory", "Least memory of each GPU, such as 20G.", kind="text", metavar="SIZE"),
-    Option("--cpu-only", "No GPU."),
+    GPU_MEMORY,
+    CPU_ONLY,
     *SETTINGS,
     X11,
     *WAITING_OPTIONS,
@@ -89,16 +93,9 @@ def creation_body(call: Call) -> CreateContainerBody:
         raise _incomplete(call, has_name=name is not None)
     body: CreateContainerBody = {"name": _name(call, name), "interface": "cli"}
     _put_image(call, body, framework)
-    for folder in _FOLDERS:
-        path = call.text(folder)
-        if path is not None:
-            body[folder] = absolute_path(path)  # type: ignore[literal-required]  # keys of the document
     if (architecture := wanted_architecture(call)) is not None:
         body["architecture"] = architecture
     put_settings(call, body)
-    if call.flag("x11"):
-        body["x11"] = True
-    put_waiting(call, body)
     return body
 
 
@@ -162,11 +159,15 @@ def _ask_framework(call: Call) -> str:
 
 
 def put_settings(call: Call, body: CreateContainerBody) -> None:
-    """Add to a creation what was typed about GPUs, limits, environment and ports; what was not typed stays as it is.
+    """Add what was typed to a creation, but for what it is made from; what was not typed stays as it is.
 
     Raises:
         InvalidRequestError: Contradictory or malformed.
     """
+    for folder in _FOLDERS:
+        path = call.text(folder)
+        if path is not None:
+            body[folder] = absolute_path(path)  # type: ignore[literal-required]  # keys of the document
     _put_limits(call, body)
     if (gpu := gpu_request(call)) is not None:
         body["gpu"] = gpu
@@ -174,6 +175,9 @@ def put_settings(call: Call, body: CreateContainerBody) -> None:
         body["environment"] = {**body.get("environment", {}), **environment}
     if ports := [parse_port(text) for text in call.texts("publish")]:
         body["ports"] = ports
+    if call.flag("x11"):
+        body["x11"] = True
+    put_waiting(call, body)
 
 
 def _put_limits(call: Call, body: CreateContainerBody) -> None:
