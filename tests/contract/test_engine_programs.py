@@ -128,6 +128,28 @@ async def test_an_image_has_names_and_can_be_given_more(bench: Bench) -> None:
     assert await bench.engine.find_image(image.id) is not None
 
 
+@pytest.mark.parametrize("after_ms", [1, 3, 6, 12])
+async def test_a_change_that_was_broken_off_has_happened_or_never_will(bench: Bench, after_ms: int) -> None:
+    # many at once, because the engine does them one after another: most wait inside it when they are broken off
+    tags = [f"ds01-dev/cut:{number}" for number in range(60)]
+    changes = [asyncio.create_task(bench.engine.tag_image(IMAGE, tag)) for tag in tags]
+    await asyncio.sleep(after_ms / 1000)
+    for change in changes:
+        change.cancel()
+    await asyncio.gather(*changes, return_exceptions=True)
+    at_once = await _names_of(bench, "ds01-dev/cut")
+    await asyncio.sleep(0.3)
+    later = await _names_of(bench, "ds01-dev/cut")
+    for tag in tags:
+        await bench.engine.remove_image(tag)
+    assert at_once == later
+
+
+async def _names_of(bench: Bench, repository: str) -> list[str]:
+    rows = await bench.engine.list_images()
+    return sorted(tag for row in rows for tag in row.tags if tag.startswith(repository + ":"))
+
+
 async def test_a_name_that_no_image_can_have_is_refused(bench: Bench) -> None:
     with pytest.raises(InvalidRequestError):
         await bench.engine.tag_image(IMAGE, "ds01-dev/UPPER:case")

@@ -39,11 +39,13 @@ BUSYBOX = "ds01-dev/busybox"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 15) -> None:
-    """Wait for something that a real system does in its own time."""
+def wait_until(
+    condition: Callable[[], object], what: str, timeout_s: float = 15, *, state: Callable[[], object] = str
+) -> None:
+    """Wait for something that a real system does in its own time; where it does not, `state` says what is there."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s: {state()}"
         time.sleep(0.05)
 
 

@@ -246,7 +246,11 @@ def test_an_interrupted_creation_leaves_nothing(site: Site) -> None:
             site.run("rm", "--yes", "gone")
             continue
         assert status in {130, -signal.SIGINT}
-        wait_until(lambda: _is_made(site, "gone") or _is_nothing_left(site), "one of the two ends")
+        wait_until(
+            lambda: _is_made(site, "gone") or _is_nothing_left(site),
+            f"one of two ends of what was broken off after {delay_s} s",
+            state=lambda: (site.containers(), site.held(), site.private_tags(), site.log()[-3000:]),
+        )
         was_made = _is_made(site, "gone")
         # the one that was broken off may not be at its end yet: then it has the name, or is undone before
         again = site.run("create", "gone", "pytorch", "--gpus", "1", check=False)

@@ -45,7 +45,8 @@ class Screen:
         self.out_has_colour = wants_colour and self.out_is_terminal
         self.error_has_colour = wants_colour and self.error_is_terminal
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
+            # only once: a Ctrl-C in the middle of this leaves a stream that nothing can be written to
+            if hasattr(stream, "reconfigure") and stream.errors != "backslashreplace":
                 stream.reconfigure(errors="backslashreplace")
 
     def width(self) -> int | None:

@@ -48,7 +48,8 @@ class Engine(Protocol):
     """The Docker Engine. Every method raises BackendError when the engine fails or cannot be reached.
 
     "Not found" is NotFoundError, "the state forbids it" or "the name is taken" is ConflictError, both with the engine's
-    reason. Ids and names are passed as one path segment each.
+    reason. Ids and names are passed as one path segment each. A change that has begun comes to its end before a
+    cancellation is passed on, unless somebody feeds it: whoever undoes it then sees what there is.
     """
 
     async def get_info(self) -> EngineInfo:

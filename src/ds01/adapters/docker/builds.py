@@ -79,7 +79,7 @@ class BuildCalls(EngineCalls):
         repository, tag = split_reference(reference)
         query = {"container": container, "repo": repository, "tag": tag, "pause": "1" if pause else "0"}
         self.checkpoint(f"engine: commit container {container}")
-        answer = await self.session.read(Call("POST", "/commit", query, body={}, deadline=SLOW))
+        answer = await self.session.make(Call("POST", "/commit", query, body={}, deadline=SLOW))
         return answer.text("Id")
 
     async def save_images(self, references: Sequence[str]) -> AsyncGenerator[bytes, None]:

@@ -45,7 +45,7 @@ class ContainerCalls(EngineCalls):
         call = Call(
             "POST", "/containers/create", {"name": str(spec.engine_name)}, body=render_container(spec), deadline=SLOW
         )
-        return (await self.session.read(call)).text("Id")
+        return (await self.session.make(call)).text("Id")
 
     async def start_container(self, container: str) -> None:
         """Start it; one that runs already is fine."""
@@ -109,7 +109,7 @@ class ContainerCalls(EngineCalls):
         """Change cpus, memory, swap and pids of a container. Source: Engine API 1.41, ContainerUpdate."""
         path = container_path(container, "update")
         self.checkpoint(f"engine: update container {container}")
-        await self.session.read(Call("POST", path, body=render_update(limits)))
+        await self.session.make(Call("POST", path, body=render_update(limits)))
 
     async def measure_container(self, container: str) -> int:
         """Return the size of its writable layer. Source: Engine API 1.41, ContainerInspect, `SizeRw`."""

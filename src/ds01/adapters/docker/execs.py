@@ -27,7 +27,7 @@ class ExecCalls(EngineCalls):
         """Prepare a program in a running container and return the exec's id."""
         path = container_path(container, "exec")
         self.checkpoint(f"engine: create exec in container {container}")
-        return (await self.session.read(Call("POST", path, body=render_exec(spec)))).text("Id")
+        return (await self.session.make(Call("POST", path, body=render_exec(spec)))).text("Id")
 
     async def start_exec(self, exec_id: str, *, has_terminal: bool) -> UpgradedStream:
         """Start it and return its stream, after the engine's 101."""

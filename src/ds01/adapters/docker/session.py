@@ -13,6 +13,7 @@ from ds01.adapters.docker.http import Body, HttpClient, HttpLimits, HttpRequest,
 from ds01.adapters.docker.translation import status_error, translated_socket_errors
 from ds01.adapters.docker.version import ApiVersion, chosen_version, require_docker
 from ds01.errors import BackendError
+from ds01.service.completion import complete
 
 NOT_MODIFIED = 304
 _ERROR_BODY_BYTES = 1024**2
@@ -73,7 +74,22 @@ class EngineSession:
             return parse_json(await response.read(), call.path)
 
     async def change(self, call: Call) -> None:
-        """Make a call whose answer says nothing beyond its status; "it is so already" is fine."""
+        """Make a call whose answer says nothing beyond its status; "it is so already" is fine.
+
+        The engine goes on with a change whose caller has left: broken off, it would come after an undoing had looked.
+        So a cancellation is passed on when the change has ended. One that is fed by somebody may last for ever and is
+        broken off at once: the engine ends it when the body does.
+        """
+        if call.body is None or isinstance(call.body, Mapping | bytes):
+            await complete(self._change(call))
+        else:
+            await self._change(call)
+
+    async def make(self, call: Call) -> Document:
+        """Make a call that changes something and return its document; a cancellation is passed on when it has ended."""
+        return await complete(self.read(call))
+
+    async def _change(self, call: Call) -> None:
         async with self.open(call, accepts=frozenset({NOT_MODIFIED})) as response:
             await response.read()
 
