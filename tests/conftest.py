@@ -1,6 +1,7 @@
 """What several suites share: one real engine for the whole run."""
 
 import os
+import signal
 from collections.abc import Iterator
 from zlib import crc32
 
@@ -9,6 +10,8 @@ from hypothesis import settings
 
 from tests.engine import DevEngine, EngineUnavailableError
 
+# a run in the background ignores Ctrl-C, and so would every program that a test starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # how long one example takes says something about the machine's load and nothing about the product
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
