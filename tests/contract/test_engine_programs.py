@@ -145,6 +145,16 @@ async def test_a_change_that_was_broken_off_has_happened_or_never_will(bench: Be
     assert at_once == later
 
 
+async def test_a_stop_that_waits_is_left_at_once(bench: Bench) -> None:
+    container = await bench.run("patient", command=("sh", "-c", "trap '' TERM; while :; do sleep 1; done"))
+    stopping = asyncio.create_task(bench.engine.stop_container(container, grace=timedelta(minutes=2)))
+    await asyncio.wait({stopping}, timeout=0.3)
+    stopping.cancel()
+    async with asyncio.timeout(SECONDS.total_seconds()):
+        await asyncio.wait({stopping})
+    await bench.engine.remove_container(container, force=True)
+
+
 async def _names_of(bench: Bench, repository: str) -> list[str]:
     rows = await bench.engine.list_images()
     return sorted(tag for row in rows for tag in row.tags if tag.startswith(repository + ":"))

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.e2e.deaf_engine import deaf_engine
 from tests.e2e.site import BUSYBOX, GPUS, WHOLE_GPU, Site, wait_until
 from tests.engine import DevEngine
 
@@ -110,6 +111,27 @@ def test_an_engine_that_dies_between_create_and_start_comes_back_whole(dying_sit
     wait_until(lambda: dying_site.run("list", check=False).status == 0, "the engine's return", timeout_s=30)
     dying_site.run("start", "patient")
     assert dying_site.held()["0"] == ["patient"]
+
+
+def test_an_engine_that_does_not_answer_does_not_keep_the_daemon_and_the_next_one_cleans_up(own_site: Site) -> None:
+    path = own_site.scratch / "engine.sock"
+    with deaf_engine(path, own_site.engine.socket_path, deaf_to=b"/tag?") as engine:
+        own_site.extra["DOCKER_HOST"] = f"unix://{path}"
+        own_site.start()
+        creation = own_site.spawn("create", "half", "--image", BUSYBOX, "--gpu-kind", "full")
+        wait_until(engine.was_called.is_set, "the call that is not answered")
+        assert own_site.process is not None
+        own_site.process.send_signal(signal.SIGTERM)
+        assert own_site.wait_for_end(timeout_s=60) == 0
+        assert "did not answer in time" in own_site.log()
+        assert "Traceback" not in own_site.log()
+        _, said = creation.communicate(timeout=30)
+        assert creation.returncode == 7, said
+    del own_site.extra["DOCKER_HOST"]
+    own_site.start()
+    own_site.run("create", "half", "--image", BUSYBOX, "--gpu-kind", "full")
+    own_site.run("start", "half")
+    assert own_site.held()["0"] == ["half"]
 
 
 def test_a_corrupted_store_is_refused_with_the_way_back_and_never_overwritten(own_site: Site) -> None:

@@ -27,6 +27,8 @@ log = logging.getLogger("ds01.daemon")
 BACKLOG = 128
 SITE_LOG = Path("/var/log/ds01")
 SHUTDOWN_S = 5.0
+ENGINE_FAREWELL_S = 15.0
+"""How long changes of the engine that are under way, and the undoing of others, may take when the daemon leaves."""
 PERSONAL_SOCKET_MODE = 0o600
 SERVER_SOCKET_MODE = 0o666
 
@@ -129,6 +131,7 @@ class Serving:
 
     def __init__(self) -> None:
         self._leaving = asyncio.Event()
+        self._farewell: asyncio.Task[None] | None = None
         self.reason = ""
 
     def leave(self, reason: str) -> None:
@@ -146,6 +149,8 @@ class Serving:
             await self._serve(daemon, location)
         finally:
             await daemon.close()
+            if self._farewell is not None:
+                self._farewell.cancel()
 
     async def _serve(self, daemon: Daemon, location: Location) -> None:
         runner = web.AppRunner(
@@ -174,6 +179,7 @@ class Serving:
         log.info("ds01d %s serves %s", VERSION, location.socket)
         await self._leaving.wait()
         log.info("ds01d leaves: %s", self.reason)
+        self._farewell = asyncio.create_task(_give_up_engine(daemon))
         for loop in loops:
             loop.cancel()
         daemon.feed.close()
@@ -183,6 +189,13 @@ class Serving:
                 location.socket.unlink()
         await runner.cleanup()
         await _wait_for_requests(daemon)
+
+
+async def _give_up_engine(daemon: Daemon) -> None:
+    """An engine that does not answer keeps nobody: its calls fail, and the next daemon looks at what became of them."""
+    await asyncio.sleep(ENGINE_FAREWELL_S)
+    log.warning("the container engine did not answer in time: what was under way is left to the next start")
+    await daemon.world.engine.close()
 
 
 async def _wait_for_requests(daemon: Daemon) -> None:

@@ -49,7 +49,7 @@ class Engine(Protocol):
 
     "Not found" is NotFoundError, "the state forbids it" or "the name is taken" is ConflictError, both with the engine's
     reason. Ids and names are passed as one path segment each. A change that has begun comes to its end before a
-    cancellation is passed on, unless somebody feeds it: whoever undoes it then sees what there is.
+    cancellation is passed on: whoever undoes it then sees what there is. A stop and an upload are left at once.
     """
 
     async def get_info(self) -> EngineInfo:

@@ -59,7 +59,7 @@ class ContainerCalls(EngineCalls):
         seconds = max(-(-grace // timedelta(seconds=1)), 0)
         self.checkpoint(f"engine: stop container {container}")
         deadline = SLOW + timedelta(seconds=seconds)
-        await self.session.change(Call("POST", path, {"t": str(seconds)}, deadline=deadline))
+        await self.session.attend(Call("POST", path, {"t": str(seconds)}, deadline=deadline))
 
     async def kill_container(self, container: str, *, signal: str) -> None:
         """Send a signal to PID 1."""

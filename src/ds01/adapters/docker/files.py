@@ -69,7 +69,7 @@ class FileCalls(EngineCalls):
         call = Call(
             "PUT", target, query, body=without_padding(archive), content_type="application/x-tar", deadline=SLOW
         )
-        await self.session.change(call)
+        await self.session.attend(call)
 
     async def stream_archive(self, container: str, path: str) -> AsyncGenerator[bytes, None]:
         """Yield a file or folder of a container as a plain tar."""

@@ -77,21 +77,18 @@ class EngineSession:
         """Make a call whose answer says nothing beyond its status; "it is so already" is fine.
 
         The engine goes on with a change whose caller has left: broken off, it would come after an undoing had looked.
-        So a cancellation is passed on when the change has ended. One that is fed by somebody may last for ever and is
-        broken off at once: the engine ends it when the body does.
+        So a cancellation is passed on when the change has ended.
         """
-        if call.body is None or isinstance(call.body, Mapping | bytes):
-            await complete(self._change(call))
-        else:
-            await self._change(call)
+        await complete(self.attend(call))
+
+    async def attend(self, call: Call) -> None:
+        """Make a change that lasts as long as a program or a sender wants: a cancellation leaves it at once."""
+        async with self.open(call, accepts=frozenset({NOT_MODIFIED})) as response:
+            await response.read()
 
     async def make(self, call: Call) -> Document:
         """Make a call that changes something and return its document; a cancellation is passed on when it has ended."""
         return await complete(self.read(call))
-
-    async def _change(self, call: Call) -> None:
-        async with self.open(call, accepts=frozenset({NOT_MODIFIED})) as response:
-            await response.read()
 
     async def upgrade(self, call: Call) -> UpgradedStream:
         """Make a call that turns the connection into a raw stream.
