@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +13,22 @@ from pathlib import Path
 import pytest
 
 from tests.contract.aime import FRAMEWORK, Aime
-from tests.e2e.site import GPUS, REPOSITORY, WHOLE_GPU, Account, Program, Site, find_program, make_account, wait_until
+from tests.e2e.site import (
+    GPUS,
+    REPOSITORY,
+    WHOLE_GPU,
+    Account,
+    Program,
+    Site,
+    find_program,
+    make_account,
+    require_stop_at_once,
+    wait_until,
+)
 from tests.engine import DevEngine, EngineUnavailableError
 from tests.terminal import Terminal
 
 BASE = "aimehub/pytorch-2.8.0-cuda12.6.3"
-AT_ONCE_S = 1.0
 SAVES = (
     "trap 'sleep 2; echo saved > /workspace/saved; exit 0' TERM; echo > /workspace/ready; while :; do sleep 0.1; done"
 )
@@ -82,22 +91,6 @@ def aime(site: Site, engine: DevEngine) -> Aime:
     workspace.mkdir(exist_ok=True)
     os.chown(workspace, alice.uid, alice.gid)
     return Aime(engine, alice.name, alice.uid, alice.gid, workspace)
-
-
-def require_stop_at_once(site: Site, engine_name: str, stop: Callable[[], object], number: int) -> None:
-    """Stop a container, and let the engine say that it ended by this one signal, with no grace waited for.
-
-    The wall time of a command is not judged: on a busy machine, Python alone can take a second to start.
-    """
-    since = f"{time.time():.9f}"
-    stop()
-    words = ("events", "--since", since, "--until", f"{time.time():.9f}", "--filter", f"container={engine_name}")
-    said = [json.loads(line) for line in site.engine.docker(*words, "--format", "{{json .}}").splitlines()]
-    signals = [event["Actor"]["Attributes"]["signal"] for event in said if event["Action"] == "kill"]
-    assert signals == [str(int(number))], "it needed more than one signal, so a grace was waited for"
-    (asked,) = (event["timeNano"] for event in said if event["Action"] == "kill")
-    (ended,) = (event["timeNano"] for event in said if event["Action"] == "die")
-    assert (ended - asked) / 1e9 < AT_ONCE_S
 
 
 def stop_at_once(site: Site, name: str, engine_name: str) -> None:

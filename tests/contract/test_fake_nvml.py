@@ -165,8 +165,8 @@ def test_calls_before_init_and_without_a_handle_are_refused(silent: Session) -> 
 
 def test_energy_grows_with_power_and_never_falls(session: Session, machine: FakeMachine) -> None:
     machine.write("gpu uuid=GPU-a power=400 energy=1000000")
-    first = session.ask("nvmlDeviceGetTotalEnergyConsumption(gpu(0))")
     before = time.monotonic()
+    first = session.ask("nvmlDeviceGetTotalEnergyConsumption(gpu(0))")
     time.sleep(0.1)
     second = session.ask("nvmlDeviceGetTotalEnergyConsumption(gpu(0))")
     passed_s = time.monotonic() - before

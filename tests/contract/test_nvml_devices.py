@@ -157,7 +157,7 @@ async def test_a_call_that_hangs_ends_at_its_deadline_and_a_new_child_recovers(
     before = time.monotonic()
     with pytest.raises(BackendTimeoutError, match=r"did not answer within 0\.4 s"):
         await devices.read_inventory()
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
     assert not first_child & children()
 
     machine.write(good)
@@ -329,7 +329,7 @@ async def test_close_does_not_wait_for_a_call_that_hangs(machine: FakeMachine, p
     await asyncio.sleep(0.1)
     before = time.monotonic()
     await devices.close()
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 30
     with pytest.raises(BackendError):
         await question
     assert children() == earlier
@@ -369,7 +369,7 @@ def test_the_child_of_a_daemon_that_dies_ends_by_itself(machine: FakeMachine) ->
         [sys.executable, "-c", DAEMON], env=machine.environment(), capture_output=True, text=True, check=False
     )
     child = int(died.stdout)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while is_running(child):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -36,11 +36,15 @@ mig gpu=1 slot=2 gi=8 ci=0 uuid=MIG-5a1e0000-aaaa-4bbb-8ccc-000000000012 profile
 WHOLE_GPU = "GPU-5a1e0000-aaaa-4bbb-8ccc-000000000000"
 SMALL_INSTANCE = "MIG-5a1e0000-aaaa-4bbb-8ccc-000000000011"
 BUSYBOX = "ds01-dev/busybox"
+PATIENCE_S = 60.0
+"""How long anything may take that takes a moment: a busy machine is no failure, and only a failure waits so long."""
+AT_ONCE_S = 5.0
+"""Half of the grace that docker gives: what ends in this time has not waited for it."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def wait_until(
-    condition: Callable[[], object], what: str, timeout_s: float = 15, *, state: Callable[[], object] = str
+    condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S, *, state: Callable[[], object] = str
 ) -> None:
     """Wait for something that a real system does in its own time; where it does not, `state` says what is there."""
     deadline = time.monotonic() + timeout_s
@@ -181,7 +185,7 @@ class Site:
     def _has_ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
 
-    def wait_for_end(self, timeout_s: float = 20) -> int:
+    def wait_for_end(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait until the daemon ended by itself and return its status."""
         assert self.process is not None
         return self.process.wait(timeout=timeout_s)
@@ -189,7 +193,7 @@ class Site:
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=PATIENCE_S)
         self.process = None
 
     def log(self) -> str:
@@ -274,6 +278,22 @@ class Site:
             shutil.rmtree(account.home / "workspace", ignore_errors=True)
         if self.process is not None and self.process.poll() is None:
             wait_until(lambda: not any(self.held().values()), "the release of every GPU")
+
+
+def require_stop_at_once(site: Site, engine_name: str, stop: Callable[[], object], number: int) -> None:
+    """Stop a container, and let the engine say that it ended by this one signal, with no grace waited for.
+
+    The wall time of a command is not judged: on a busy machine, Python alone can take a second to start.
+    """
+    since = f"{time.time():.9f}"
+    stop()
+    words = ("events", "--since", since, "--until", f"{time.time():.9f}", "--filter", f"container={engine_name}")
+    said = [json.loads(line) for line in site.engine.docker(*words, "--format", "{{json .}}").splitlines()]
+    signals = [event["Actor"]["Attributes"]["signal"] for event in said if event["Action"] == "kill"]
+    assert signals == [str(int(number))], "it needed more than one signal, so a grace was waited for"
+    (asked,) = (event["timeNano"] for event in said if event["Action"] == "kill")
+    (ended,) = (event["timeNano"] for event in said if event["Action"] == "die")
+    assert (ended - asked) / 1e9 < AT_ONCE_S
 
 
 def replace_file(path: Path, text: str) -> None:

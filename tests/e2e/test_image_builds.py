@@ -87,7 +87,7 @@ def test_a_build_ends_with_the_daemon_and_the_client_says_so(own_site: Site, own
     own_site.start()
     client = start_long_build(own_site, own_written)
     own_site.stop(signal.SIGKILL)
-    _, said = client.communicate(timeout=30)
+    _, said = client.communicate(timeout=90)
     assert client.returncode == 7, said
     assert "Traceback" not in said
     wait_until(lambda: not own_site.engine.docker("ps", "--all", "--quiet", "--filter", "label=e2e.long"), "its end")

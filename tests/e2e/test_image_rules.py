@@ -221,7 +221,7 @@ def test_ctrl_c_stops_a_build_and_names_its_log(clean: Site, interruptions: int,
     wait_until(lambda: is_running("sleep", "3218"), "the step")
     for _ in range(interruptions):
         build.send_signal(signal.SIGINT)
-    _, error = build.communicate(timeout=30)
+    _, error = build.communicate(timeout=90)
     assert build.returncode in {130, -signal.SIGINT}  # for a shell both are 130
     assert "Traceback" not in error
     wait_until(lambda: not is_running("sleep", "3218"), "the end of the step")

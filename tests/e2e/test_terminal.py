@@ -172,7 +172,7 @@ def test_attach_to_what_plain_docker_made_sizes_watches_and_passes_the_status(si
         assert "30 100" in terminal.text()
         terminal.type("\x10\x11\n")  # docker's own keys reach the program
         assert terminal.wait() == 7
-    seen, _ = watching.communicate(timeout=30)
+    seen, _ = watching.communicate(timeout=90)
     assert "said hello" in seen
     assert watching.returncode == 7
     stopped = site.run("attach", "--no-stdin", "asks", check=False)

@@ -41,6 +41,7 @@ def test_json_is_read_too() -> None:
         ("", "not a set of keys"),
         ("- a", "not a set of keys"),
         ("a: [", "is no CDI spec"),
+        ("? [a: ]\n: 1\n", "is no CDI spec"),
         ("kind: nvidia.com/gpu\ndevices: []", "cdiVersion"),
         ("cdiVersion: 0.5\nkind: nvidia.com/gpu\ndevices: []", "cdiVersion"),
         ("cdiVersion: 0.5.0\nkind: gpu\ndevices: []", "vendor/class"),

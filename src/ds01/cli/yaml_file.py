@@ -36,7 +36,7 @@ def parse_yaml(text: str, name: str) -> tuple[Mapping[str, object], Callable[[Pa
         where = f"{name}:{mark.line + 1}" if mark is not None else name
         remark = remark_on(getattr(failure, "problem", None) or str(failure).splitlines()[0])
         raise InvalidRequestError(f"{where}: {remark.problem}", hint=remark.hint) from failure
-    except (RecursionError, ValueError, LookupError) as failure:
+    except (RecursionError, ValueError, LookupError, AttributeError, TypeError) as failure:
         raise InvalidRequestError(f"{name} cannot be read as YAML.", hint="Write odd values in quotes.") from failure
     if document is None:
         return {}, lambda _: None

@@ -48,7 +48,7 @@ def _load(raw: bytes, source: str) -> object:
     try:
         text = raw.decode("utf-8")
         return json.loads(text) if source.endswith(".json") else YAML(typ="safe", pure=True).load(text)
-    except (ValueError, LookupError, YAMLError, RecursionError) as failure:
+    except (ValueError, LookupError, TypeError, AttributeError, YAMLError, RecursionError) as failure:
         problem = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
         raise _wrong(source, problem[:120]) from failure
 

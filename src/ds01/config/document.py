@@ -90,6 +90,9 @@ def parse(file: TextFile) -> CommentedMap:
         raise refusal(name, "the file is nested too deeply.", "Close every bracket.") from failure
     except (ValueError, LookupError) as failure:  # a date or number that is none, with a tag or without
         raise refusal(name, f"a value cannot be read: {str(failure)[:100]}.", "Write it in quotes.") from failure
+    except (AttributeError, TypeError) as failure:  # the library stumbles over valid, but odd YAML
+        what = "a key is itself a list or a set of keys, or a tag such as !!set stands before something else."
+        raise refusal(name, what, "Look for `? ` and `!!`, and remove them.") from failure
     if document is None:
         return CommentedMap()  # a file that holds only comments
     if not isinstance(document, CommentedMap):

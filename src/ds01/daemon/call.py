@@ -1,20 +1,21 @@
 """One request as the handlers see it: who asks, with which parameters and which document."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from aiohttp import ClientPayloadError, web
+from aiohttp import web
 
 from ds01.api import codec
 from ds01.api.route import Route
+from ds01.daemon.request_body import Patience, read_archive
 from ds01.daemon.stream_answer import StreamAnswer
 from ds01.domain.rules.access import Caller, acting_uid
 from ds01.errors import InvalidRequestError
 
 Document = TypeVar("Document")
-PIECE_BYTES = 256 * 1024
 _TRUE = frozenset({"1", "true", "yes"})
 _FALSE = frozenset({"0", "false", "no", ""})
 
@@ -28,6 +29,7 @@ class Call:
         route: What is asked.
         request: The HTTP request.
         body: Its body.
+        patience: How long an archive may take to come.
         streams: The stream that answers it, once its head has been sent.
     """
 
@@ -35,6 +37,7 @@ class Call:
     route: Route
     request: web.Request
     body: bytes
+    patience: Patience = field(default_factory=Patience)
     streams: list[StreamAnswer] = field(default_factory=list)
 
     @property
@@ -89,13 +92,11 @@ class Call:
         """Yield the body as it comes, for a route that takes an archive.
 
         Raises:
-            InvalidRequestError: The client has gone before its end.
+            InvalidRequestError: It did not come to its end.
         """
-        try:
-            async for piece in self.request.content.iter_chunked(PIECE_BYTES):
+        async with aclosing(read_archive(self.request, self.patience)) as pieces:
+            async for piece in pieces:
                 yield piece
-        except (ClientPayloadError, ConnectionError) as gone:
-            raise InvalidRequestError("The archive was broken off by the client.") from gone
 
     async def begin_stream(self, content_type: str) -> StreamAnswer:
         """Send the head of an answer that comes bit by bit. From now on an error is said in the stream."""

@@ -27,6 +27,7 @@ from ds01.daemon.handlers.sessions import SessionHandlers
 from ds01.daemon.handlers.upkeep import UpkeepHandlers
 from ds01.daemon.handlers.waiting import WaitingHandlers
 from ds01.daemon.identity import Identities
+from ds01.daemon.request_body import Patience
 from ds01.daemon.server import ApiServer
 from ds01.daemon.services import Services
 from ds01.daemon.site_files import SiteFiles
@@ -57,6 +58,7 @@ def build_server(
     *,
     only_uid: int | None,
     leave: Callable[[str], None],
+    patience: Patience | None = None,
 ) -> ApiServer:
     """Return the server with all handlers.
 
@@ -68,6 +70,7 @@ def build_server(
         relay: Takes streams over.
         only_uid: A personal daemon's user; None: a server.
         leave: Ends the daemon, with the reason.
+        patience: How long clients may take to send; None: the usual.
     """
     personal = only_uid is not None
     identities = Identities(world.accounts, services.limits, only_uid=only_uid)
@@ -107,7 +110,7 @@ def build_server(
         UpkeepHandlers(services.upkeep, is_personal=personal),
     )
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
-    return ApiServer(identities, handlers, Audit(world.store, world.clock))
+    return ApiServer(identities, handlers, Audit(world.store, world.clock), patience=patience)
 
 
 def _site_handlers(files: SiteFiles, *, is_personal: bool) -> tuple[ConfigHandlers, CatalogueHandlers]:

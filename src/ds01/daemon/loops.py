@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from datetime import timedelta
@@ -17,7 +18,7 @@ from ds01.domain.rules.policy import Policy
 from ds01.errors import Ds01Error
 from ds01.service.bell import Bell
 from ds01.service.limits import LimitService
-from ds01.service.ports import Clock, Engine, World
+from ds01.service.ports import Clock, Engine, StoreTransaction, World
 from ds01.service.reconcile import Reconciler
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ RETRY_AFTER = timedelta(seconds=2)
 SETTLE = timedelta(milliseconds=50)
 WATCH_PERIOD = timedelta(seconds=2)
 IDLE_S = 30 * 60.0
+MAX_UNRECORDED = 100
 _RELEVANT_ACTIONS = frozenset({"create", "start", "die", "destroy", "rename", "pause", "unpause", "update"})
 
 
@@ -137,6 +139,7 @@ class WatchLoop:
         self._is_needed: Callable[[], bool] = lambda: False
         self._refresh: Callable[[Policy], Awaitable[bool]] | None = None
         self._not_refreshed: Policy | None = None
+        self._unrecorded: deque[Event] = deque(maxlen=MAX_UNRECORDED)
         self._monotonic = monotonic
         self._inode: int | None = None
 
@@ -177,12 +180,13 @@ class WatchLoop:
         if await asyncio.to_thread(self._policy.reload_if_changed):  # parsing takes a while
             self._changed()
             self._not_refreshed = self._not_refreshed or policy
-            await self._record(
+            self._unrecorded.append(
                 Event("policy.changed", self._clock.now(), details={"source": self._policy.current.source})
             )
         elif self._policy.problem is not None and self._policy.problem != before:
             details = {"source": self._policy.current.source, "reason": self._policy.problem}
-            await self._record(Event("policy.rejected", self._clock.now(), details=details))
+            self._unrecorded.append(Event("policy.rejected", self._clock.now(), details=details))
+        await self._record()
         if self._not_refreshed is not None and (self._refresh is None or await self._refresh(self._not_refreshed)):
             self._not_refreshed = None
 
@@ -193,8 +197,18 @@ class WatchLoop:
         if not busy and self._monotonic() - self._server.last_request > IDLE_S:
             self._leave("nobody asked for 30 minutes")
 
-    async def _record(self, event: Event) -> None:
-        await self._store.write(lambda transaction: transaction.append_event(event))
+    async def _record(self) -> None:
+        """Record what happened; what a store that fails did not take is tried again at the next look."""
+        events = tuple(self._unrecorded)
+        if not events:
+            return
+
+        def append(transaction: StoreTransaction) -> None:
+            for event in events:
+                transaction.append_event(event)
+
+        await self._store.write(append)
+        self._unrecorded.clear()
 
 
 def _inode(path: Path) -> int | None:

@@ -153,13 +153,7 @@ class Serving:
                 self._farewell.cancel()
 
     async def _serve(self, daemon: Daemon, location: Location) -> None:
-        runner = web.AppRunner(
-            daemon.server.build(),
-            handler_cancellation=True,
-            access_log=None,
-            shutdown_timeout=SHUTDOWN_S,
-            keepalive_timeout=5,
-        )
+        runner = daemon.server.runner(SHUTDOWN_S)
         await runner.setup()
         listening = open_socket(location.socket, PERSONAL_SOCKET_MODE if location.is_personal else SERVER_SOCKET_MODE)
         inode = os.stat(location.socket).st_ino

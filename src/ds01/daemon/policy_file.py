@@ -64,21 +64,22 @@ class PolicyFile:
     def reload_if_changed(self) -> bool:
         """Read the files again if they are others; tell whether a new policy is in force.
 
-        A file that is gone is no new policy: everybody's limits would change at once.
+        A file that is gone, or empty as one that is being written, is no new policy: everybody's limits would change.
         """
         stamps = self._read_stamps()
         if stamps == self._stamps and not self._must_read:
             self._look_up_names_again()
             return False
-        had_file, has_file = self._has_main(self._stamps), self._has_main(stamps)
-        self._stamps, self._must_read = stamps, False
-        if not has_file:
-            if had_file or self._read_policy is not self._built_in:
-                self.problem = (
-                    f"{self._path.name} is gone; its last content stays in force. "
-                    "Put it back, or restart ds01d to use the built-in policy."
-                )
-                log.warning("policy: %s", self.problem)
+        had_file, self._stamps, self._must_read = self._has_main(self._stamps), stamps, False
+        missing = "is empty" if self._is_empty(stamps) else "is gone" if not self._has_main(stamps) else ""
+        if missing and (had_file or self._read_policy is not self._built_in):
+            self.problem = (
+                f"{self._path.name} {missing}; its last content stays in force. "
+                "Put it back, or restart ds01d to use the built-in policy."
+            )
+            log.warning("policy: %s", self.problem)
+            return False
+        if not self._has_main(stamps):
             return False
         try:
             self.current = self._resolved(self._read())
@@ -133,6 +134,9 @@ class PolicyFile:
 
     def _has_main(self, stamps: frozenset[Stamp]) -> bool:
         return any(name == POLICY_NAME for name, *_ in stamps)
+
+    def _is_empty(self, stamps: frozenset[Stamp]) -> bool:
+        return any(name == POLICY_NAME and size == 0 and inode for name, inode, _, size in stamps)
 
     def _read_stamps(self) -> frozenset[Stamp]:
         """Return what changes with the files. One that cannot be looked at is there."""

@@ -16,11 +16,14 @@ from ds01.api.routes import ROUTES
 from ds01.daemon.audit import Audit
 from ds01.daemon.call import Call
 from ds01.daemon.identity import Identities, read_peer
+from ds01.daemon.request_body import Patience, read_document
 from ds01.daemon.stream_answer import VERSION_HEADER
 from ds01.errors import Ds01Error, ForbiddenError, InvalidRequestError, NotFoundError
 
 log = logging.getLogger(__name__)
 JSON = "application/json"
+KEEP_ALIVE_S = 5.0
+"""How long a connection may be silent before a request; its head has to come in this time too."""
 Handler = Callable[[Call], Awaitable[object]]
 _PATHS = tuple((route.method, re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(route.path)))) for route in ROUTES)
 
@@ -34,11 +37,13 @@ class ApiServer:
         handlers: dict[str, Handler],
         audit: Audit,
         *,
+        patience: Patience | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identities = identities
         self._handlers = handlers
         self._audit = audit
+        self._patience = patience or Patience()
         self._monotonic = monotonic
         self.last_request = monotonic()
         self.requests_under_way = 0
@@ -49,8 +54,22 @@ class ApiServer:
         """Wait until no request is under way."""
         await self._is_idle.wait()
 
-    def build(self) -> web.Application:
-        """Return the application with every route of the table."""
+    def runner(self, shutdown_s: float) -> web.AppRunner:
+        """Return what serves every route of the table, on sockets that are still to be given to it.
+
+        Args:
+            shutdown_s: How long requests may go on when it is told to end.
+        """
+        return web.AppRunner(
+            self._application(),
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=shutdown_s,
+            keepalive_timeout=KEEP_ALIVE_S,
+            auto_decompress=False,  # a body that is compressed is refused
+        )
+
+    def _application(self) -> web.Application:
         application = web.Application(client_max_size=codec.MAX_BODY_BYTES)
         for route in ROUTES:
             application.router.add_route(route.method, route.path, self._endpoint(route, self._handlers[route.name]))
@@ -101,7 +120,8 @@ class ApiServer:
         except ForbiddenError as refusal:
             await self._audit.refused(peer.uid, refusal)
             raise
-        return Call(caller, route, request, b"" if route.takes_archive else await read_body(request))
+        body = b"" if route.takes_archive else await read_document(request, self._patience)
+        return Call(caller, route, request, body, self._patience)
 
     async def _refuse(self, call: Call | None, failure: Ds01Error) -> web.StreamResponse:
         if call is not None and isinstance(failure, ForbiddenError):
@@ -134,18 +154,6 @@ class MalformedRequests(logging.Filter):
             record.msg, record.args, record.exc_info = "malformed request: %s", (words[:200],), None
             record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
         return True
-
-
-async def read_body(request: web.Request) -> bytes:
-    """Return the body.
-
-    Raises:
-        InvalidRequestError: It is too large.
-    """
-    try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge as large:
-        raise InvalidRequestError(f"The request is larger than {codec.MAX_BODY_BYTES} bytes.") from large
 
 
 def json_response(document: object) -> web.Response:

@@ -51,6 +51,8 @@ def test_windows_line_ends_and_an_empty_file_are_fine() -> None:
         ("text", "e.yml:1"),
         ("a:\n\t- b\n", "e.yml:2"),
         ("a: !!timestamp x\n", "e.yml"),
+        ("? a: {b: 1}\n", "e.yml"),
+        ("a: !!set b\n", "e.yml"),
         ("[" * 300, "e.yml"),
         ("#" * 1_100_000, "e.yml"),
     ],

@@ -16,6 +16,7 @@ from ds01.daemon.export import EventExport
 from ds01.daemon.feed import AnnouncingStore, EventFeed
 from ds01.daemon.front import Trail, build_server
 from ds01.daemon.policy_file import PolicyFile
+from ds01.daemon.request_body import Patience
 from ds01.daemon.server import ApiServer
 from ds01.daemon.site_files import SiteFiles
 from ds01.daemon.streams import StreamRelay
@@ -134,6 +135,7 @@ async def open_house(
     user: User | None = ALICE,
     personal: bool = False,
     aime_dir: Path | None = None,
+    patience: Patience | None = None,
 ) -> AsyncIterator[House]:
     """Serve the API for the block.
 
@@ -143,6 +145,7 @@ async def open_house(
         user: Who the tests' own user is; None: nobody.
         personal: A personal daemon of that user.
         aime_dir: Folder of a live AIME installation.
+        patience: How long clients may take to send; None: as the daemon.
     """
     if stage is None:
         stage = Stage()
@@ -158,8 +161,10 @@ async def open_house(
     export = EventExport(folder, world.store, feed, name_nobody, clock=world.clock, checkpoint=pass_on)
     world = replace(world, store=AnnouncingStore(world.store, feed))
     trail = Trail(feed, export)
-    server = build_server(world, services, files, trail, relay, only_uid=stage.only_uid, leave=left.append)
-    runner = web.AppRunner(server.build(), handler_cancellation=True, access_log=None, shutdown_timeout=1)
+    server = build_server(
+        world, services, files, trail, relay, only_uid=stage.only_uid, leave=left.append, patience=patience
+    )
+    runner = server.runner(1)
     await runner.setup()
     path = folder / "api.sock"
     await web.UnixSite(runner, str(path)).start()

@@ -294,8 +294,11 @@ async def test_a_store_that_fails_does_not_end_the_watch(watched: Watched, stage
     stage.trap.arm(1, fail)
     (tmp_path / "resource-limits.yaml").write_text("version: 2\n")
     await watched.turn()
+    assert await stage.events() == []
+    await watched.turn()
     await watched.turn()
     assert watched.left == []
+    assert await stage.events() == ["policy.changed"], "it is recorded as soon as that can be"
 
 
 async def test_a_loop_that_fails_ends_the_daemon(caplog: pytest.LogCaptureFixture) -> None:

@@ -78,6 +78,25 @@ def test_a_file_that_is_gone_changes_nobodys_limits_and_is_said(tmp_path: Path) 
     assert found.problem is None
 
 
+def test_a_file_that_has_just_been_emptied_to_be_written_changes_nobodys_limits(tmp_path: Path) -> None:
+    write(tmp_path, "version: 2\ndefaults: {max_gpus: 9}\n")
+    found = PolicyFile(tmp_path, Policy())
+    with (tmp_path / POLICY_NAME).open("w", encoding="utf-8") as file:  # a shell's `cat >`, before anything is typed
+        assert not found.reload_if_changed()
+        assert highest(found) == 9
+        assert "is empty" in str(found.problem)
+        file.write("version: 2\ndefaults: {max_gpus: 8}\n")
+    assert found.reload_if_changed()
+    assert (highest(found), found.problem) == (8, None)
+
+
+def test_an_empty_file_where_none_was_is_the_built_in_policy(tmp_path: Path) -> None:
+    found = PolicyFile(tmp_path, Policy())
+    write(tmp_path, "")
+    assert found.reload_if_changed()
+    assert (highest(found), found.problem) == (Policy().base.max_gpus, None)
+
+
 def test_a_broken_file_at_the_start_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "version: 2\nnonsense: 1\n")
     with pytest.raises(InvalidRequestError, match="nonsense"):

@@ -205,8 +205,9 @@ def test_problems_of_a_project_say_their_line() -> None:
     assert "not a list" in odd.problems[0].problem
     loop = import_project('[dependency-groups]\na = [{include-group = "a"}]\n', "pyproject.toml", groups=["a"])
     assert "includes itself" in loop.problems[0].problem
-    with pytest.raises(InvalidRequestError, match=r"pyproject\.toml"):
-        import_project("[project\n", "pyproject.toml")
+    for text in ("[project\n", "a = " + "9" * 5000, "a = " + "[" * 5000):
+        with pytest.raises(InvalidRequestError, match=r"pyproject\.toml"):
+            import_project(text, "pyproject.toml")
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,8 @@ def test_a_site_replaces_the_tiers_as_a_whole(tmp_path: Path) -> None:
         ("[use_case.cv]\napt = ['git']\n\n[use_case.nlp]\napt = ['Git']\n", r"tiers.toml:5: \[use_case.nlp\]: "),
         ("# a\n\n[jupyter]\nabout = 1\n", "tiers.toml:4: "),
         ("#" * 300_000, "256 KiB"),
+        ("a = " + "[" * 5000, "nested too deeply"),
+        ("a = " + "9" * 5000, "tiers.toml:1: "),
     ],
 )
 def test_a_mistake_in_the_table_says_where_it_is(text: str, word: str) -> None:

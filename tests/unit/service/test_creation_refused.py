@@ -58,7 +58,7 @@ async def test_reconcile_does_not_wait_for_a_creation(stage: Stage) -> None:
     wanted = order(image="registry.example/other")
     task = asyncio.ensure_future(stage.services.creation.create(ALICE_CALLER, wanted, stage.notify))
     await until(lambda: stage.engine.calls["pull_image"])
-    await asyncio.wait_for(stage.reconcile(), 1)
+    await asyncio.wait_for(stage.reconcile(), 30)
     task.cancel()
     await asyncio.wait({task})
 

@@ -224,7 +224,7 @@ async def test_what_its_owner_works_on_is_left_alone_and_not_waited_for(stage: S
     gate = stage.engine.hold("stop_container")
     stopping = asyncio.ensure_future(stage.stop())
     await until(lambda: stage.engine.calls["stop_container"])
-    await asyncio.wait_for(stage.reconcile(), 1)
+    await asyncio.wait_for(stage.reconcile(), 30)
     assert await kinds(stage) == []
     gate.set()
     await stopping
@@ -245,7 +245,7 @@ async def test_what_its_owner_begins_to_work_on_after_the_look_is_not_waited_for
     starting = asyncio.ensure_future(stage.start("b"))
     await until(lambda: stage.engine.calls["start_container"] > begun)
     first.set()
-    await asyncio.wait_for(repairing, 1)
+    await asyncio.wait_for(repairing, 30)
     assert await stage.held() == {"GPU-0": "b"}
     assert await kinds(stage) == [], "its grant is active, and it is about to run"
     second.set()

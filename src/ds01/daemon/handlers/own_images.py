@@ -10,8 +10,9 @@ from typing import IO
 from aiohttp import web
 
 from ds01.api import schema
-from ds01.daemon.call import PIECE_BYTES, Call
+from ds01.daemon.call import Call
 from ds01.daemon.documents import SCHEMA
+from ds01.daemon.request_body import PIECE_BYTES
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
 from ds01.domain import label

@@ -84,7 +84,9 @@ def parse_package_tiers(text: str, source: str) -> PackageTiers:
         raise page.refusal("", "", "the file is larger than 256 KiB.", "It lists names of packages only.")
     try:
         document = tomllib.loads(page.text)
-    except tomllib.TOMLDecodeError as failure:
+    except RecursionError as failure:
+        raise page.unreadable("the file is nested too deeply") from failure
+    except ValueError as failure:  # no TOML, or a number of thousands of digits
         raise page.unreadable(str(failure)) from failure
     unknown = sorted(set(document) - {*_PLAIN, _USE_CASES})
     if unknown:

@@ -34,7 +34,7 @@ def import_project(text: str, name: str, *, extras: Sequence[str] = (), groups: 
     cleaned = text.removeprefix("\ufeff").replace("\r\n", "\n")
     try:
         document = tomllib.loads(cleaned)
-    except (tomllib.TOMLDecodeError, RecursionError) as failure:
+    except (ValueError, RecursionError) as failure:
         raise InvalidRequestError(f"{name}: {failure}.", hint="Mend it; this is not TOML.") from failure
     reading = _Reading(cleaned.split("\n"), name)
     project = reading.table(document, "project")
