@@ -188,7 +188,11 @@ class CreateContainerBody(TypedDict):
 
 
 class GpuGrant(TypedDict):
-    """One device of a container."""
+    """One device of a container.
+
+    Of the kind `unknown` is one that the machine does not have any more, or does not say while its driver fails: only
+    its UUID means something then, and `?` there stands for all that the container may have.
+    """
 
     uuid: str
     address: str

@@ -67,7 +67,10 @@ class ProcessList(TypedDict):
 
 
 class GpuReading(TypedDict):
-    """What a device of a container does now, and how much of it the container's own programs; None: it is not known."""
+    """What a device of a container does now, and how much of it the container's own programs; None: it is not known.
+
+    One that the machine does not say has the address `?`; if not even its UUID is known, that is `?` too.
+    """
 
     uuid: str
     address: str
@@ -75,7 +78,7 @@ class GpuReading(TypedDict):
     own_utilization_ratio: float | None
     memory_used_bytes: int | None
     own_memory_used_bytes: int | None
-    memory_bytes: int
+    memory_bytes: int | None
 
 
 class StatsDocument(TypedDict):

@@ -10,11 +10,16 @@ _CUSTOM_FRAMEWORK = "custom-"
 
 
 def gpu_text(gpus: list[GpuGrant]) -> str:
-    """Return the devices of a container as people name them (`0`, `0:1 1g.5gb`); `-` without any."""
+    """Return the devices of a container as people name them (`0`, `0:1 1g.5gb`); `-` without any.
+
+    One that the machine does not say, or does not have any more, is `unknown`: that is not none.
+    """
     return ", ".join(_gpu(gpu) for gpu in gpus) or "-"
 
 
 def _gpu(gpu: GpuGrant) -> str:
+    if gpu["kind"] == "unknown":
+        return "unknown"
     address = gpu["address"] or gpu["uuid"]
     return f"{address} {gpu['profile']}" if gpu["profile"] else address
 

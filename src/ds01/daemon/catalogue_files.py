@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ds01.config.catalogue import (
@@ -27,19 +27,21 @@ class CatalogueFiles:
 
     Attributes:
         current: The rows in force.
-        aime_list: AIME's own list, if the policy names a folder for it.
+        aime_list: AIME's own list, if the policy named a folder for it at the last look.
         problem: What cannot be used, and why; None if all is well.
     """
 
-    def __init__(self, folder: Path, aime_dir: Path | None = None) -> None:
+    def __init__(self, folder: Path, find_aime_dir: Callable[[], str | None] | None = None) -> None:
         """Read the lists for the first time; what is broken is said in `problem`.
 
         Args:
             folder: The site's configuration; drop-ins are in `catalogue.d` below it.
-            aime_dir: Folder of a live AIME installation, whose list is read too.
+            find_aime_dir: Returns the folder of a live AIME installation whose list is read too; asked at each look,
+                because a new policy can name another. None: there is none.
         """
         self._folder = folder
-        self.aime_list = None if aime_dir is None else aime_dir / AIME_LIST
+        self._find_aime_dir = find_aime_dir
+        self.aime_list: Path | None = None
         self._good: dict[Path, Rows] = {}
         self._problems: dict[Path, str] = {}
         self._stamps: dict[Path, Stamp] = {}
@@ -50,11 +52,12 @@ class CatalogueFiles:
     def reload_if_changed(self) -> bool:
         """Read the lists that are other ones than before; tell whether other rows are in force."""
         folder_problem: str | None = None
+        aime_list_before, self.aime_list = self.aime_list, self._find_aime_list()
         try:
             paths = find_dropins(self._folder)
         except Ds01Error as failure:
             folder_problem = failure.message
-            paths = tuple(path for path in self._good if path != self.aime_list)
+            paths = tuple(path for path in self._good if path not in {aime_list_before, self.aime_list})
         if self.aime_list is not None:
             paths = (self.aime_list, *paths)  # the site's own rows win over those of a program it also runs
         stamps = {path: _stamp(path) for path in paths}
@@ -66,6 +69,10 @@ class CatalogueFiles:
         self._stamps = stamps
         self.problem = " ".join(filter(None, [folder_problem, *self._problems.values()])) or None
         return self._merge()
+
+    def _find_aime_list(self) -> Path | None:
+        folder = None if self._find_aime_dir is None else self._find_aime_dir()
+        return Path(folder) / AIME_LIST if folder else None
 
     def without_aime(self) -> Rows:
         """Return the rows that would be in force without AIME's own list."""

@@ -86,7 +86,7 @@ def _shown_image(image: str, labels: Mapping[str, str]) -> str:
 
 
 def grant_document(gpu: Gpu | str) -> schema.GpuGrant:
-    """Return one device of a container; one that the machine does not have is known by its UUID only."""
+    """Return one device of a container; one that the machine does not have, or say, is known by its UUID only."""
     if isinstance(gpu, str):
         return schema.GpuGrant(uuid=gpu, address="?", kind="unknown", profile="", memory_bytes=0, gpu_equivalents=0.0)
     return schema.GpuGrant(
@@ -267,5 +267,5 @@ def _gpu_reading(held: HeldDevice) -> schema.GpuReading:
         own_utilization_ratio=own.utilization_ratio if own else None,
         memory_used_bytes=sample.memory_used_bytes if sample else None,
         own_memory_used_bytes=own.memory_bytes if own else None,
-        memory_bytes=0 if isinstance(gpu, str) else gpu.memory_bytes,
+        memory_bytes=None if isinstance(gpu, str) else gpu.memory_bytes,
     )

@@ -164,14 +164,14 @@ class WatchLoop:
         self._inode = _inode(self._socket_path)
         while True:
             await self._clock.sleep(WATCH_PERIOD)
-            if self._catalogue.reload_if_changed():
-                log.info("catalogue: %d rows", len(self._catalogue.current))
-            if self._tiers.reload_if_changed():
-                log.info("package tiers: another table is in force")
             try:
                 await self._look_at_policy()
             except Ds01Error as failure:
                 log.warning("watch: %s", failure)
+            if self._catalogue.reload_if_changed():  # after the policy, which names a list of it
+                log.info("catalogue: %d rows", len(self._catalogue.current))
+            if self._tiers.reload_if_changed():
+                log.info("package tiers: another table is in force")
             if self._is_personal:
                 self._leave_if_unneeded()
 

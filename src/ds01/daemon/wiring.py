@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from ds01.adapters.docker.engine import DockerEngine
 from ds01.adapters.linux.accounts import LinuxAccounts
@@ -206,10 +205,9 @@ def _surroundings(files: SiteFiles, cdi: LinuxCdi | None) -> Surroundings:
 def _site_files(location: Location, policy: PolicyFile, uid: int) -> SiteFiles:
     """Return what the administrator wrote; the log says now what is wrong with what builds are given."""
     owner_uid = None if location.is_personal else uid
-    aime_dir = policy.current.site.catalogue.aime_dir
     files = SiteFiles(
         policy,
-        CatalogueFiles(location.config, Path(aime_dir) if aime_dir else None),
+        CatalogueFiles(location.config, lambda: policy.current.site.catalogue.aime_dir),
         TiersFile(location.config),
         partial(read_build_site, owner_uid=owner_uid),
     )

@@ -153,7 +153,10 @@ class ContainerService:
         return await self._store.read(lambda transaction: transaction.find_allocation(row.allocation_id))
 
     async def devices_of(self, details: ContainerDetails) -> tuple[Gpu | str, ...]:
-        """Return the devices of a container; the bare UUID of one that the machine does not have any more."""
+        """Return the devices of a container; the bare UUID of one that the machine does not have any more.
+
+        While the devices are unknown, so are those of the container: see `devices_in`.
+        """
         if not may_reach_gpus(details.attachment):
             return ()
         try:

@@ -127,6 +127,16 @@ class CreationService:
         await self._mounts.look(plan.mounts_for(caller.user))
         return plan
 
+    async def require_grantable(self, caller: Caller, plan: Prepared) -> None:
+        """Refuse an order whose GPUs are not free now, for somebody who has much to do before it is claimed.
+
+        It reserves nothing: they can be taken meanwhile.
+
+        Raises:
+            Ds01Error: As the claim of a creation.
+        """
+        await self._scheduling.preview(self.claim_order(caller, plan), plan.observation)
+
     async def create_granted(self, caller: Caller, granted: Granted, notify: Notify) -> Creation:
         """Create the container of a request that got its GPUs. The caller has its nonce in flight.
 

@@ -17,8 +17,8 @@ from ds01.domain.engine import FileChange, FileChangeKind
 from ds01.domain.images.image import DEFAULT_TAG, is_moved_tag, is_private_tag, original_repository, private_tag
 from ds01.domain.images.image_name import parse_own_image
 from ds01.domain.images.installed import Drift, find_drift
+from ds01.domain.images.other_record import describe_change, other_records, paths_of
 from ds01.domain.images.package_record import (
-    OTHER_TOOLS,
     SYSTEM_LISTS,
     LayerRecords,
     RecordFiles,
@@ -111,7 +111,11 @@ class DriftService:
             own_image,
             await self._engine.measure_container(details.id),
             drift,
-            (*_other_ways(records, layers.changes), *await self._find_left(details, layers.changes)),
+            (
+                *_other_ways(records),
+                *await self._of_other_tools(details, image, layers.changes),
+                *await self._find_left(details, layers.changes),
+            ),
             (*layers.notes, *notes),
         )
 
@@ -146,9 +150,9 @@ class DriftService:
     ) -> tuple[RecordFiles, tuple[str, ...]]:
         found: dict[str, str] = {}
         for path in records.paths_to_read():
-            content = await self._engine.read_file(details.id, path, limit_bytes=MAX_RECORD_BYTES)
-            if content is not None:
-                found[path] = content.decode("utf-8", "replace")
+            text = await self._text_of(details, path)
+            if text is not None:
+                found[path] = text
         if not records.has_system:
             return RecordFiles(found), ()
         if image is None:
@@ -156,6 +160,26 @@ class DriftService:
             return RecordFiles(without), ("Its image is gone, so what apt installed since is not known.",)
         lists, _ = await self._helpers.read_files(image.id, SYSTEM_LISTS, ())
         return RecordFiles(found, {path: content.decode("utf-8", "replace") for path, content in lists.items()}), ()
+
+    async def _of_other_tools(
+        self, details: ContainerDetails, image: ImageDetails | None, changes: Iterable[FileChange]
+    ) -> tuple[LeftFile, ...]:
+        """Return what tools installed whose packages no section of a Dockerfile of ours has."""
+        found: list[LeftFile] = []
+        for record in other_records({change.path for change in changes}):
+            paths = paths_of(record)
+            now = {path: await self._text_of(details, path) for path in paths}
+            before = None
+            if image is not None and paths:
+                contents, _ = await self._helpers.read_files(image.id, paths, ())
+                before = {path: content.decode("utf-8", "replace") for path, content in contents.items()}
+            known = {path: text for path, text in now.items() if text is not None}
+            found.append(LeftFile(*describe_change(record, before, known)))
+        return tuple(found)
+
+    async def _text_of(self, details: ContainerDetails, path: str) -> str | None:
+        content = await self._engine.read_file(details.id, path, limit_bytes=MAX_RECORD_BYTES)
+        return None if content is None else content.decode("utf-8", "replace")
 
     async def _find_left(self, details: ContainerDetails, changes: Sequence[FileChange]) -> tuple[LeftFile, ...]:
         mounts = tuple(mount.target for mount in details.mounts)
@@ -199,14 +223,12 @@ def _shown_name(image: ImageDetails, details: ContainerDetails) -> str:
     return next(iter(meant or sorted(names) or image.digests), "").removesuffix(f":{DEFAULT_TAG}")
 
 
-def _other_ways(records: LayerRecords, changes: Iterable[FileChange]) -> tuple[LeftFile, ...]:
+def _other_ways(records: LayerRecords) -> tuple[LeftFile, ...]:
     """What was installed in ways that no section of a Dockerfile of ours has."""
-    paths = {change.path for change in changes}
     return (
         *(
             LeftFile(path, "an environment of its own: only what a shell starts with is saved")
             for path in records.environments
         ),
         *(LeftFile(name, "it was installed from a folder, which a build does not see") for name in records.linked),
-        *(LeftFile(tool, "only pip, apt and conda are known") for path, tool in OTHER_TOOLS.items() if path in paths),
     )

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from ds01.domain import label
 from ds01.domain.containers.container import ContainerDetails
-from ds01.domain.containers.pid1 import ENTRYPOINT
+from ds01.domain.containers.pid1 import is_our_entrypoint
 from ds01.domain.user import handle
 from ds01.errors import BackendError, Ds01Error
 from ds01.service.fact import FactKind
@@ -37,7 +37,7 @@ class FirstStartCheck:
         Raises:
             BackendError: The user inside is somebody else. The container is stopped.
         """
-        is_ours = label.is_ours(details.labels) and details.entrypoint == ENTRYPOINT
+        is_ours = label.is_ours(details.labels) and is_our_entrypoint(details.entrypoint)
         if not is_ours or not details.user.partition(":")[0].isdigit():
             return []  # labels can be forged, and then the rest is not as we make it
         subject = f"{details.image_id} {details.user}"

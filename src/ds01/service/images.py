@@ -11,12 +11,20 @@ from dataclasses import dataclass, replace
 from ds01.domain.containers.account import AccountFiles
 from ds01.domain.containers.tools import PACKAGE_MANAGERS
 from ds01.domain.devices.gpu import Inventory
-from ds01.domain.images.catalogue import CatalogueRow, find_framework
-from ds01.domain.images.image import is_image_id, parse_reference
+from ds01.domain.images.catalogue import CatalogueRow, find_framework, frameworks
+from ds01.domain.images.image import DEFAULT_TAG, is_image_id, parse_reference
 from ds01.domain.images.image_choice import choose_image
-from ds01.domain.images.image_name import meant_images, parse_own_image
+from ds01.domain.images.image_name import meant_images, nearest_images, parse_own_image
+from ds01.domain.images.local_image import local_images
 from ds01.domain.user import User, handle
-from ds01.errors import BackendError, BackendTimeoutError, ConflictError, InvalidRequestError, NotFoundError
+from ds01.errors import (
+    BackendError,
+    BackendTimeoutError,
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+)
 from ds01.service.fact import FactKind
 from ds01.service.helper_container import HelperContainers
 from ds01.service.image_rules import ImageRules
@@ -123,13 +131,34 @@ class ImageService:
 
         Raises:
             InvalidRequestError: Neither a framework nor an image is named.
-            NotFoundError: No such framework, version or local image.
+            NotFoundError: No such framework, version or local image; a single word is one that is not here where the
+                site does not fetch it.
             ForbiddenError: It is not here, and the site does not fetch from its registry.
         """
         choice = await self._choose(order, inventory, user)
         if user is not None and not order.is_internal:
-            await self._rules.find(user, choice.reference)
+            try:
+                await self._rules.find(user, choice.reference)
+            except ForbiddenError as refusal:
+                if not choice.is_custom or "/" in choice.reference:
+                    raise
+                raise await self._not_here(choice.reference, user, refusal) from refusal
         return choice
+
+    async def _not_here(self, word: str, user: User, refusal: ForbiddenError) -> NotFoundError:
+        """Whoever typed a single word meant an image by its name, and thought of no registry."""
+        here = local_images(await self._engine.list_images(), user.uid, {})
+        names = dict.fromkeys(local.name.removesuffix(f":{DEFAULT_TAG}") for local in here)
+        near = nearest_images(word.removesuffix(f":{DEFAULT_TAG}"), list(names))
+        known = [name.lower() for name in frameworks(self._catalogue())]
+        hints = [f"Did you mean {' or '.join(near)}?"] if near else []
+        hints += [
+            f"Did you mean the framework {name}? Type it without --image." for name in nearest_images(word, known)
+        ]
+        hints.append("`ds01 image list` shows what is here; an image of your own is made with `ds01 image create`.")
+        return NotFoundError(
+            f"There is no image {word} here. {refusal.message}", hint="\n".join(hints), details=refusal.details
+        )
 
     async def _choose(self, order: ImageOrder, inventory: Inventory, user: User | None) -> ImageChoice:
         if order.image is not None:

@@ -88,12 +88,14 @@ class ImportService:
         Raises:
             InvalidRequestError: The archive is damaged, hostile or of a newer DS01; nothing is made.
             ConflictError: The engine's disk has no room for it; nothing is made.
+            NoCapacityError: Too few GPUs are free, which is looked at before the layers are read; nothing is made.
             Ds01Error: As a creation; everything that was made is undone.
         """
         async with aclosing(parts_of(archive)) as parts:
             order = order_of(await _document(parts, ORDER_NAME))
             header = parse_header(await _document(parts, HEADER_NAME))
-            await self._creation.prepare(caller, replace(order, image=_stand_in(order)))
+            plan = await self._creation.prepare(caller, replace(order, image=_stand_in(order)))
+            await self._creation.require_grantable(caller, plan)
             base = await self._provide_base(caller.user, header.base, notify)
             name = EngineName(parse_container_name(order.name), caller.uid)
             free_bytes = await self._room.free_bytes()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from ds01.domain import label
 from ds01.domain.allocation import Allocation
 from ds01.domain.containers.container import ContainerState, ContainerSummary
-from ds01.domain.devices.attachment import AttachmentFacts, attached_gpus, may_reach_gpus
+from ds01.domain.devices.attachment import UNKNOWN_DEVICE, AttachmentFacts, attached_gpus, may_reach_gpus
 from ds01.domain.devices.gpu import GpuState, Inventory, all_gpus, weigh_devices
 from ds01.domain.name import EngineName
 from ds01.domain.scheduling.occupancy import ForeignContainer
@@ -16,8 +16,6 @@ from ds01.service.helper_container import is_helper_name
 from ds01.service.ports import ContainerRow, Devices, Engine, StoreTransaction
 
 CACHE_SIZE = 4096
-UNKNOWN_DEVICE = "?"
-"""Stands for the devices of a container while the machine does not say which it has."""
 
 FindBound = Callable[[str, str], Awaitable[frozenset[str] | None]]
 """Engine id and CDI device of ours to the GPUs that the device stands for; None: nobody knows."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from ds01.domain.containers.container import ContainerDetails, ContainerState
 from ds01.domain.containers.origin import ignores_term
-from ds01.domain.containers.pid1 import ENTRYPOINT, signal_others
+from ds01.domain.containers.pid1 import is_our_entrypoint, signal_others
 from ds01.errors import ConflictError, Ds01Error, NotFoundError
 from ds01.service.foreign import end_programs, hang_up
 from ds01.service.ports import Clock, Engine, ExecSpec
@@ -34,7 +34,7 @@ class Stopper:
     async def end_for_removal(self, details: ContainerDetails, grace: timedelta) -> None:
         """Stop a container that is about to be removed by force, unless only our PID 1 runs: it has nothing to save."""
         is_running = details.state is ContainerState.RUNNING
-        if is_running and details.entrypoint == ENTRYPOINT and not await self._has_programs(details):
+        if is_running and is_our_entrypoint(details.entrypoint) and not await self._has_programs(details):
             return
         await self.stop(details, grace)
 

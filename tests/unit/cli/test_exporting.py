@@ -215,7 +215,10 @@ def test_the_workspace_goes_along_and_goes_again_with_a_failure(
     serve(daemon)
     there = tmp_path / "there"
     daemon.answers["POST /v1/imports"] = problem(409, "no_capacity", "All GPUs are taken.")
-    assert ds01("container", "import", str(exported), "--workspace", str(there)).status == 5
+    refused = ds01("container", "import", str(exported), "--workspace", str(there))
+    assert refused.status == 5
+    for way in ("ds01 gpus", "ds01 reservation create", "--reservation NAME", f"import {exported} --cpu-only"):
+        assert way in refused.err
     assert not there.exists()
     serve(daemon)
     there.mkdir()

@@ -156,7 +156,11 @@ async def open_house(
     services = stage.boot()
     relay = StreamRelay()
     left: list[str] = []
-    files = SiteFiles(PolicyFile(folder, stage.policy), CatalogueFiles(folder, aime_dir), TiersFile(folder))
+    files = SiteFiles(
+        PolicyFile(folder, stage.policy),
+        CatalogueFiles(folder, lambda: str(aime_dir) if aime_dir else None),
+        TiersFile(folder),
+    )
     world, feed = stage.world(), EventFeed()
     export = EventExport(folder, world.store, feed, name_nobody, clock=world.clock, checkpoint=pass_on)
     world = replace(world, store=AnnouncingStore(world.store, feed))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ds01.config.catalogue import AIME_LIST, DROPIN_FOLDER, read_shipped_catalogue
+from ds01.config.catalogue import AIME_LIST, DROPIN_FOLDER, MAX_DROPINS, read_shipped_catalogue
 from ds01.daemon.catalogue_files import CatalogueFiles
 
 SHIPPED_ROWS = read_shipped_catalogue()
@@ -123,12 +123,43 @@ def test_a_live_aime_list_adds_its_new_rows_below_the_sites_own(tmp_path: Path) 
         aime / AIME_LIST, "Pytorch, 3.0, [CUDA_ADA], aimehub/pytorch-3.0\nbroken\nPytorch, 9.0, [CUDA_ADA], aimehub/x"
     )
     write(tmp_path / DROPIN_FOLDER / "site.csv", GOOD)
-    found = CatalogueFiles(tmp_path, aime)
+    found = CatalogueFiles(tmp_path, lambda: str(aime))
     assert own_images(found) == ["aimehub/pytorch-3.0", "registry.example/p:9"]
     assert problem_of(found) == ""  # AIME's list is not the site's to mend: its broken row is skipped
 
 
 def test_a_live_aime_list_that_is_missing_is_said(tmp_path: Path) -> None:
-    found = CatalogueFiles(tmp_path, tmp_path / "nowhere")
+    found = CatalogueFiles(tmp_path, lambda: str(tmp_path / "nowhere"))
     assert found.current == SHIPPED_ROWS
     assert AIME_LIST in problem_of(found)
+
+
+def test_another_folder_of_aime_counts_at_the_next_look_and_none_takes_its_rows_away(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write(tmp_path / name / AIME_LIST, f"Pytorch, 3.0, [CUDA_ADA], aimehub/{name}")
+    named: list[str | None] = [None]
+    found = CatalogueFiles(tmp_path, lambda: named[-1])
+    assert own_images(found) == []
+    for name in ("first", "second"):
+        named.append(str(tmp_path / name))
+        assert found.reload_if_changed()
+        assert own_images(found) == [f"aimehub/{name}"]
+        assert found.without_aime() == SHIPPED_ROWS
+    named.append(None)
+    assert found.reload_if_changed()
+    assert found.current == SHIPPED_ROWS
+    assert found.aime_list is None
+
+
+def test_a_folder_of_aime_that_the_policy_leaves_out_goes_although_the_drop_ins_cannot_be_listed(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "aime" / AIME_LIST, "Pytorch, 3.0, [CUDA_ADA], aimehub/x")
+    named: list[str | None] = [str(tmp_path / "aime")]
+    found = CatalogueFiles(tmp_path, lambda: named[-1])
+    (tmp_path / DROPIN_FOLDER).mkdir()
+    for number in range(MAX_DROPINS + 1):
+        (tmp_path / DROPIN_FOLDER / f"{number}.csv").touch()
+    named.append(None)
+    assert found.reload_if_changed()
+    assert (found.current, DROPIN_FOLDER in problem_of(found)) == (SHIPPED_ROWS, True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ds01.config.catalogue import AIME_LIST
 from ds01.daemon.audit import Audit
 from ds01.daemon.catalogue_files import CatalogueFiles
 from ds01.daemon.identity import Identities
@@ -188,13 +189,14 @@ class Watched:
         self.socket = folder / "api.sock"
         self.socket.touch()
         self.policy = PolicyFile(folder, Policy())
+        self.catalogue = CatalogueFiles(folder, lambda: self.policy.current.site.catalogue.aime_dir)
         stage.clock = self.clock
         identities = Identities(stage.accounts, stage.services.limits, only_uid=None)
         audit = Audit(stage.store, self.clock)
         self.server = ApiServer(identities, {}, audit, monotonic=lambda: self.monotonic)
         self.relay = StreamRelay()
         self.loop = WatchLoop(
-            SiteFiles(self.policy, CatalogueFiles(folder), TiersFile(folder)),
+            SiteFiles(self.policy, self.catalogue, TiersFile(folder)),
             stage.world(),
             self.server,
             self.relay,
@@ -269,6 +271,18 @@ async def test_a_new_policy_and_a_broken_one_are_recorded_once(watched: Watched,
     await watched.turn()
     assert watched.policy.current.defaults.values["max_gpus"] == 7
     assert await stage.events() == ["policy.changed", "policy.rejected"]
+
+
+async def test_the_folder_of_aime_that_a_new_policy_names_is_read_with_it(watched: Watched, tmp_path: Path) -> None:
+    aime = tmp_path / "aime"
+    aime.mkdir()
+    (aime / AIME_LIST).write_text("Pytorch, 3.0, [CUDA_ADA], aimehub/pytorch-3.0\n")
+    (aime / AIME_LIST).chmod(0o644)
+    policy = tmp_path / "resource-limits.yaml"
+    for text, is_there in ((f"catalogue: {{aime_dir: {aime}}}\n", True), ("", False)):
+        policy.write_text(f"version: 2\n{text}")
+        await watched.turn()
+        assert any(row.image == "aimehub/pytorch-3.0" for row in watched.catalogue.current) == is_there
 
 
 async def test_containers_are_brought_to_a_new_policy_until_that_is_done(watched: Watched, tmp_path: Path) -> None:

@@ -5,7 +5,13 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies as st
 
-from ds01.domain.devices.attachment import AttachmentFacts, DeviceRequest, attached_gpus
+from ds01.domain.devices.attachment import (
+    UNKNOWN_DEVICE,
+    AttachmentFacts,
+    DeviceRequest,
+    attached_gpus,
+    devices_in,
+)
 from ds01.domain.devices.gpu import Inventory, all_gpus
 from tests.unit.domain.machines import a100, inventories, machine
 
@@ -238,3 +244,45 @@ def test_a_named_attachment_is_never_taken_for_nothing_unless_it_says_nothing(
     facts = by_ids(name, driver=driver)
     if name.strip().lower() not in {"", "none", "void"}:
         assert attached_gpus(facts, inventory)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted"),
+    [
+        (by_count(-1), {UNKNOWN_DEVICE}),
+        (by_count(2), {UNKNOWN_DEVICE}),
+        (by_ids("all"), {UNKNOWN_DEVICE}),
+        (by_ids("0", "1:1"), {UNKNOWN_DEVICE}),
+        (by_ids(ADDRESSES["0"], "2"), {ADDRESSES["0"], UNKNOWN_DEVICE}),
+        (by_ids(ADDRESSES["1:1"]), {ADDRESSES["1:1"]}),
+        (by_ids("nvidia.com/gpu=all", driver="cdi"), {UNKNOWN_DEVICE}),
+        (by_ids("nvidia.com/gds=all", driver="cdi"), set()),
+        (by_ids("ds01.io/allocation=a", driver="cdi"), {UNKNOWN_DEVICE}),
+        (AttachmentFacts(runtime="nvidia", visible_devices="all"), {UNKNOWN_DEVICE}),
+        (AttachmentFacts(runtime="nvidia", visible_devices="void"), set()),
+        (AttachmentFacts(runtime="runc", visible_devices="all"), set()),
+        (AttachmentFacts(device_paths=("/dev/nvidia0",)), {UNKNOWN_DEVICE}),
+        (AttachmentFacts(device_paths=("/dev/nvidiactl",)), set()),
+        (AttachmentFacts(), set()),
+    ],
+)
+def test_what_only_an_unknown_machine_could_say_is_an_unknown_device_and_not_none(
+    facts: AttachmentFacts, wanted: set[str]
+) -> None:
+    assert set(devices_in(facts, None)) == wanted
+
+
+def test_a_name_of_ours_has_what_the_store_says_while_the_machine_is_unknown() -> None:
+    named = by_ids("ds01.io/allocation=a", driver="cdi")
+    bound = dataclasses.replace(named, bound=frozenset({"GPU-2", "GPU-1"}))
+    assert devices_in(bound, None) == ("GPU-1", "GPU-2")
+    assert devices_in(dataclasses.replace(named, bound=frozenset()), None) == ()
+
+
+@given(inventories(), st.lists(REQUESTS, max_size=3), st.none() | NAMES)
+def test_a_container_with_devices_never_looks_as_if_it_had_none_because_the_machine_is_unknown(
+    inventory: Inventory, requests: list[DeviceRequest], visible: str | None
+) -> None:
+    facts = AttachmentFacts(tuple(requests), "nvidia", visible)
+    if devices_in(facts, inventory):
+        assert devices_in(facts, None)

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from ds01.domain.containers.pid1 import ENTRYPOINT, SCRIPT, STOP_EXIT_STATUS, signal_others
+from ds01.domain.containers.pid1 import (
+    ENTRYPOINT,
+    SCRIPT,
+    STOP_EXIT_STATUS,
+    is_idle_loop,
+    is_our_entrypoint,
+    signal_others,
+)
 
 SHELLS = {"dash": ["dash"], "bash": ["bash"], "bash as sh": ["bash", "--posix"], "busybox ash": ["busybox", "ash"]}
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -21,6 +28,9 @@ AS_ROOT = os.getuid() == 0
 USER = 4711
 DEADLINE_S = 8.0
 CATCHES = (1 << (signal.SIGTERM - 1)) | (1 << (signal.SIGCHLD - 1))
+
+EARLIER_SCRIPT = SCRIPT.replace("0.1001", "0.1")
+"""PID 1 of another version: its sleep is another one."""
 
 SAVES = """
 import os, signal, sys, time
@@ -90,12 +100,12 @@ class Box:
 
 
 @contextmanager
-def box(shell: list[str], *, stdin: int | None = None, uid: int | None = None) -> Iterator[Box]:
+def box(shell: list[str], *, stdin: int | None = None, uid: int | None = None, script: str = SCRIPT) -> Iterator[Box]:
     master, slave = pty.openpty()
     become = [] if uid is None else ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
     own = [] if AS_ROOT else ["--user", "--map-root-user"]
     process = subprocess.Popen(
-        [*UNSHARE, *own, *become, *shell, "-c", SCRIPT],
+        [*UNSHARE, *own, *become, *shell, "-c", script],
         stdin=slave if stdin is None else stdin,
         stdout=slave,
         stderr=slave,
@@ -205,8 +215,9 @@ def test_a_stdin_at_its_end_does_not_make_it_spin(shell: list[str]) -> None:
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
-def test_roots_loop_and_pid_1_do_not_wait_for_each_other(shell: list[str]) -> None:
-    with box(shell, uid=USER) as found:
+@pytest.mark.parametrize("script", [SCRIPT, EARLIER_SCRIPT], ids=["this version", "another"])
+def test_roots_loop_and_pid_1_do_not_wait_for_each_other(shell: list[str], script: str) -> None:
+    with box(shell, uid=USER, script=script) as found:
         master, slave = pty.openpty()
         become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
         user = found.enter("setsid", "--ctty", *become, "bash", "--norc", "-i", stdin=slave)
@@ -247,6 +258,26 @@ def test_the_entrypoint_is_the_script_and_fits_one_argument() -> None:
     assert ENTRYPOINT == ("sh", "-c", SCRIPT)
     assert len(SCRIPT) < 4096
     assert "'" not in SCRIPT.replace("''", "").replace("'c=1; e=0; jobs >/dev/null 2>&1'", "")
+
+
+OLDEST_BEGINNING = "stop() { trap '' TERM; kill -TERM -1 2>/dev/null; kill -CONT -1 2>/dev/null; "
+"""As the first version wrote it: containers of that version are still there."""
+
+
+def test_the_pid_1_of_every_version_is_known_and_nothing_else_is() -> None:
+    assert SCRIPT.startswith(OLDEST_BEGINNING)
+    for script in (SCRIPT, EARLIER_SCRIPT, f"{OLDEST_BEGINNING}exit; }}; trap stop TERM; while read -r _; do :; done"):
+        assert is_our_entrypoint(("sh", "-c", script))
+        assert is_idle_loop(f"sh -c {script}")
+    for other in (
+        (),
+        ("sh",),
+        ("sh", "-c"),
+        ("bash", "-c", SCRIPT),
+        ("sh", "-c", SCRIPT, "x"),
+        ("sh", "-c", "sleep 1"),
+    ):
+        assert not is_our_entrypoint(other)
 
 
 @pytest.mark.parametrize("text", [SCRIPT, signal_others(1001)])

@@ -8,6 +8,7 @@ import pytest
 from ds01.domain import label
 from ds01.domain.images.image_name import OwnImage
 from ds01.domain.images.installed import PackageTool
+from ds01.domain.images.other_record import APK_LISTS, APK_WORLD
 from ds01.errors import BackendError, NotFoundError
 from ds01.service.drift import EARLIER_LAYERS, ContainerDrift
 from tests.fake_engine.programs import FileTree
@@ -17,6 +18,7 @@ from tests.unit.service.test_moving import LIMITS, move
 
 SITE = "/usr/local/lib/python3.11/site-packages"
 STATUS = "/var/lib/dpkg/status"
+APK_LIST = APK_LISTS[0]
 
 
 def dpkg(*names: str) -> bytes:
@@ -193,3 +195,21 @@ async def test_of_several_names_of_an_image_the_one_that_was_asked_for_is_the_ba
         container = stage.engine.containers[made.details.id]
         container.details = replace(container.details, labels={**container.details.labels, label.CUSTOM_IMAGE: ""})
         assert (await drift(stage, f"demo{number}")).base == asked_for
+
+
+async def test_what_apk_and_rpm_installed_is_said_in_words() -> None:
+    stage = stage_with_packages()
+    image = stage.engine.image_of(IMAGE).tree
+    image.put(APK_LIST, b"P:musl\nV:1\n\n")
+    image.put(APK_WORLD, b"musl\n")
+    container = await stage.create()
+    assert (await drift(stage)).left_out == ()
+    tree = files_of(stage, container)
+    tree.put(APK_LIST, b"P:musl\nV:1\n\nP:vim\nV:9\n\nP:ncurses\nV:6\n\n")
+    tree.put(APK_WORLD, b"musl\nvim\n")
+    tree.put("/var/lib/rpm/rpmdb.sqlite", b"\0SQLite")
+    said = {file.path: file.reason for file in (await drift(stage)).left_out}
+    assert said["apk"].endswith("RUN apk add --no-cache vim")
+    assert "rpm -qa" in said["dnf"]
+    await stage.start()
+    assert {file.path: file.reason for file in (await drift(stage)).left_out} == said, "running or stopped"

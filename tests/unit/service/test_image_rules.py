@@ -42,6 +42,44 @@ async def test_an_image_of_a_registry_that_is_not_allowed_is_neither_pulled_nor_
     assert await stage.picture() == before
 
 
+@pytest.mark.parametrize(
+    ("word", "proposed"),
+    [
+        ("pytroch", "Did you mean the framework pytorch?"),
+        ("thesiss", "Did you mean thesis?"),
+        ("thesiss:latest", "Did you mean thesis?"),
+        ("ubuntu:24.4", "Did you mean ubuntu:24.04?"),
+        ("zzz", "`ds01 image list` shows"),
+    ],
+)
+async def test_a_mistyped_name_is_not_found_and_not_a_forbidden_registry(
+    stage: Stage, word: str, proposed: str
+) -> None:
+    stage.add_image(f"ds01.invalid/u{ALICE.uid}/thesis:latest")
+    stage.add_image("ubuntu:24.04")
+    stage.engine.publish(word)
+    stage.policy = replace(stage.policy, site=Site(access=Access(registries=("registry.lab",))))
+    order, before = CreateOrder("demo", ImageOrder(image=word)), await stage.picture()
+    for refused in (
+        stage.services.creation.create(ALICE_CALLER, order, stage.notify),
+        stage.services.creation.dry_run(ALICE_CALLER, order),
+        stage.services.creation.prepare(ALICE_CALLER, order),
+    ):
+        with pytest.raises(NotFoundError, match=r"no image .* here.*comes from docker.io.*access.registries") as caught:
+            await refused
+        assert proposed in (caught.value.hint or "")
+        assert "theirs" not in (caught.value.hint or ""), "what others have is hidden"
+    assert await stage.picture() == before
+    assert stage.engine.calls["pull_image"] == 0
+
+
+async def test_a_name_with_a_folder_or_a_host_was_meant_as_one_of_a_registry(stage: Stage) -> None:
+    stage.policy = replace(stage.policy, site=Site(access=Access(registries=("registry.lab",))))
+    for reference in ("lab/base", "ghcr.io/lab/base"):
+        with pytest.raises(ForbiddenError):
+            await stage.services.creation.dry_run(ALICE_CALLER, CreateOrder("demo", ImageOrder(image=reference)))
+
+
 async def test_an_allowed_registry_is_fetched_from_and_what_is_here_needs_no_registry(stage: Stage) -> None:
     assert (await stage.services.catalogue.pull(ALICE, ImageOrder(image="lab/base"), stage.notify)).image.id
     assert await stage.create("demo", count=0)  # IMAGE is of registry.example

@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from ds01.domain import label
 from ds01.domain.containers.container import ContainerDetails, ContainerState
-from ds01.domain.containers.pid1 import signal_others
+from ds01.domain.containers.pid1 import SCRIPT, STOP_EXIT_STATUS, signal_others
 from ds01.domain.rules.site import Lifecycle, StopGrace
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.ports import ExecSpec
 from tests.fake_engine import FakeProcess
+from tests.fake_engine.programs import our_pid1
 from tests.fakes import DEFAULT_LIMITS
 from tests.unit.service.docker_made import docker_made
 from tests.unit.service.stage import ADMIN_CALLER, ALICE_CALLER, IMAGE, Stage, order, run_to_failure, until
@@ -280,3 +282,23 @@ async def test_a_busy_container_and_one_whose_first_process_is_a_program_are_ask
     await stage.remove("tool", force=True)
     assert len(stage.engine.graces) == 2
     await stage.engine.close()
+
+
+async def test_a_container_of_an_earlier_version_of_ours_is_stopped_checked_and_removed_as_one_of_this(
+    stage: Stage,
+) -> None:
+    earlier = SCRIPT.replace("0.1001", "0.1")
+    stage.engine.programs[earlier] = our_pid1
+    container = await stage.create()
+    found = stage.engine.containers[container]
+    labels = {**found.details.labels, label.USER: "alice"}
+    found.details = replace(found.details, entrypoint=("sh", "-c", earlier), command=("bash",), labels=labels)
+    await stage.start()
+    assert stage.engine.calls["run_exec"] == 1, "the first start is checked"
+    await stage.services.power.stop(ALICE_CALLER, 1001, "demo")
+    assert found.details.exit_code == STOP_EXIT_STATUS
+    assert stage.engine.calls["kill_container"] == 0, "it is no shell that ignores TERM"
+    await stage.start()
+    asked = len(stage.engine.graces)
+    await stage.remove(force=True)
+    assert len(stage.engine.graces) == asked, "it is idle, so it is not asked to stop"

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from ds01.domain import label
 from ds01.domain.containers.container import ContainerDetails, ContainerState, ContainerSummary
-from ds01.domain.containers.pid1 import ENTRYPOINT
+from ds01.domain.containers.pid1 import is_our_entrypoint
 from ds01.domain.images.image import is_private_tag
 from ds01.domain.name import parse_engine_name
 
@@ -142,4 +142,5 @@ def ignores_term(details: ContainerDetails) -> bool:
     Source: bash(1), SIGNALS: interactive shells ignore SIGTERM and resend SIGHUP to their jobs.
     """
     is_labelled = label.OWNER in details.labels or label.USER in details.labels
-    return is_labelled and details.entrypoint != ENTRYPOINT and details.command[:1] in {("bash",), ("/bin/bash",)}
+    runs_bash = details.command[:1] in {("bash",), ("/bin/bash",)}
+    return is_labelled and runs_bash and not is_our_entrypoint(details.entrypoint)

@@ -7,6 +7,8 @@ signal on (with CONT, or a program that was stopped by Ctrl-Z would never see it
 hangs those up, and exits with 143.
 """
 
+from collections.abc import Sequence
+
 STOP_EXIT_STATUS = 143
 # what waits for a person, and what only waits for one of these
 _SHELLS = "sh|ash|dash|bash|zsh|fish|ksh*|csh|tcsh|tmux*|screen|su|sudo|login"
@@ -20,19 +22,26 @@ _LOOKS = 2
 _ROUNDS = 36000  # of a tenth of a second: the engine's SIGKILL comes long before
 
 
-def _wait_for_shells(*, skip: str, done: str) -> str:
+# The PID 1 of another version may sleep for another time, and waits for root's sleep: root's loop must not wait for it.
+_IS_SLEEP_OF_PID_1 = '[ "$c" = sleep ] && read -r _ _ _ t _ <"$p/stat" && [ "$t" = 1 ]'
+
+
+def _wait_for_shells(*, skip: str, done: str, also_skip: str = "") -> str:
     """Return shell text that waits until no program is left, hanging up the shells when only they are.
 
     Args:
         skip: Test on `$q`, a pid, that is true for processes that do not count.
         done: Command that ends the wait.
+        also_skip: The same as a command, of a process whose folder is `$p` and whose name is `$c`; empty: none.
     """
+    also = f"{also_skip} && continue; " if also_skip else ""
     scan = (
         "w=; s=; for p in /proc/[0-9]*; do q=${p#/proc/}; "
         f"{skip} && continue; "
         'read -r c <"$p/comm" || continue; '
         # the arguments stand there with NULs between, which `read` drops in every shell
         f'a=; [ "$c" = sleep ] && read -r a <"$p/cmdline"; [ "$a" = sleep{_PAUSE} ] && continue; '
+        f"{also}"
         f'case $c in {_SHELLS}) s="$s $q";; *) w=1;; esac; '
         "done 2>/dev/null"
     )
@@ -44,8 +53,10 @@ def _wait_for_shells(*, skip: str, done: str) -> str:
     )
 
 
+# Every version begins so, and has to: containers outlive the version that made them, and are known by it.
+_BEGINNING = "stop() { trap '' TERM; kill -TERM -1 "
 _STOP = (
-    "stop() { trap '' TERM; kill -TERM -1 2>/dev/null; kill -CONT -1 2>/dev/null; "
+    f"{_BEGINNING}2>/dev/null; kill -CONT -1 2>/dev/null; "
     + _wait_for_shells(skip='[ "$q" = 1 ]', done=f"exit {STOP_EXIT_STATUS}")
     + f"; exit {STOP_EXIT_STATUS}; }}"
 )
@@ -60,7 +71,6 @@ SCRIPT = (
     f"if read -r _; then e=0; else e=$((e+1)); fi; "
     f"if [ $e -ge {_EMPTY_READS} ]; then e=0; sleep 0.2; fi; done"
 )
-_BEGINNING = SCRIPT[:40]
 ENTRYPOINT = ("sh", "-c", SCRIPT)
 """PID 1. Needs a terminal and an open stdin: `read` is where it sleeps."""
 
@@ -72,6 +82,12 @@ def is_idle_loop(command: str) -> bool:
         command: Its words, joined.
     """
     return _BEGINNING in command
+
+
+def is_our_entrypoint(entrypoint: Sequence[str]) -> bool:
+    """Tell whether a container's main process is this PID 1, of this version or another."""
+    *shell, script = entrypoint or ("",)
+    return shell == [*ENTRYPOINT[:2]] and script.startswith(_BEGINNING)
 
 
 def signal_others(uid: int) -> str:
@@ -88,4 +104,6 @@ def signal_others(uid: int) -> str:
         'u=; while read -r k v _; do [ "$k" = Uid: ] && u=$v && break; done <"$p/status"; '
         f'[ -n "$u" ] && [ "$u" != {uid} ] && kill -TERM "$q" && kill -CONT "$q"; done 2>/dev/null; '
     )
-    return others + _wait_for_shells(skip='{ [ "$q" = 1 ] || [ "$q" = $$ ]; }', done="exit 0")
+    return others + _wait_for_shells(
+        skip='{ [ "$q" = 1 ] || [ "$q" = $$ ]; }', done="exit 0", also_skip=_IS_SLEEP_OF_PID_1
+    )

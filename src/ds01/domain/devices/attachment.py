@@ -25,6 +25,8 @@ _DEVICE_NODE = re.compile(r"/dev/(?:nvidia|char/195:)(?P<minor>[0-9]+)")
 _NO_DEVICE = frozenset({"", "none", "void"})
 MANAGED_CDI_KIND = "ds01.io/allocation="
 """What our own CDI names begin with: they stand for whatever their container is granted."""
+UNKNOWN_DEVICE = "?"
+"""Stands for the devices of a container while the machine does not say which it has."""
 _ALL_NODES = frozenset({"/", "/dev", "/dev/char"})
 _CONTROL_MINORS = frozenset({254, 255})
 """Minors of major 195 that are no card: modeset and control. Source: NVIDIA's driver, nv-chardev-numbers.h."""
@@ -242,13 +244,16 @@ def devices_in(facts: AttachmentFacts, inventory: Inventory | None) -> tuple[Gpu
 
     Args:
         facts: What decides which it reaches.
-        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone.
+        inventory: Devices of the machine; None: unknown. A device that is not in it is named by its UUID alone; what
+            only the machine could say (a number of devices, all of them, an index) is one `UNKNOWN_DEVICE`.
     """
     if inventory is None:
-        if facts.bound is not None:
-            return tuple(sorted(facts.bound))
-        return tuple(uuid for request in facts.requests for uuid in request.device_ids)
+        return tuple(sorted(attached_gpus(facts, _UNKNOWN_MACHINE)))
     uuids = attached_gpus(facts, inventory)
     known = [gpu for gpu in all_gpus(inventory) if gpu.uuid in uuids]
     missing = sorted(uuids - {gpu.uuid for gpu in known})
     return (*known, *missing)
+
+
+# everything on it is the one device that stands for what nobody knows
+_UNKNOWN_MACHINE = Inventory((PhysicalGpu(UNKNOWN_DEVICE, -1, "", 0),))

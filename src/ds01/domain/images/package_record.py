@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 
 from ds01.domain.engine import FileChange, FileChangeKind
 from ds01.domain.images.installed import Installed, InstalledPackage
+from ds01.domain.images.other_record import is_other_record
 from ds01.domain.images.requirement import package_key
 
 DPKG_STATUS = "/var/lib/dpkg/status"
 APT_STATES = "/var/lib/apt/extended_states"
 SYSTEM_LISTS = (DPKG_STATUS, APT_STATES)
-OTHER_TOOLS = {"/lib/apk/db/installed": "apk", "/var/lib/rpm/rpmdb.sqlite": "dnf", "/var/lib/rpm/Packages": "dnf"}
-"""Lists of tools whose packages no recipe has."""
 _SITE = re.compile(r"(?P<site>.*/(?:site|dist)-packages)/(?P<stem>[^/]+)\.(?:dist|egg)-info")
 _OF_THE_SYSTEM = re.compile(r"/usr/lib/python3(?:\.\d+)?/dist-packages")
 """Where packages of Debian's put Python packages: dpkg knows them."""
@@ -97,7 +96,8 @@ def is_of_records(path: str) -> bool:
     """Tell whether a path says something about packages."""
     parent = path.rpartition("/")[0]
     return (
-        path in {*SYSTEM_LISTS, *OTHER_TOOLS}
+        path in SYSTEM_LISTS
+        or is_other_record(path)
         or path.endswith((*_OWN_ENVIRONMENT, "/conda-meta/history"))
         or any(form.fullmatch(one) for one in (path, parent) for form in (_SITE, _CONDA, _LINK))
     )

@@ -1,6 +1,7 @@
 """`ds01 container import`."""
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from ds01.cli.export_file import ReadFile, read_file, unpack_workspace, upload_o
 from ds01.cli.lost_answer import tell_what_became
 from ds01.cli.spec import ASKING, DRY_RUN, JSON, Argument, Option, Spec
 from ds01.domain.name import parse_container_name, suggest_container_name
-from ds01.errors import ConflictError, DaemonUnreachableError, Ds01Error, InvalidRequestError
+from ds01.errors import ConflictError, DaemonUnreachableError, Ds01Error, InvalidRequestError, NoCapacityError
 from ds01.units import format_size
 
 _ORDERED = ("framework", "version", "gpu", "environment", "ports")
@@ -36,7 +37,7 @@ def import_(call: Call) -> int:
         _print_plan(call, file, body["name"], size)
         return 0
     call.screen.note(f"Importing {body['name']}: {size} of {file.header.origin}.")
-    with _workspace(call, file, body):
+    with _hinting_at_ways(call, path), _workspace(call, file, body):
         outcome = _send(call, file, body)
     for warning in outcome["warnings"]:
         call.screen.warn(warning)
@@ -75,6 +76,22 @@ def _send(call: Call, file: ReadFile, body: CreateContainerBody) -> CreatedConta
         raise
     finally:
         call.screen.end_update()
+
+
+@contextmanager
+def _hinting_at_ways(call: Call, path: str) -> Iterator[None]:
+    """An import has no place in the queue: its layers would lie on the engine's disk for as long as it waits."""
+    try:
+        yield
+    except NoCapacityError as error:
+        again = call.command("import", shlex.quote(path))
+        hints = [
+            "An import does not wait. See when a GPU is free, and import then: ds01 gpus",
+            f"Or reserve one (ds01 reservation create), and then: {again} --reservation NAME",
+            f"Or without a GPU: {again} --cpu-only",
+        ]
+        error.hint = "\n".join([*hints, *([error.hint] if error.hint else [])])
+        raise
 
 
 def _order(call: Call, file: ReadFile) -> CreateContainerBody:
@@ -174,7 +191,7 @@ IMPORT = Spec(
     details=(
         "Files that belonged to whoever exported it belong to you then; limits are yours and those of this machine. "
         "Every checksum is looked at before anything is made. Ctrl-C undoes what was made. It does not wait for a GPU: "
-        "without a free one nothing is made; --cpu-only needs none."
+        "without a free one nothing is made, and nothing is loaded; --cpu-only needs none, --reservation has its own."
     ),
     arguments=(Argument("file", shown="FILE"),),
     options=(

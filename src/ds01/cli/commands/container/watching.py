@@ -17,6 +17,7 @@ from ds01.units import format_ratio, format_size, parse_duration
 DEFAULT_INTERVAL = "2s"
 LEAST_INTERVAL_S = 0.5
 UNKNOWN = "-"
+_UNKNOWN_ADDRESS = "?"
 _DEVICE_MARK = "*"
 
 
@@ -66,9 +67,16 @@ def _remarks(containers: Sequence[StatsDocument]) -> Iterator[str]:
     gpus = [gpu for container in containers for gpu in container["gpus"]]
     if any(_is_instance(gpu) and gpu["own_utilization_ratio"] is None for gpu in gpus):
         yield f"GPU {UNKNOWN}: how busy a MIG instance is, the driver does not say; memory is per instance."
+    if any(gpu["address"] == _UNKNOWN_ADDRESS for gpu in gpus):
+        yield "GPU unknown: the driver does not say which. `ds01 status` says whether it answers."
     is_shared = any(_busy(gpu).endswith(_DEVICE_MARK) for gpu in gpus)
     if is_shared or any(_of_devices(container) is not None for container in containers):
         yield f"{_DEVICE_MARK} of the whole device: the driver does not say it by program."
+
+
+def _gpu(gpu: GpuReading) -> str:
+    address = gpu["address"]
+    return "unknown" if address == _UNKNOWN_ADDRESS else f"{address}: {_busy(gpu)}"
 
 
 def _is_instance(gpu: GpuReading) -> bool:
@@ -98,7 +106,9 @@ def _gpu_memory(container: StatsDocument) -> str:
         return UNKNOWN
     mark = "" if all(_is_instance(gpu) for gpu in gpus) else _DEVICE_MARK
     text = _size(used) if of_devices is None else format_size(of_devices) + mark
-    return f"{text} / {format_size(sum(gpu['memory_bytes'] for gpu in gpus))}"
+    sizes = [gpu["memory_bytes"] for gpu in gpus]
+    known = [size for size in sizes if size is not None]
+    return f"{text} / {_size(sum(known) if len(known) == len(sizes) else None)}"
 
 
 def _stats_row(container: StatsDocument, *, with_owner: bool) -> list[str]:
@@ -107,7 +117,7 @@ def _stats_row(container: StatsDocument, *, with_owner: bool) -> list[str]:
         container["name"],
         _ratio(container["cpu_ratio"]),
         f"{format_size(container['memory_used_bytes'])} / {format_size(container['memory_limit_bytes'])}",
-        ", ".join(f"{gpu['address']}: {_busy(gpu)}" for gpu in gpus) or UNKNOWN,
+        ", ".join(map(_gpu, gpus)) or UNKNOWN,
         _gpu_memory(container),
         f"{_size(container['network_rx_bytes'])} / {_size(container['network_tx_bytes'])}",
         str(container["pids"]),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ds01.api.schema import CatalogueDocument, CatalogueRowDocument, CreatedContainer, ImageDocument, LimitsDocument
 from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
+from ds01.cli.commands.container.architecture_question import ask_architecture, offered_architectures, rows_for
 from ds01.cli.commands.container.gpu_question import ask_gpus
 from ds01.cli.commands.container.request import OPTIONS, absolute_path, creation_body, wants_new
 from ds01.cli.commands.limits import limit_text
@@ -56,10 +57,12 @@ class CreationQuestions:
         self._call = call
         self._images = call.client.list_images()["images"] if not wants_new(call) else []
         self._has_gpus = _says_gpus(call) or bool(call.client.list_gpus()["gpus"])
+        self._catalogues: dict[tuple[str, str | None], CatalogueDocument] = {}
         self._steps = (
             Step("source", "Image", self._ask_source, lambda values: not _has_image(values) and bool(self._images)),
             Step("image", "Which image", self._ask_image, lambda values: values.get("source") == _IMAGE),
             Step("framework", "Framework", self._ask_framework, _needs_framework),
+            Step("architecture", "CUDA generation", self._ask_architecture, self._needs_architecture),
             Step("version", "Version", self._ask_version, self._needs_version),
             Step("name", "Name", self._ask_name, lambda _: call.text("name") is None, is_typed=True),
             Step("folders", "Folders", self._ask_folders, lambda _: not _says_folders(call), is_typed=True),
@@ -117,16 +120,35 @@ class CreationQuestions:
     def _needs_version(self, values: Values) -> bool:
         return _needs_framework(values) or (bool(values.get("framework")) and not self._call.text("framework"))
 
+    def _needs_architecture(self, values: Values) -> bool:
+        """Who takes no GPU, or has said which generation, is not asked."""
+        if not self._has_gpus or values.get("cpu_only") or wanted_architecture(self._call) is not None:
+            return False
+        is_picked = bool(values.get("framework")) and self._needs_version(values)
+        return is_picked and len(offered_architectures(self._catalogue_of(values, None))) > 1
+
+    def _ask_architecture(self, values: Values) -> Values | None:
+        return ask_architecture(self._call, offered_architectures(self._catalogue_of(values, None)))
+
+    def _catalogue_of(self, values: Values, architecture: str | None) -> CatalogueDocument:
+        key = str(values["framework"]), architecture
+        if key not in self._catalogues:
+            self._catalogues[key] = self._call.client.get_catalogue(framework=key[0], architecture=architecture)
+        return self._catalogues[key]
+
     def _ask_version(self, values: Values) -> Values | None:
-        document = self._call.client.get_catalogue(
-            framework=str(values["framework"]), architecture=wanted_architecture(self._call)
-        )
+        wanted = wanted_architecture(self._call)
+        document = self._catalogue_of(values, wanted)
         rows = _one_of_each_version(document)
-        reason = next((choice["reason"] for choice in document["choices"]), "")
-        if reason:
-            self._call.screen.note(reason)
-        choices = [Choice(row["version"], _version_line(row)) for row in rows]
         newest = next((row["version"] for row in rows if row["chosen"]), None)
+        picked = None if wanted is not None else values.get("arch")
+        if isinstance(picked, str):
+            document, here = self._catalogue_of(values, picked), document
+            rows, newest = rows_for(here, document, picked)
+        reason = next((choice["reason"] for choice in document["choices"]), "")
+        if reason and newest is not None:
+            self._call.screen.note(reason)
+        choices = [Choice(row["version"], _version_line(row, newest, picked or "this machine")) for row in rows]
         chosen = pick_or_back(self._call, "Which version?", choices, default=newest)
         if chosen is None:
             return None
@@ -229,7 +251,8 @@ def _tell_summary(call: Call, plan: CreatedContainer, limits: LimitsDocument) ->
 def _summary_rows(call: Call, limits: LimitsDocument) -> Iterator[tuple[str, str]]:
     name = call.text("name") or ""
     framework, version = call.text("framework"), call.text("version")
-    newest = ", the newest for this machine" if framework and not version else ""
+    place = wanted_architecture(call) or "this machine"
+    newest = f", the newest for {place}" if framework and not version else ""
     made_from = f"{framework}{newest}{f' {version}' if version else ''}" if framework else call.text("image") or ""
     yield "name", name
     yield "made from", made_from
@@ -288,8 +311,8 @@ def _one_of_each_version(document: CatalogueDocument) -> list[CatalogueRowDocume
     return list(found.values())
 
 
-def _version_line(row: CatalogueRowDocument) -> str:
-    facts = ["newest for this machine"] if row["chosen"] else []
+def _version_line(row: CatalogueRowDocument, newest: str | None, place: object) -> str:
+    facts = [f"newest for {place}"] if row["version"] == newest else []
     facts += ["is here"] if row["local"] else ["is pulled first"] if row["local"] is False else []
     return row["version"] + (f"  ({', '.join(facts)})" if facts else "")
 
