@@ -75,6 +75,7 @@ def build_server(
     personal = only_uid is not None
     identities = Identities(world.accounts, services.limits, only_uid=only_uid)
     viewers = Viewers(identities, services.limits, lambda: files.policy.current, is_personal=personal)
+    waiters = Waiters(services.queue, services.explanations, viewers)
     machine = MachineHandlers(
         world,
         services,
@@ -85,6 +86,26 @@ def build_server(
         is_personal=personal,
         leave=leave,
     )
+    tables = (
+        *_container_handlers(world, services, identities, viewers, waiters, is_personal=personal),
+        machine,
+        *_queue_handlers(world, services, viewers, waiters),
+        *_program_handlers(services, relay, identities, is_personal=personal),
+        ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
+        EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
+        *_change_handlers(services),
+        *_site_handlers(files, is_personal=personal),
+        *_image_handlers(services),
+        *_succession_handlers(world, services),
+        *_upkeep_handlers(services, only_uid=only_uid),
+    )
+    handlers = {name: handler for found in tables for name, handler in found.table().items()}
+    return ApiServer(identities, handlers, Audit(world.store, world.clock), patience=patience)
+
+
+def _container_handlers(
+    world: World, services: Services, identities: Identities, viewers: Viewers, waiters: Waiters, *, is_personal: bool
+) -> tuple[ContainerHandlers, ExportHandlers]:
     containers = ContainerHandlers(
         services.containers,
         services.creation,
@@ -93,24 +114,15 @@ def build_server(
         world.devices,
         identities,
         waiting=WaitingHandlers(services.queue, services.explanations, viewers),
-        waiters=(waiters := Waiters(services.queue, services.explanations, viewers)),
-        is_personal=personal,
+        waiters=waiters,
+        is_personal=is_personal,
     )
-    tables = (
-        *(containers, machine, *_queue_handlers(world, services, viewers, waiters)),
-        *_program_handlers(services, relay, identities, is_personal=personal),
-        ForeignHandlers(services.takeover, services.leftovers, services.containers, identities),
-        EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
-        *_change_handlers(services),
-        *_site_handlers(files, is_personal=personal),
-        ExportHandlers(services.exporting, services.importing, containers),
-        *_image_handlers(services),
-        MigHandlers(services.mig, only_uid=only_uid),
-        *_succession_handlers(world, services),
-        UpkeepHandlers(services.upkeep, is_personal=personal),
-    )
-    handlers = {name: handler for found in tables for name, handler in found.table().items()}
-    return ApiServer(identities, handlers, Audit(world.store, world.clock), patience=patience)
+    return containers, ExportHandlers(services.exporting, services.importing, containers)
+
+
+def _upkeep_handlers(services: Services, *, only_uid: int | None) -> tuple[MigHandlers, UpkeepHandlers]:
+    upkeep = UpkeepHandlers(services.upkeep, is_personal=only_uid is not None)
+    return MigHandlers(services.mig, only_uid=only_uid), upkeep
 
 
 def _site_handlers(files: SiteFiles, *, is_personal: bool) -> tuple[ConfigHandlers, CatalogueHandlers]:

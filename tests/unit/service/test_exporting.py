@@ -25,14 +25,7 @@ from ds01.service.images import ImageOrder
 from ds01.service.order import CreateOrder
 from ds01.service.temporary_images import is_temporary
 from tests.fake_engine.layers import pack
-from tests.unit.service.stage import (
-    ALICE_CALLER,
-    BOB_CALLER,
-    IMAGE,
-    Stage,
-    fail_once,
-    only_own_errors,
-)
+from tests.unit.service.stage import ALICE_CALLER, BOB_CALLER, IMAGE, Stage, fail_once, only_own_errors
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
