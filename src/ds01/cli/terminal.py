@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ds01.cli.leaving import LeavingKeys
-from ds01.cli.screen import clean
+from ds01.cli.screen import clean, lost_output
 from ds01.client.frames import STDERR, FrameReader
 from ds01.client.wire import Connection
 from ds01.errors import DaemonUnreachableError
@@ -34,15 +34,6 @@ def is_terminal(descriptor: int) -> bool:
         return os.isatty(descriptor)
     except OSError:
         return False
-
-
-def is_open(descriptor: int) -> bool:
-    """Tell whether a descriptor is open at all: a program may be started without stdin."""
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 def terminal_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -154,7 +145,7 @@ class _Pump:
         self._leaving = leaving
         self._frames = FrameReader() if is_framed else None
         self._waiting = b""
-        self._reads_stdin = reads_stdin and is_open(STDIN_DESCRIPTOR)
+        self._reads_stdin = reads_stdin
         self._can_send = True
         self._waking = waking
         self._resize = resize
@@ -256,7 +247,12 @@ class _Pump:
 
 
 def write_bytes(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, at once and unbuffered; what was printed before goes first."""
+    """Write all of `data`, at once and unbuffered; what was printed before goes first.
+
+    Raises:
+        BrokenPipeError: Its reader is gone.
+        Ds01Error: It does not reach its place for another reason, such as a full disk.
+    """
     if descriptor == STDOUT_DESCRIPTOR and sys.stdout is not None:
         sys.stdout.flush()
     view = memoryview(data)
@@ -265,3 +261,7 @@ def write_bytes(descriptor: int, data: bytes) -> None:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
             select.select([], [descriptor], [])
+        except BrokenPipeError:
+            raise
+        except OSError as failure:
+            raise lost_output(failure) from failure

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.conftest import CREATED, Ds01, containers, creation, details
 from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, chunk, ok, problem, read_request, stream_head
 
@@ -74,6 +76,32 @@ def test_an_output_that_is_cut_off_is_not_success(daemon: ScriptedDaemon) -> Non
     daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0\0\0\0\x09half"
     done = program(daemon, "exec", "a", "cat")
     assert (done.returncode, done.stdout) == (125, b"half")
+
+
+@pytest.mark.parametrize("redirection", ["<&-", "<&- 2>&-", ">&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_does_not_become_the_way_to_the_daemon(
+    redirection: str, daemon: ScriptedDaemon
+) -> None:
+    script_exec(daemon, exit_code=42)
+    daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0\0\0\0\4done"
+    argv = ["bash", "-c", f'exec "$@" {redirection}', "bash", sys.executable, "-m", "ds01", "exec", "a", "cat"]
+    environment = {**os.environ, "DS01_SOCKET": str(daemon.socket_path)}
+    done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (42, b"" if ">&-" in redirection.split() else b"done")
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("words", [("exec", "a", "cat"), ("logs", "a")])
+def test_bytes_that_have_no_room_are_an_error_in_words(words: tuple[str, ...], daemon: ScriptedDaemon) -> None:
+    script_exec(daemon)
+    daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0\0\0\0\4done"
+    daemon.answers["GET /v1/containers/a/logs"] = stream_head("application/octet-stream") + chunk(b"done") + chunk(b"")
+    with open("/dev/full", "wb") as full:
+        environment = {**os.environ, "DS01_SOCKET": str(daemon.socket_path)}
+        argv = [sys.executable, "-m", "ds01", *words]
+        done = subprocess.run(argv, env=environment, stdout=full, stderr=subprocess.PIPE, check=False, timeout=30)
+    assert done.returncode == (125 if words[0] == "exec" else 1)
+    assert "The output could not be written: No space left on device." in done.stderr.decode()
 
 
 def test_run_creates_starts_runs_and_removes(daemon: ScriptedDaemon) -> None:
