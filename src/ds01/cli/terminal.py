@@ -12,6 +12,7 @@ from types import FrameType
 
 from ds01.cli.leaving import LeavingKeys
 from ds01.cli.screen import clean, lost_output
+from ds01.cli.start_failure import StartFailure
 from ds01.client.frames import STDERR, FrameReader
 from ds01.client.wire import Connection
 from ds01.errors import DaemonUnreachableError
@@ -101,31 +102,41 @@ def _wake_pipe() -> Iterator[int]:
         os.close(writing)
 
 
-def run_on_terminal(stream: Connection, resize: Resize, leaving: LeavingKeys | None = None) -> None:
+def run_on_terminal(
+    stream: Connection, resize: Resize, *, leaving: LeavingKeys | None = None, failure: StartFailure | None = None
+) -> None:
     """Connect a program that has a terminal with this one until its stream ends, or until the keys that leave it.
 
     Args:
         stream: The program's bytes.
         resize: Tells it rows and columns; False: it was not possible yet, try again.
         leaving: Keys that leave it as it is; it knows afterwards whether they were typed.
+        failure: Holds back what the engine says when the program cannot be started.
     """
     with raw_mode(STDIN_DESCRIPTOR), _wake_pipe() as waking:
-        _Pump(stream, reads_stdin=True, is_framed=False, waking=waking, resize=resize, leaving=leaving).run()
+        pump = _Pump(stream, reads_stdin=True, is_framed=False, waking=waking, resize=resize, leaving=leaving)
+        pump.failure = failure
+        pump.run()
 
 
-def run_on_pipes(stream: Connection, *, reads_stdin: bool, is_framed: bool = True) -> None:
+def run_on_pipes(
+    stream: Connection, *, reads_stdin: bool, is_framed: bool = True, failure: StartFailure | None = None
+) -> None:
     """Connect a program without a terminal: stdin, stdout and stderr stay apart, the end of stdin reaches it.
 
     Args:
         stream: The program's bytes.
         reads_stdin: It gets our stdin.
         is_framed: They are in frames; False: a terminal of its own has mixed them.
+        failure: Holds back what the engine says when the program cannot be started.
 
     Raises:
         DaemonUnreachableError: The stream ended in the middle of something.
     """
     with ended_by_signal():
-        _Pump(stream, reads_stdin=reads_stdin, is_framed=is_framed).run()
+        pump = _Pump(stream, reads_stdin=reads_stdin, is_framed=is_framed)
+        pump.failure = failure
+        pump.run()
 
 
 class _Pump:
@@ -141,6 +152,7 @@ class _Pump:
         resize: Resize | None = None,
         leaving: LeavingKeys | None = None,
     ) -> None:
+        self.failure: StartFailure | None = None
         self._stream = stream
         self._leaving = leaving
         self._frames = FrameReader() if is_framed else None
@@ -221,11 +233,17 @@ class _Pump:
                 raise DaemonUnreachableError(message, hint="Look with `ds01 status`.")
             return False
         if self._frames is None:
-            write_bytes(STDOUT_DESCRIPTOR, data)
+            self._show(data)
             return True
         for kind, piece in self._frames.feed(data):
-            write_bytes(STDERR_DESCRIPTOR if kind == STDERR else STDOUT_DESCRIPTOR, piece)
+            if kind == STDERR:
+                write_bytes(STDERR_DESCRIPTOR, piece)
+            else:
+                self._show(piece)
         return True
+
+    def _show(self, output: bytes) -> None:
+        write_bytes(STDOUT_DESCRIPTOR, output if self.failure is None else self.failure.pass_on(output))
 
     def _read_signals(self) -> None:
         assert self._waking is not None

@@ -104,6 +104,34 @@ def test_bytes_that_have_no_room_are_an_error_in_words(words: tuple[str, ...], d
     assert "The output could not be written: No space left on device." in done.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    ("cause", "status", "said"),
+    [
+        (b'exec: "pyton": executable file not found in $PATH', 127, "There is no program pyton in a."),
+        (b'exec: "pyton": permission denied', 126, "pyton cannot be run in a: permission denied."),
+        (b'chdir to cwd ("/no") set in config.json failed: no such file or directory', 126, "no folder /no in a."),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_a_message_and_no_data(
+    cause: bytes, status: int, said: str, daemon: ScriptedDaemon
+) -> None:
+    script_exec(daemon, exit_code=126)  # the engine's status for every reason
+    line = b"OCI runtime exec failed: exec failed: unable to start container process: " + cause + b": unknown\r\n"
+    daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0" + len(line).to_bytes(4, "big") + line
+    done = program(daemon, "exec", "a", "pyton")
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert said in done.stderr.decode()
+    assert "ds01 exec a -- " in done.stderr.decode()
+
+
+def test_a_program_that_says_what_the_engine_would_say_is_shown(daemon: ScriptedDaemon) -> None:
+    script_exec(daemon, exit_code=1)
+    line = b"OCI runtime exec failed: of a log file\n"
+    daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0" + len(line).to_bytes(4, "big") + line
+    done = program(daemon, "exec", "a", "grep", "OCI", "log")
+    assert (done.returncode, done.stdout, done.stderr) == (1, line, b"")
+
+
 def test_run_creates_starts_runs_and_removes(daemon: ScriptedDaemon) -> None:
     script_exec(daemon, exit_code=3)
     daemon.answers["POST /v1/containers"] = creation({**CREATED, "warnings": []})
