@@ -14,7 +14,7 @@ class StartFailure:
     """Holds back an output as long as it is one line of the engine's and nothing else.
 
     Source: Docker Engine API 1.41 to 1.47, POST /exec/{id}/start: the stream has begun by then, so the engine writes
-    its error into it as if the program had said it, and gives 126 as the exit status whatever the reason is.
+    its error into it as if the program had said it. Before 23 it gives 126 as the exit status whatever the reason is.
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.conftest import CREATED, Ds01, containers, creation, details
+from tests.unit.cli.conftest import CREATED, Ds01, container, containers, creation, details
 from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, chunk, ok, problem, read_request, stream_head
 
 
@@ -190,6 +190,12 @@ def test_the_workspace_of_a_deleted_folder_is_an_error_in_words(daemon: Scripted
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "does not exist any more" in done.stderr
+
+
+def test_a_start_of_all_where_nothing_is_stopped_says_so(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers"] = containers(container("a"))
+    outcome = ds01("start", "--all")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "You have no stopped container.\n")
 
 
 def test_requests_are_read_whole(daemon: ScriptedDaemon) -> None:

@@ -12,7 +12,7 @@ from ds01.cli.commands.container.environment import parse_environment
 from ds01.cli.commands.container.power import with_gpus
 from ds01.cli.selection import is_active, naming, one_name
 from ds01.cli.spec import ASKING, NAME, NO_INPUT, Option, Spec
-from ds01.cli.start_failure import NOT_RUNNABLE, StartFailure, read_refusal
+from ds01.cli.start_failure import NOT_FOUND, NOT_RUNNABLE, StartFailure, read_refusal
 from ds01.cli.terminal import (
     STDIN_DESCRIPTOR,
     STDOUT_DESCRIPTOR,
@@ -154,7 +154,7 @@ def run_program(call: Call, name: str, program: Program) -> int:
     finally:
         stream.close()
     status = _exit_status(call, exec_id)
-    if status == NOT_RUNNABLE and failure.reason():
+    if status in {NOT_RUNNABLE, NOT_FOUND} and failure.reason():
         return _say_refusal(call, name, program, failure.reason())
     write_bytes(STDOUT_DESCRIPTOR, failure.give_up())
     return status
