@@ -86,6 +86,17 @@ def test_a_port_is_published_on_loopback_only(site: Site) -> None:
     assert [binding["HostIp"] for binding in bindings] == ["127.0.0.1"]
 
 
+def test_a_port_that_is_taken_is_named(site: Site) -> None:
+    for name in ("first", "second"):
+        site.run("create", name, "--image", BUSYBOX, "--cpu-only", "-p", "18080:80")
+    site.run("start", "first")
+    refused = site.run("start", "second", check=False)
+    assert refused.status == 8
+    assert "Something else uses 127.0.0.1:18080 of this machine already." in refused.stderr
+    site.run("stop", "first")
+    site.run("start", "second")
+
+
 def test_variables_reach_the_container_but_not_the_grants(site: Site) -> None:
     site.run("create", "env", "--image", BUSYBOX, "--cpu-only", "-e", "WANDB_MODE=offline")
     site.run("start", "env")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from ds01.cli.call import Call, Process
-from ds01.cli.screen import forget
+from ds01.cli.screen import forget, lost_output
 from ds01.cli.spec import parse_simple
 from ds01.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, Ds01Error
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXIT_BROKEN_PIPE = 141
 """128 + SIGPIPE, as a shell shows it: the reader of our output is gone, and nobody needs to be told."""
+STANDARD_DESCRIPTORS = (0, 1, 2)
 _LIST_SPELLINGS = (("list",), ("ls",), ("container", "list"), ("container", "ls"))
 _COMPLETION_WORD = "__complete"
 
@@ -25,8 +26,19 @@ _COMPLETION_WORD = "__complete"
 def main() -> None:
     """Run the program with this process's words and end it with the exit status."""
     sys.excepthook = _show_unexpected
+    _open_missing_streams()
     _buffer_stdout()
     sys.exit(run(sys.argv[1:], os.environ))
+
+
+def _open_missing_streams() -> None:
+    """Give a stream that we were started without nowhere to lead: else the socket to the daemon gets its number."""
+    for descriptor in STANDARD_DESCRIPTORS:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(nowhere, True)
 
 
 def _buffer_stdout() -> None:
@@ -62,8 +74,9 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> int:
         if not process.screen.is_out_lost():
             raise
         forget(sys.stdout)
-        process.screen.failure(f"The output could not be written: {failure.strerror}.", "Write it where there is room.")
-        status = EXIT_FAILURE
+        lost = lost_output(failure)
+        process.screen.failure(lost.message, lost.hint)
+        status = lost.exit_status
     return status
 
 

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from ds01.errors import Ds01Error
+
 TYPE_CHECKING = False  # see client.session
 if TYPE_CHECKING:
     from typing import TextIO
@@ -180,6 +182,11 @@ class Screen:
             return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_WIDTH
         except OSError:
             return DEFAULT_WIDTH
+
+
+def lost_output(failure: OSError) -> Ds01Error:
+    """Return what there is to say when data does not reach its place."""
+    return Ds01Error(f"The output could not be written: {failure.strerror}.", hint="Write it where there is room.")
 
 
 def forget(stream: TextIO | None) -> None:

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ds01.cli.leaving import LeavingKeys
-from ds01.cli.screen import clean
+from ds01.cli.screen import clean, lost_output
+from ds01.cli.start_failure import StartFailure
 from ds01.client.frames import STDERR, FrameReader
 from ds01.client.wire import Connection
 from ds01.errors import DaemonUnreachableError
@@ -34,15 +35,6 @@ def is_terminal(descriptor: int) -> bool:
         return os.isatty(descriptor)
     except OSError:
         return False
-
-
-def is_open(descriptor: int) -> bool:
-    """Tell whether a descriptor is open at all: a program may be started without stdin."""
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 def terminal_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -110,31 +102,41 @@ def _wake_pipe() -> Iterator[int]:
         os.close(writing)
 
 
-def run_on_terminal(stream: Connection, resize: Resize, leaving: LeavingKeys | None = None) -> None:
+def run_on_terminal(
+    stream: Connection, resize: Resize, *, leaving: LeavingKeys | None = None, failure: StartFailure | None = None
+) -> None:
     """Connect a program that has a terminal with this one until its stream ends, or until the keys that leave it.
 
     Args:
         stream: The program's bytes.
         resize: Tells it rows and columns; False: it was not possible yet, try again.
         leaving: Keys that leave it as it is; it knows afterwards whether they were typed.
+        failure: Holds back what the engine says when the program cannot be started.
     """
     with raw_mode(STDIN_DESCRIPTOR), _wake_pipe() as waking:
-        _Pump(stream, reads_stdin=True, is_framed=False, waking=waking, resize=resize, leaving=leaving).run()
+        pump = _Pump(stream, reads_stdin=True, is_framed=False, waking=waking, resize=resize, leaving=leaving)
+        pump.failure = failure
+        pump.run()
 
 
-def run_on_pipes(stream: Connection, *, reads_stdin: bool, is_framed: bool = True) -> None:
+def run_on_pipes(
+    stream: Connection, *, reads_stdin: bool, is_framed: bool = True, failure: StartFailure | None = None
+) -> None:
     """Connect a program without a terminal: stdin, stdout and stderr stay apart, the end of stdin reaches it.
 
     Args:
         stream: The program's bytes.
         reads_stdin: It gets our stdin.
         is_framed: They are in frames; False: a terminal of its own has mixed them.
+        failure: Holds back what the engine says when the program cannot be started.
 
     Raises:
         DaemonUnreachableError: The stream ended in the middle of something.
     """
     with ended_by_signal():
-        _Pump(stream, reads_stdin=reads_stdin, is_framed=is_framed).run()
+        pump = _Pump(stream, reads_stdin=reads_stdin, is_framed=is_framed)
+        pump.failure = failure
+        pump.run()
 
 
 class _Pump:
@@ -150,11 +152,12 @@ class _Pump:
         resize: Resize | None = None,
         leaving: LeavingKeys | None = None,
     ) -> None:
+        self.failure: StartFailure | None = None
         self._stream = stream
         self._leaving = leaving
         self._frames = FrameReader() if is_framed else None
         self._waiting = b""
-        self._reads_stdin = reads_stdin and is_open(STDIN_DESCRIPTOR)
+        self._reads_stdin = reads_stdin
         self._can_send = True
         self._waking = waking
         self._resize = resize
@@ -230,11 +233,17 @@ class _Pump:
                 raise DaemonUnreachableError(message, hint="Look with `ds01 status`.")
             return False
         if self._frames is None:
-            write_bytes(STDOUT_DESCRIPTOR, data)
+            self._show(data)
             return True
         for kind, piece in self._frames.feed(data):
-            write_bytes(STDERR_DESCRIPTOR if kind == STDERR else STDOUT_DESCRIPTOR, piece)
+            if kind == STDERR:
+                write_bytes(STDERR_DESCRIPTOR, piece)
+            else:
+                self._show(piece)
         return True
+
+    def _show(self, output: bytes) -> None:
+        write_bytes(STDOUT_DESCRIPTOR, output if self.failure is None else self.failure.pass_on(output))
 
     def _read_signals(self) -> None:
         assert self._waking is not None
@@ -256,7 +265,12 @@ class _Pump:
 
 
 def write_bytes(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, at once and unbuffered; what was printed before goes first."""
+    """Write all of `data`, at once and unbuffered; what was printed before goes first.
+
+    Raises:
+        BrokenPipeError: Its reader is gone.
+        Ds01Error: It does not reach its place for another reason, such as a full disk.
+    """
     if descriptor == STDOUT_DESCRIPTOR and sys.stdout is not None:
         sys.stdout.flush()
     view = memoryview(data)
@@ -265,3 +279,7 @@ def write_bytes(descriptor: int, data: bytes) -> None:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
             select.select([], [descriptor], [])
+        except BrokenPipeError:
+            raise
+        except OSError as failure:
+            raise lost_output(failure) from failure

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from ds01.api.place import Place
 
 LINES_TYPE = "application/x-ndjson"
-ACTING_TIMEOUT_S = 900.0
-"""Seconds for a request that changes something: a stop waits for the programs' grace, a creation for a pull."""
+ACTING_TIMEOUT_S = 3600.0 + 900.0
+"""Seconds for a request that changes something: a stop waits for the programs' grace, an hour at most, and a creation
+for a pull. A daemon that ends is known at once; this is for one that hangs."""
 
 
 class Calls:

@@ -148,8 +148,12 @@ class ExportService:
 
 
 async def find_base(engine: Engine, image: ImageDetails) -> ExportedBase | None:
-    """Return the image below another one that others can have too: the one with the most of its layers, or None."""
+    """Return the image below another one that others can have too: the one with the most of its layers, or None.
+
+    Of several with the same layers, one of a registry comes first, then the very image: others may differ in labels.
+    """
     best: ExportedBase | None = None
+    best_rank = (0, False, False)
     for row in await engine.list_images():
         names = [tag for tag in row.tags if not is_private_tag(tag) and not tag.startswith(NOBODYS_REGISTRY)]
         if not names and not row.digests:
@@ -159,8 +163,9 @@ async def find_base(engine: Engine, image: ImageDetails) -> ExportedBase | None:
             continue
         digest = next(iter(found.digests), "")
         base = ExportedBase(names[0] if names else digest, found.id, digest, found.layers)
-        if best is None or (len(base.layers), bool(digest)) > (len(best.layers), bool(best.digest)):
-            best = base
+        rank = (len(base.layers), bool(digest), found.id == image.id)
+        if rank > best_rank:
+            best, best_rank = base, rank
     return best
 
 

@@ -113,6 +113,11 @@ def require_valid_order(order: CreateOrder) -> None:
                 f"The host's port {port.host_port} cannot be published.",
                 hint=f"Use one between {LOWEST_PORT} and 65535, or leave it out.",
             )
+    fixed = [(port.host_port, port.protocol) for port in order.ports if port.host_port]
+    if twice := next((number for number, protocol in fixed if fixed.count((number, protocol)) > 1), None):
+        raise InvalidRequestError(
+            f"The host's port {twice} is given twice.", hint="Give each port of the container one of its own."
+        )
 
 
 def require_valid_environment(environment: Mapping[str, str]) -> None:

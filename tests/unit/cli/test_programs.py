@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.unit.cli.conftest import CREATED, Ds01, containers, creation, details
+import pytest
+
+from tests.unit.cli.conftest import CREATED, Ds01, container, containers, creation, details
 from tests.unit.scripted_daemon import UPGRADED, Request, ScriptedDaemon, chunk, ok, problem, read_request, stream_head
 
 
@@ -76,6 +78,60 @@ def test_an_output_that_is_cut_off_is_not_success(daemon: ScriptedDaemon) -> Non
     assert (done.returncode, done.stdout) == (125, b"half")
 
 
+@pytest.mark.parametrize("redirection", ["<&-", "<&- 2>&-", ">&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_does_not_become_the_way_to_the_daemon(
+    redirection: str, daemon: ScriptedDaemon
+) -> None:
+    script_exec(daemon, exit_code=42)
+    daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0\0\0\0\4done"
+    argv = ["bash", "-c", f'exec "$@" {redirection}', "bash", sys.executable, "-m", "ds01", "exec", "a", "cat"]
+    environment = {**os.environ, "DS01_SOCKET": str(daemon.socket_path)}
+    done = subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (42, b"" if ">&-" in redirection.split() else b"done")
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("words", [("exec", "a", "cat"), ("logs", "a")])
+def test_bytes_that_have_no_room_are_an_error_in_words(words: tuple[str, ...], daemon: ScriptedDaemon) -> None:
+    script_exec(daemon)
+    daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0\0\0\0\4done"
+    daemon.answers["GET /v1/containers/a/logs"] = stream_head("application/octet-stream") + chunk(b"done") + chunk(b"")
+    with open("/dev/full", "wb") as full:
+        environment = {**os.environ, "DS01_SOCKET": str(daemon.socket_path)}
+        argv = [sys.executable, "-m", "ds01", *words]
+        done = subprocess.run(argv, env=environment, stdout=full, stderr=subprocess.PIPE, check=False, timeout=30)
+    assert done.returncode == (125 if words[0] == "exec" else 1)
+    assert "The output could not be written: No space left on device." in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("cause", "status", "said"),
+    [
+        (b'exec: "pyton": executable file not found in $PATH', 127, "There is no program pyton in a."),
+        (b'exec: "pyton": permission denied', 126, "pyton cannot be run in a: permission denied."),
+        (b'chdir to cwd ("/no") set in config.json failed: no such file or directory', 126, "no folder /no in a."),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_a_message_and_no_data(
+    cause: bytes, status: int, said: str, daemon: ScriptedDaemon
+) -> None:
+    script_exec(daemon, exit_code=126)  # the engine's status for every reason
+    line = b"OCI runtime exec failed: exec failed: unable to start container process: " + cause + b": unknown\r\n"
+    daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0" + len(line).to_bytes(4, "big") + line
+    done = program(daemon, "exec", "a", "pyton")
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert said in done.stderr.decode()
+    assert "ds01 exec a -- " in done.stderr.decode()
+
+
+def test_a_program_that_says_what_the_engine_would_say_is_shown(daemon: ScriptedDaemon) -> None:
+    script_exec(daemon, exit_code=1)
+    line = b"OCI runtime exec failed: of a log file\n"
+    daemon.answers["POST /v1/exec/e1/start"] = UPGRADED + b"\1\0\0\0" + len(line).to_bytes(4, "big") + line
+    done = program(daemon, "exec", "a", "grep", "OCI", "log")
+    assert (done.returncode, done.stdout, done.stderr) == (1, line, b"")
+
+
 def test_run_creates_starts_runs_and_removes(daemon: ScriptedDaemon) -> None:
     script_exec(daemon, exit_code=3)
     daemon.answers["POST /v1/containers"] = creation({**CREATED, "warnings": []})
@@ -134,6 +190,12 @@ def test_the_workspace_of_a_deleted_folder_is_an_error_in_words(daemon: Scripted
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "does not exist any more" in done.stderr
+
+
+def test_a_start_of_all_where_nothing_is_stopped_says_so(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers"] = containers(container("a"))
+    outcome = ds01("start", "--all")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "You have no stopped container.\n")
 
 
 def test_requests_are_read_whole(daemon: ScriptedDaemon) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from ds01.domain.allocation import CLAIM_DEADLINE
+from ds01.domain.containers.container import PublishedPort
 from ds01.domain.devices.gpu import Inventory
 from ds01.domain.engine import PullProgress
 from ds01.domain.request import GpuRequest
@@ -280,3 +281,12 @@ async def test_an_engine_that_goes_away_while_it_asks_a_registry_says_nothing_of
     stage.engine.pull_image = end  # type: ignore[assignment,method-assign]
     with pytest.raises(BackendError, match="engine is down"):
         await stage.services.creation.create(ALICE_CALLER, order("demo", image="lab/typo"), stage.notify)
+
+
+async def test_a_port_of_the_host_is_given_once(stage: Stage) -> None:
+    twice = replace(order(), ports=(PublishedPort(80, 18080), PublishedPort(81, 18080)))
+    with pytest.raises(InvalidRequestError, match="port 18080 is given twice"):
+        await stage.services.creation.create(ALICE_CALLER, twice, stage.notify)
+    assert stage.engine.containers == {}
+    fine = (PublishedPort(80, 18080), PublishedPort(80, 18080, "udp"), PublishedPort(81), PublishedPort(82))
+    await stage.services.creation.create(ALICE_CALLER, replace(order(), ports=fine), stage.notify)

@@ -93,6 +93,18 @@ async def test_an_export_leaves_out_the_layers_of_the_base_and_leaves_nothing_be
     assert "container.exported" in await stage.events()
 
 
+@pytest.mark.parametrize("is_older", [True, False])
+async def test_the_base_is_the_containers_own_image_and_not_one_with_the_same_layers(is_older: bool) -> None:
+    stage = Stage()
+    names = (IMAGE, "others/labelled") if is_older else ("others/labelled", IMAGE)
+    ids = [stage.add_image(name) for name in names]
+    assert len({stage.engine.images[image].details.layers for image in ids}) == 1
+    await stage.create()
+    header = parse_header(members(await export(stage))[HEADER_NAME])
+    assert header.base is not None
+    assert header.base.reference == f"{IMAGE}:latest"
+
+
 async def test_with_its_base_an_export_has_every_layer(stage: Stage) -> None:
     found = members(await export(stage, with_base=True))
     header = parse_header(found.pop(HEADER_NAME))

@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from ds01.client.calls import ACTING_TIMEOUT_S
 from ds01.domain import label
 from ds01.domain.containers.container import ContainerDetails, ContainerState
 from ds01.domain.containers.pid1 import SCRIPT, STOP_EXIT_STATUS, signal_others
 from ds01.domain.rules.site import Lifecycle, StopGrace
 from ds01.errors import BackendError, ConflictError, NotFoundError
 from ds01.service.ports import ExecSpec
+from ds01.service.power import MAX_GRACE
 from tests.fake_engine import FakeProcess
 from tests.fake_engine.programs import our_pid1
 from tests.fakes import DEFAULT_LIMITS
@@ -64,6 +66,10 @@ async def test_a_container_that_ends_while_it_is_looked_at_is_stopped(stage: Sta
     stage.engine.fail_next("list_processes", ConflictError("is not running"))
     await stage.stop()
     assert await stage.states() == {"demo": "held"}
+
+
+def test_the_command_line_waits_out_the_longest_grace() -> None:
+    assert timedelta(seconds=ACTING_TIMEOUT_S) > MAX_GRACE + timedelta(minutes=5)
 
 
 async def test_no_grace_asks_no_program(stage: Stage) -> None:

@@ -14,6 +14,7 @@ says so. Source: Engine API 1.41, each operation's responses.
 
 import errno
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -31,7 +32,12 @@ ERROR_OF_WORDS: Mapping[str, type[Ds01Error]] = {
     "invalid reference format": InvalidRequestError,
     "cannot overwrite directory": ConflictError,
     "cannot overwrite non-directory": ConflictError,
+    "port is already allocated": ConflictError,
+    "address already in use": ConflictError,
 }
+_TAKEN_PORT = re.compile(
+    r"(?P<address>[0-9.]+:[0-9]+)\b[^ ]*( failed)?: (port is already allocated|(bind: )?address already in use)"
+)
 _MISSING = (
     "There is no container engine at {path}.",
     "Start it: sudo systemctl start docker. If it listens elsewhere: export DOCKER_HOST=unix:///path/to/docker.sock",
@@ -71,6 +77,9 @@ def status_error(status: int, body: bytes) -> Ds01Error:
     kind = ERROR_OF_STATUS.get(status, by_words)
     message = f"The container engine answered: {words or f'status {status}'}"
     hint = None if kind is not BackendError else "See its log: journalctl -u docker"
+    if taken := _TAKEN_PORT.search(words):
+        message = f"Something else uses {taken['address']} of this machine already."
+        hint = "See what listens: ss -ltn. A new container with -p PORT alone gets a free one."
     return kind(message, hint=hint, details={"engine_status": status})
 
 

@@ -57,6 +57,24 @@ def test_a_refusal_with_the_wrong_status_is_known_by_its_words(phrase: str, kind
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "driver failed programming external connectivity on endpoint a._.1001 (0f): Bind for 127.0.0.1:18080 failed: "
+        "port is already allocated",
+        "driver failed programming external connectivity on endpoint a._.1001 (0f): Error starting userland proxy: "
+        "listen tcp4 127.0.0.1:18080: bind: address already in use",
+        "failed to set up container networking: driver failed programming external connectivity on endpoint a (0f): "
+        "failed to bind host port for 127.0.0.1:18080:172.17.0.2:80/tcp: address already in use",
+    ],
+)
+def test_a_port_that_is_taken_is_a_conflict_that_names_it(words: str) -> None:
+    error = status_error(500, json.dumps({"message": words}).encode())
+    assert type(error) is ConflictError
+    assert error.message == "Something else uses 127.0.0.1:18080 of this machine already."
+    assert "-p PORT" in (error.hint or "")
+
+
+@pytest.mark.parametrize(
     ("body", "words"),
     [
         (b"No such container: x\r\n", "answered: No such container: x"),

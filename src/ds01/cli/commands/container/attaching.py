@@ -79,7 +79,7 @@ def _connect(call: Call, container: ContainerDetailsDocument, stream: Connection
         return True
 
     with window_title(name, call.environment):
-        run_on_terminal(stream, resize, keys)
+        run_on_terminal(stream, resize, leaving=keys)
 
 
 def _exit_status(call: Call, before: ContainerDetailsDocument) -> int:

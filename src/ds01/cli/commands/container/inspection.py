@@ -21,7 +21,7 @@ def inspect(call: Call) -> int:
     with naming(call, name):
         document = call.client.get_container(name, inspect=call.flag("engine"))
     if call.flag("json") or call.flag("engine"):
-        call.screen.document(document)
+        call.screen.document({"schema_version": 1, **document})
         return 0
     for line in fact_lines(call, [*_facts(call, document), *facts_of_limits(document["limits"])]):
         call.screen.data(line)

@@ -22,6 +22,8 @@ def start(call: Call) -> int:
     """Start containers."""
     require_one_way(call)
     names = some_names(call, "start", fits=is_inactive, kind="stopped")
+    if call.flag("all") and not names:
+        call.screen.tell("You have no stopped container.")
     act = _plan_start if call.flag("dry_run") else start_one
     status = for_each(call, names, lambda name: act(call, name))
     if len(names) == 1 and not status and not call.flag("dry_run"):

@@ -1,5 +1,6 @@
 """`ds01 open` and `ds01 exec`: programs in a running container, through the daemon's stream."""
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from ds01.cli.commands.container.environment import parse_environment
 from ds01.cli.commands.container.power import with_gpus
 from ds01.cli.selection import is_active, naming, one_name
 from ds01.cli.spec import ASKING, NAME, NO_INPUT, Option, Spec
+from ds01.cli.start_failure import NOT_FOUND, NOT_RUNNABLE, StartFailure, read_refusal
 from ds01.cli.terminal import (
     STDIN_DESCRIPTOR,
     STDOUT_DESCRIPTOR,
@@ -19,6 +21,7 @@ from ds01.cli.terminal import (
     run_on_terminal,
     terminal_environment,
     window_title,
+    write_bytes,
 )
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError
 
@@ -141,15 +144,34 @@ def run_program(call: Call, name: str, program: Program) -> int:
     client = call.client
     exec_id = client.create_exec(name, _exec_body(call, program))["exec_id"]
     stream = client.start_exec(exec_id)
+    failure = StartFailure()
     try:
         if program.has_terminal:
             with window_title(name, call.environment):
-                run_on_terminal(stream, lambda rows, columns: _resize(call, exec_id, rows, columns))
+                run_on_terminal(stream, lambda rows, columns: _resize(call, exec_id, rows, columns), failure=failure)
         else:
-            run_on_pipes(stream, reads_stdin=program.reads_stdin)
+            run_on_pipes(stream, reads_stdin=program.reads_stdin, failure=failure)
     finally:
         stream.close()
-    return _exit_status(call, exec_id)
+    status = _exit_status(call, exec_id)
+    if status in {NOT_RUNNABLE, NOT_FOUND} and failure.reason():
+        return _say_refusal(call, name, program, failure.reason())
+    write_bytes(STDOUT_DESCRIPTOR, failure.give_up())
+    return status
+
+
+def _say_refusal(call: Call, name: str, program: Program, reason: str) -> int:
+    """Say why a program could not be started, and return the exit status for that."""
+    word = program.command[0] if program.command else "the shell"
+    refusal = read_refusal(reason, word, name)
+    if refusal.absent_folder:
+        hint = f"Make it first: {call.command('exec', name, '--', 'mkdir', '-p', shlex.quote(refusal.absent_folder))}"
+    elif refusal.program_is_absent:
+        hint = f"See where it is looked for: {call.command('exec', name, '--', 'env')}"
+    else:
+        hint = f"Look at it: {call.command('exec', name, '--', 'ls', '-l', shlex.quote(word))}"
+    call.screen.failure(refusal.message, hint)
+    return refusal.status
 
 
 def _exec_body(call: Call, program: Program) -> ExecBody:
