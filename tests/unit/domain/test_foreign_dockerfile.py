@@ -266,3 +266,13 @@ def test_any_file_is_kept_byte_by_byte_and_takes_a_change(parts: list[str], pack
     assert again.recipe == new
     mended = parse_dockerfile(repair_dockerfile(found))
     assert mended.recipe.packages == found.recipe.packages
+
+
+def test_keywords_may_be_set_apart_by_tabs() -> None:
+    text = (
+        "FROM\tubuntu:24.04\n# System packages\nRUN\tapt-get update && apt-get install -y --no-install-recommends git\n"
+    )
+    found = parse_dockerfile(text)
+    assert (found.recipe.base, found.recipe.system) == ("ubuntu:24.04", ("git",))
+    changed = update_dockerfile(found, replace(found.recipe, base="ubuntu:22.04"))
+    assert changed == text.replace("24.04", "22.04")
