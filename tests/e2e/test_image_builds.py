@@ -155,6 +155,8 @@ def test_a_dockerfile_with_windows_line_ends_is_built_and_one_that_is_read_only_
     path.chmod(0o644)
     site.run("image", "update", str(path), "--add", "rich")
     assert b"rich\r\n" in path.read_bytes()
+    barred = site.run("image", "build", "/root/Dockerfile", check=False)
+    assert (barred.status, "Permission denied" in barred.stderr) == (1, True), barred.stderr
 
 
 @pytest.fixture(scope="module")
