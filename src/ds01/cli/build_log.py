@@ -40,7 +40,8 @@ class BuildLog:
         self._waiting = 0
         self._left_out = 0
         try:
-            self._file: IO[str] = path.open("w", encoding="utf-8", errors="replace")
+            # line by line: whoever follows the file sees each, and a client that is killed leaves what it had
+            self._file: IO[str] = path.open("w", buffering=1, encoding="utf-8", errors="replace")
         except OSError as failure:
             raise _said(path, failure) from failure
 

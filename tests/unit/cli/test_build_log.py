@@ -51,6 +51,12 @@ def test_the_oldest_logs_go(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["old-3.log", "old-4.log", log.path.name]
 
 
+def test_a_line_is_in_the_file_as_soon_as_it_was_said(tmp_path: Path) -> None:
+    with BuildLog(tmp_path / "a.log") as log:
+        log.add("Step 1/2")
+        assert log.path.read_text(encoding="utf-8") == "Step 1/2\n"
+
+
 def test_builds_of_one_name_that_begin_together_have_logs_of_their_own(tmp_path: Path) -> None:
     logs = [new_log({"XDG_STATE_HOME": str(tmp_path)}, "thesis") for _ in range(3)]
     for number, log in enumerate(logs):
