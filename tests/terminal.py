@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 DEFAULT_TIMEOUT_S = 60.0
+"""Only a test that fails waits so long: a Python that starts beside seven others takes its time."""
 _ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]")
 
 

@@ -216,7 +216,7 @@ class Site:
         return [*argv, self.program.python, "-m", "ds01", *words], environment
 
     def run(
-        self, *words: str, user: str = "alice", check: bool = True, timeout_s: float = 90, stdin: str = ""
+        self, *words: str, user: str = "alice", check: bool = True, timeout_s: float = 180, stdin: str = ""
     ) -> Result:
         """Run `ds01 WORDS` as a user."""
         argv, environment = self.command(*words, user=user)

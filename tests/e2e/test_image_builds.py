@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.site import BUSYBOX, Site, wait_until
+from tests.e2e.site import BUSYBOX, PATIENCE_S, Site, wait_until
 from tests.engine import DevEngine
 
 PYTORCH = "aimehub/pytorch-2.8.0-aime-cuda12.6.3"
@@ -60,7 +60,7 @@ def begun(site: Site) -> bool:
 
 def start_long_build(site: Site, folder: Path) -> "subprocess.Popen[str]":
     client = site.spawn("image", "build", put(folder, LONG), "--tag", "long")
-    wait_until(lambda: begun(site), "the long step", timeout_s=60)
+    wait_until(lambda: begun(site), "the long step")
     return client
 
 
@@ -87,7 +87,7 @@ def test_a_build_ends_with_the_daemon_and_the_client_says_so(own_site: Site, own
     own_site.start()
     client = start_long_build(own_site, own_written)
     own_site.stop(signal.SIGKILL)
-    _, said = client.communicate(timeout=90)
+    _, said = client.communicate(timeout=PATIENCE_S)
     assert client.returncode == 7, said
     assert "Traceback" not in said
     wait_until(lambda: not own_site.engine.docker("ps", "--all", "--quiet", "--filter", "label=e2e.long"), "its end")
@@ -103,11 +103,11 @@ def test_an_engine_that_restarts_ends_the_build_and_the_next_one_works(own_site:
             own_site.start()
             client = start_long_build(own_site, own_written)
             engine.stop()
-            _, said = client.communicate(timeout=60)
+            _, said = client.communicate(timeout=PATIENCE_S)
             assert client.returncode == 7, said
             assert "Traceback" not in said
             engine.start()
-            wait_until(lambda: own_site.run("status", check=False).status == 0, "the engine's return", timeout_s=60)
+            wait_until(lambda: own_site.run("status", check=False).status == 0, "the engine's return")
             for left in engine.docker("ps", "--all", "--quiet", "--filter", "label=e2e.long").split():
                 engine.docker("rm", "--force", left)  # dockerd leaves the step of a build that it broke off
             require_next_build(own_site, own_written)
@@ -155,6 +155,8 @@ def test_a_dockerfile_with_windows_line_ends_is_built_and_one_that_is_read_only_
     path.chmod(0o644)
     site.run("image", "update", str(path), "--add", "rich")
     assert b"rich\r\n" in path.read_bytes()
+    barred = site.run("image", "build", "/root/Dockerfile", check=False)
+    assert (barred.status, "Permission denied" in barred.stderr) == (1, True), barred.stderr
 
 
 @pytest.fixture(scope="module")

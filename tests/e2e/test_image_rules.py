@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.site import BUSYBOX, POLICY, Site, replace_file, wait_until
+from tests.e2e.site import BUSYBOX, PATIENCE_S, POLICY, Site, replace_file, wait_until
 
 PASSWORD = "s3cret-of-the-site"
 PROXY = f"http://lab:{PASSWORD}@127.0.0.1:9"
@@ -217,11 +217,18 @@ def test_a_build_ends_at_the_sites_time_limit_and_says_so(ruled: Site, builder: 
 @pytest.mark.parametrize("interruptions", [1, 2])
 def test_ctrl_c_stops_a_build_and_names_its_log(clean: Site, interruptions: int, builder: tuple[str, ...]) -> None:
     path = write(clean, "stopped", f"FROM {BUSYBOX}\nRUN echo begun-{interruptions}; sleep 3218\n")
+    logs = clean.accounts["alice"].home / ".local/state/ds01/builds"
+    before = set(logs.glob("stopped-*"))
     build = clean.spawn("image", "build", path, "-t", "stopped", "--verbose", *builder)
     wait_until(lambda: is_running("sleep", "3218"), "the step")
+    # the step runs before the client has heard of it
+    wait_until(
+        lambda: any("begun" in log.read_text(encoding="utf-8") for log in set(logs.glob("stopped-*")) - before),
+        "its output",
+    )
     for _ in range(interruptions):
         build.send_signal(signal.SIGINT)
-    _, error = build.communicate(timeout=90)
+    _, error = build.communicate(timeout=PATIENCE_S)
     assert build.returncode in {130, -signal.SIGINT}  # for a shell both are 130
     assert "Traceback" not in error
     wait_until(lambda: not is_running("sleep", "3218"), "the end of the step")

@@ -5,22 +5,35 @@ import os
 import re
 import tarfile
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from ds01.cli.archive import Warn, pack_entry
 from ds01.cli.dockerfiles import read_text
 from ds01.domain.images.dockerfile import Dockerfile
+from ds01.domain.images.dockerfile_text import Piece, heredocs_of
 from ds01.domain.images.dockerignore import read_ignored
 
 DOCKERFILE = "Dockerfile"
 _OWN_NAME = "Dockerfile.ds01-build"
-_BUILDKIT = re.compile(r"^\s*RUN\s+(?:--\S+\s+)*--(?:mount|network|security)=|^\s*(?:RUN|COPY)\b.*<<-?['\"]?\w", re.M)
+_BUILDKIT_OPTIONS = {
+    "RUN": {"--mount", "--network", "--security", "--device"},
+    "COPY": {"--link", "--chmod", "--parents", "--exclude"},
+    "ADD": {"--link", "--chmod", "--checksum", "--keep-git-dir", "--exclude", "--unpack"},
+}
+"""Options that the classic builder does not know. Source: Dockerfile reference."""
 _SYNTAX = re.compile(r"\A(?:#[^\n]*\n)*#\s*syntax\s*=", re.IGNORECASE)
 
 
-def needs_buildkit(text: str) -> bool:
+def needs_buildkit(dockerfile: Dockerfile) -> bool:
     """Tell whether a Dockerfile uses what only BuildKit knows."""
-    return bool(_BUILDKIT.search(text) or _SYNTAX.search(text))
+    return bool(_SYNTAX.search(dockerfile.text)) or any(map(_is_for_buildkit, dockerfile.pieces))
+
+
+def _is_for_buildkit(piece: Piece) -> bool:
+    known = _BUILDKIT_OPTIONS.get(piece.keyword, set())
+    names = {option.partition("=")[0].lower() for option in _options(piece)}
+    return not known.isdisjoint(names) or bool(heredocs_of("".join((f"{piece.keyword} ", *piece.body))))
 
 
 def needs_folder(dockerfile: Dockerfile) -> bool:
@@ -28,9 +41,20 @@ def needs_folder(dockerfile: Dockerfile) -> bool:
     for piece in dockerfile.pieces:
         if piece.keyword in {"COPY", "ADD"} and "--from=" not in piece.text:
             return True
-        if piece.keyword == "RUN" and "--mount=type=bind" in piece.text:
+        if piece.keyword == "RUN" and any(map(_mounts_folder, _options(piece))):
             return True
     return False
+
+
+def _mounts_folder(option: str) -> bool:
+    """Tell whether an option of RUN mounts the build's own folder: mounts do where they say nothing else."""
+    name, _, value = option.lower().partition("=")
+    settings = dict(part.partition("=")[::2] for part in value.split(","))
+    return name == "--mount" and settings.get("type", "bind") == "bind" and "from" not in settings
+
+
+def _options(piece: Piece) -> Iterator[str]:
+    return takewhile(lambda word: word.startswith("--"), " ".join(piece.body).split())
 
 
 def context_of(text: str, folder: Path | None, *, warn: Warn) -> tuple[str, Iterator[bytes]]:

@@ -1,5 +1,6 @@
 """The output of a build, kept in a file of this user's: bounded, however much a build prints."""
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -39,7 +40,8 @@ class BuildLog:
         self._waiting = 0
         self._left_out = 0
         try:
-            self._file: IO[str] = path.open("w", encoding="utf-8", errors="replace")
+            # line by line: whoever follows the file sees each, and a client that is killed leaves what it had
+            self._file: IO[str] = path.open("w", buffering=1, encoding="utf-8", errors="replace")
         except OSError as failure:
             raise _said(path, failure) from failure
 
@@ -83,12 +85,30 @@ def new_log(environment: Mapping[str, str], name: str, *, most: int = MAX_LOGS) 
     folder = Path(state) / "ds01" / "builds"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[: -most + 1]:
+        for old in sorted(folder.glob("*.log"), key=_written_at)[: -most + 1]:
             with suppress(OSError):
                 old.unlink()
+        path = _new_file(folder, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     except OSError as failure:
         raise _said(folder, failure) from failure
-    return BuildLog(folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log")
+    return BuildLog(path)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0  # another build removed it meanwhile
+
+
+def _new_file(folder: Path, stem: str) -> Path:
+    """Make a file that no other build has: two of one name may begin in one second, if only for one to be refused."""
+    names = itertools.chain([f"{stem}.log"], (f"{stem}-{number}.log" for number in itertools.count(2)))
+    while True:
+        path = folder / next(names)
+        with suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            return path
 
 
 def _said(path: Path, failure: OSError) -> Ds01Error:

@@ -1,16 +1,19 @@
 """Dockerfiles of this user: where they are, and how they are read and written."""
 
+import errno
 import itertools
 import os
 import pwd
 import shlex
+import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from ds01.cli.predecessor_image import OldFacts, find_old_facts
-from ds01.domain.images.image_name import dockerfile_name
+from ds01.domain.images.image_name import dockerfile_name, nearest_images
 from ds01.domain.images.import_text import MAX_BYTES, decode_text
 from ds01.domain.user import handle
 from ds01.errors import ConflictError, Ds01Error, InvalidRequestError, NotFoundError
@@ -52,7 +55,7 @@ def project_dockerfile(environment: Mapping[str, str], project: str) -> Path:
         NotFoundError: There is no such project.
     """
     folder = home(environment) / "workspace" / project
-    if not project or "/" in project or project.startswith(".") or not folder.is_dir():
+    if not project or "/" in project or project.startswith(".") or not os.path.isdir(folder):
         raise NotFoundError(f"There is no project {project!r}.", hint=f"Make its folder first: mkdir -p {folder}")
     return folder / "Dockerfile"
 
@@ -65,15 +68,15 @@ def find_dockerfile(environment: Mapping[str, str], text: str | None) -> Path:
     """
     if text is None:
         here = Path("Dockerfile")
-        if here.is_file():
+        if _is_file(here):
             return here.absolute()
         raise NotFoundError("There is no Dockerfile here.", hint="Name the image: ds01 image build NAME")
     if "/" in text or text.endswith(("Dockerfile", ".")):
         path = Path(os.path.expanduser(text))
-        path = path / "Dockerfile" if path.is_dir() else path
-        if path.is_file():
+        path = path / "Dockerfile" if os.path.isdir(path) else path
+        if _is_file(path):
             return path.absolute()
-        raise NotFoundError(f"There is no Dockerfile {text}.")
+        raise NotFoundError(f"There is no Dockerfile {text[:200]!r}.")
     own, name = handle(os.getuid(), login_name()), text
     for candidate in (
         dockerfile_of(environment, name),
@@ -81,21 +84,41 @@ def find_dockerfile(environment: Mapping[str, str], text: str | None) -> Path:
         home(environment) / FOLDER / f"{name}{SUFFIX}",
         home(environment) / "workspace" / name / "Dockerfile",
     ):
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     noted = old_facts_of(environment, name)
-    if noted is not None and noted.dockerfile and Path(noted.dockerfile).expanduser().is_file():
-        return Path(noted.dockerfile).expanduser().absolute()
+    if noted is not None and noted.dockerfile:
+        path = Path(os.path.expanduser(noted.dockerfile))
+        if _is_file(path):
+            return path.absolute()
+    near = nearest_images(text, dockerfile_names(environment))
     raise NotFoundError(
-        f"There is no Dockerfile for {text!r}.", hint=f"Make one: ds01 image create {text}. Looked in ~/{FOLDER}."
+        f"There is no Dockerfile for {text[:80]!r}.",
+        hint=f"Did you mean {near[0]}?" if near else f"Make one: ds01 image create. Looked in ~/{FOLDER}.",
     )
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether a file is there.
+
+    Raises:
+        Ds01Error: That cannot be told: a folder above it may not be entered, for example.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with a NUL is no file's
+        return False
+    except OSError as failure:
+        if failure.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
+            return False
+        raise _said(path, failure) from failure
 
 
 def dockerfile_names(environment: Mapping[str, str]) -> list[str]:
     """Return the names of the images whose Dockerfiles are kept; none where their folders cannot be read."""
     try:
         return sorted({image_name_of(path) for path in list_dockerfiles(environment)})
-    except (OSError, InvalidRequestError):
+    except (OSError, Ds01Error):
         return []
 
 
@@ -103,7 +126,7 @@ def list_dockerfiles(environment: Mapping[str, str]) -> list[Path]:
     """Return the Dockerfiles of images and of projects, by their names."""
     own = (home(environment) / FOLDER).glob(f"[!.]*{SUFFIX}")
     projects = (home(environment) / "workspace").glob("[!.]*/Dockerfile")
-    return [path for path in (*sorted(own), *sorted(projects)) if path.is_file()]
+    return [path for path in (*sorted(own), *sorted(projects)) if _is_file(path)]
 
 
 def old_facts_of(environment: Mapping[str, str], name: str) -> OldFacts | None:
@@ -136,46 +159,91 @@ def write_text(path: Path, text: str, *, replaces: bool) -> Path | None:
     """Write a file as a whole; return the backup of the one that was there.
 
     Args:
-        path: Where; its folder is made.
+        path: Where; its folder is made. A link stays one: the file that it leads to is replaced.
         text: The text.
-        replaces: One that is there is moved aside, unless it says the same.
+        replaces: One that is there is kept under another name beside `path`, with the rights that the new one gets too.
 
     Raises:
-        ConflictError: One is there, and it is not to be replaced, or its owner has made it read-only.
+        ConflictError: One is there, and it is not to be replaced, its owner has made it read-only, or it is no file.
         Ds01Error: It cannot be written; what was there is as it was.
     """
     if not replaces and os.path.lexists(path):
         raise ConflictError(f"{path} is there already.", hint="Change it with `ds01 image update`, or add --force.")
-    if path.exists() and not os.access(path, os.W_OK):  # its folder alone would let us replace it
-        raise ConflictError(f"{path} is read-only.", hint=f"If it may be changed: chmod u+w {shlex.quote(str(path))}")
-    backup: Path | None = None
+    target = Path(os.path.realpath(path))
+    mode = _mode_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}-", encoding="utf-8", newline="", delete=False
-        ) as new:
-            new.write(text)
-        os.chmod(new.name, 0o644)
-        if os.path.lexists(path):
-            backup = _back_up(path)
-        os.replace(new.name, path)
+        new = _written_beside(target, text, mode=0o644 if mode is None else mode)
+        try:
+            backup = None if mode is None else _back_up(path, target)
+            os.replace(new, target)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
     except OSError as failure:
         raise _said(path, failure) from failure
     return backup
 
 
-def _back_up(path: Path) -> Path:
-    """Keep a file under a second name; it is there under its own until the new one takes its place."""
+def _mode_of(path: Path) -> int | None:
+    """Return the rights of a file that may be replaced; None: there is none.
+
+    Raises:
+        ConflictError: It may not.
+        Ds01Error: That cannot be told.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as failure:
+        raise _said(path, failure) from failure
+    if not stat.S_ISREG(found.st_mode):  # a folder, or a device that everybody on the machine needs
+        raise ConflictError(f"{path} is no file.", hint="Name another place for the Dockerfile.")
+    if not os.access(path, os.W_OK):  # its folder alone would let us replace it
+        raise ConflictError(f"{path} is read-only.", hint=f"If it may be changed: chmod u+w {shlex.quote(str(path))}")
+    return stat.S_IMODE(found.st_mode)
+
+
+def _written_beside(target: Path, text: str, *, mode: int) -> Path:
+    """Write a new file beside the one whose place it is to take; one that cannot be written is not left behind."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=target.parent, prefix=f".{target.name[:100]}-", encoding="utf-8", newline="", delete=False
+    ) as new:
+        try:
+            new.write(text)
+            new.flush()
+            os.chmod(new.name, mode)
+        except OSError:
+            os.unlink(new.name)
+            raise
+    return Path(new.name)
+
+
+def _back_up(path: Path, target: Path) -> Path:
+    """Keep a file under a second name; it is there under its own until the new one takes its place.
+
+    Args:
+        path: What it is called.
+        target: Where it is: somewhere else if `path` is a link.
+    """
     while True:
         backup = _unused(path, ".bak")
         try:
-            os.link(path, backup, follow_symlinks=False)
+            os.link(target, backup)
         except FileExistsError:
             continue  # another process took the name
-        except OSError:  # a file system without hard links
-            with backup.open("xb") as kept:
-                kept.write(path.read_bytes())
+        except OSError:  # a file system without hard links, or another one
+            _copy(target, backup)
         return backup
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copy2(source, target)
+    except OSError:
+        target.unlink(missing_ok=True)  # half a backup is none
+        raise
 
 
 def _unused(path: Path, suffix: str) -> Path:

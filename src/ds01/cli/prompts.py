@@ -13,6 +13,8 @@ from ds01.errors import Ds01Error
 
 _HELP = "(arrow keys, type to filter)"
 BACK_KEY = "<"
+LINE_BYTES = 4096
+"""Of a longer line the kernel drops the rest without a word. Source: termios(3), canonical mode (Linux)."""
 _BACK = "\0back"
 _HELP_SEVERAL = "(arrow keys, space picks, type to filter)"
 _MARK = "? "
@@ -65,13 +67,15 @@ def ask_or_back(question: str, proposal: str = "", shown: str = "") -> str | Non
     Args:
         question: What to ask.
         proposal: What an empty line means.
-        shown: Says what that is; the proposal itself if empty.
+        shown: Says what that is; the proposal itself if empty. Who types it means it, and no package `none`.
 
     Raises:
         Ds01Error: The input ended.
     """
     text = _read(question, shown or proposal).strip()
-    return None if text == BACK_KEY else text or proposal
+    if text == BACK_KEY:
+        return None
+    return proposal if text.lower() == shown.lower() else text or proposal
 
 
 def pick_or_back(
@@ -225,13 +229,19 @@ def _read(question: str, proposal: str) -> str:
     for line in before:
         screen.tell(line)
     shown = f" [{clean(proposal)}]" if proposal else ""
-    sys.stderr.write(screen.styled(_MARK, "accent") + screen.styled(last, "bold") + f"{shown} ")
-    sys.stderr.flush()
-    line = sys.stdin.readline()
-    if not line:
-        sys.stderr.write("\n")
-        raise cancelled()
-    return line
+    while True:
+        sys.stderr.write(screen.styled(_MARK, "accent") + screen.styled(last, "bold") + f"{shown} ")
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line:
+            sys.stderr.write("\n")
+            raise cancelled()
+        if not sys.stdin.isatty() or len(os.fsencode(line)) < LINE_BYTES:
+            return line
+        screen.failure(
+            f"A terminal takes no line of {LINE_BYTES} bytes or more: the rest of it is lost, so none of it counts.",
+            "Write it into a file and name that, or write less at a time.",
+        )
 
 
 def cancelled() -> Ds01Error:

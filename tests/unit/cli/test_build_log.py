@@ -51,6 +51,30 @@ def test_the_oldest_logs_go(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["old-3.log", "old-4.log", log.path.name]
 
 
+def test_a_line_is_in_the_file_as_soon_as_it_was_said(tmp_path: Path) -> None:
+    with BuildLog(tmp_path / "a.log") as log:
+        log.add("Step 1/2")
+        assert log.path.read_text(encoding="utf-8") == "Step 1/2\n"
+
+
+def test_builds_of_one_name_that_begin_together_have_logs_of_their_own(tmp_path: Path) -> None:
+    logs = [new_log({"XDG_STATE_HOME": str(tmp_path)}, "thesis") for _ in range(3)]
+    for number, log in enumerate(logs):
+        with log:
+            log.add(str(number))
+    assert [log.path.read_text(encoding="utf-8") for log in logs] == ["0\n", "1\n", "2\n"]
+
+
+def test_a_log_that_another_build_removed_meanwhile_holds_none_up(tmp_path: Path) -> None:
+    folder = tmp_path / "ds01" / "builds"
+    folder.mkdir(parents=True)
+    for number in range(5):
+        (folder / f"gone-{number}.log").symlink_to("removed")
+    with new_log({"XDG_STATE_HOME": str(tmp_path)}, "thesis", most=3) as log:
+        log.add("x")
+    assert log.path.read_text(encoding="utf-8") == "x\n"
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "ds01").write_text("", encoding="utf-8")
     with pytest.raises(Ds01Error, match="ds01/builds") as caught:

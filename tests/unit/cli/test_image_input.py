@@ -246,6 +246,22 @@ def test_packages_and_files_that_cannot_be_are_asked_for_again_and_then_written_
     assert written(house) == expected
 
 
+def test_a_list_that_is_too_long_for_a_terminal_is_asked_for_again_and_none_of_it_is_taken(
+    house: Path, asked: Terminal
+) -> None:
+    long = " ".join(f"package{number:08}" for number in range(300))
+    pass_to(asked, 6)
+    answer(asked, "More packages of Python?", long + ENTER)
+    answer(asked, "no line of 4096 bytes or more", "")
+    answer(asked, "More packages of Python?", f"None{ENTER}")
+    answer(asked, "by apt?", f"none{ENTER}")
+    answer(asked, "pyproject.toml?", f"none{ENTER}")
+    answer(asked, "Write the Dockerfile", ENTER)
+    assert asked.wait() == 0, asked.text()
+    recipe = parse_dockerfile(written(house)).recipe
+    assert recipe.packages_of(Tier.ADDITIONAL) == (), "neither the list, nor a package `none`"
+
+
 OURS = "FROM busybox\n\n# Additional user packages\nRUN pip install --no-cache-dir \\\n    rich\n"
 DOCKERFILES = {
     "somebody's": '# syntax=docker/dockerfile:1\nFROM a AS b\nRUN pip install x\nFROM b\nENTRYPOINT ["x"]\n',

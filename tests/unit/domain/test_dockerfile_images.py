@@ -66,6 +66,26 @@ def test_no_here_document_or_continued_line_hides_an_image(hiding: str, line: st
 
 
 @pytest.mark.parametrize(
+    "script",
+    [
+        "RUN <<END",
+        "RUN\t<<END",
+        "run\v \fcat\t<<-'END'",
+        "COPY\t<<END /x",
+        "ADD\t<<END /x",
+        "ONBUILD RUN <<END",
+        "onbuild\tcopy\t<<END /x",
+        "RU\\\nN <<END",
+        "RUN cat <\\\n<END",
+        "ONBUILD \\\n# a comment\n RUN cat <<END",
+    ],
+)
+def test_a_line_of_a_script_is_no_stage_however_the_script_begins(script: str) -> None:
+    text = f"FROM a\n{script}\nFROM a AS {BOBS}\nEND\nCOPY --from={BOBS} /x /\n"
+    assert BOBS in references(text), "BuildKit finds no stage of that name and takes the image"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "FROM $BASE\n",
@@ -90,6 +110,8 @@ def test_no_here_document_or_continued_line_hides_an_image(hiding: str, line: st
         f"FROM a\nRUN cat <<E-F\nx \\\nE-F\nFROM {BOBS}\n",
         "FROM \\\n" + "\\\n" * 100 + "a\n",
         "FROM a\nRUN cat <<E-F\nFROM x AS busybox\nE-F\nCOPY --from=busybox / /\n",
+        "FROM a\nRUN\tcat <<E-F\nFROM x AS busybox\nE-F\nCOPY --from=busybox / /\n",
+        "FROM a\nONBUILD RUN cat <<E-F\nFROM x AS busybox\nE-F\nCOPY --from=busybox / /\n",
         'FROM a\nRUN echo \\" <<EOF \\" "\nFROM x AS busybox\nEOF\nCOPY --from=busybox / /\n',
     ],
 )

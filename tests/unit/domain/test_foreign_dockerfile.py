@@ -266,3 +266,47 @@ def test_any_file_is_kept_byte_by_byte_and_takes_a_change(parts: list[str], pack
     assert again.recipe == new
     mended = parse_dockerfile(repair_dockerfile(found))
     assert mended.recipe.packages == found.recipe.packages
+
+
+def test_keywords_may_be_set_apart_by_tabs() -> None:
+    text = (
+        "FROM\tubuntu:24.04\n# System packages\nRUN\tapt-get update && apt-get install -y --no-install-recommends git\n"
+    )
+    found = parse_dockerfile(text)
+    assert (found.recipe.base, found.recipe.system) == ("ubuntu:24.04", ("git",))
+    changed = update_dockerfile(found, replace(found.recipe, base="ubuntu:22.04"))
+    assert changed == text.replace("24.04", "22.04")
+
+
+COMMENTED = """\
+FROM ubuntu:24.04
+# Custom additional packages
+RUN pip install --no-cache-dir \\
+    rich \\
+    # 2 breaks the plots
+      # ask carol
+    numpy==1.26 \\
+    # for the tables
+    polars
+"""
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("packages", "kept"),
+    [
+        (("rich", "numpy==1.26", "polars", "scipy"), ["rich", "# 2 breaks", "# ask", "numpy==1.26", "# for", "polars"]),
+        (("rich", "numpy<3", "polars"), ["rich", "# 2 breaks", "# ask", "'numpy<3'", "# for", "polars"]),
+        (("rich", "numpy==1.26"), ["# for", "RUN", "rich", "# 2 breaks", "# ask", "numpy==1.26"]),
+    ],
+    ids=["added", "pinned", "removed"],
+)
+def test_comments_between_packages_stay_with_their_packages(
+    newline: str, packages: tuple[str, ...], kept: list[str]
+) -> None:
+    found = parse_dockerfile(COMMENTED.replace("\n", newline))
+    text = update_dockerfile(found, found.recipe.with_packages(Tier.CUSTOM, packages))
+    assert parse_dockerfile(text).recipe.packages_of(Tier.CUSTOM) == packages
+    lines = iter(text.split(newline))
+    assert all(any(line.strip().startswith(part) for line in lines) for part in kept)  # each after the one before
+    assert ("\n" in text.replace(newline, "")) is False

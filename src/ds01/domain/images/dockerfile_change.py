@@ -22,6 +22,7 @@ PYTHON_IS_OURS = f"# The Python of an image is nobody else's: pip may install in
 
 Source: PEP 668; pip's documentation of --break-system-packages (23.0.1) and of its environment variables.
 """
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 END = 'WORKDIR /workspace\n\nCMD ["/bin/bash"]\n'
 _DERIVED = frozenset({Section.JUPYTER_CONFIG, Section.KERNEL})
 _AT_THE_END = frozenset(
@@ -71,6 +72,31 @@ def update_dockerfile(dockerfile: Dockerfile, recipe: ImageRecipe) -> str:
 def repair_dockerfile(dockerfile: Dockerfile) -> str:
     """Return the Dockerfile with those sections written anew that a builder or shell would read wrongly."""
     return _Change(dockerfile, dockerfile.recipe, repairs=True).text()
+
+
+def _with_comments(new: str, old: str) -> str:
+    """Return instructions with the comments that stand between the lines of those whose place they take.
+
+    Each stays before the line that names the same thing, such as a package; where that is gone, before all.
+    """
+    kept: dict[str, list[str]] = {}
+    waiting: list[str] = []
+    for line in old.split("\n"):
+        if line.lstrip().startswith("#"):
+            waiting.append(line.rstrip("\r"))
+        elif waiting and line.strip():
+            kept.setdefault(_named_in(line), []).extend(waiting)
+            waiting = []
+    lines: list[str] = []
+    for line in new.splitlines():
+        lines += [*kept.pop(_named_in(line), ()), line]
+    homeless = [comment.lstrip() for comments in (*kept.values(), waiting) for comment in comments]
+    return "\n".join([*homeless, *lines]) + "\n"
+
+
+def _named_in(line: str) -> str:
+    found = _NAME.search(line)
+    return found[0].lower() if found is not None else line.strip()
 
 
 class _Change:
@@ -138,10 +164,14 @@ class _Change:
             for block in blocks:
                 self._remove_block(block)
         elif blocks:
-            self._replace(blocks[0].pieces, new)
+            self._replace(blocks[0].pieces, _with_comments(new, self._instructions(blocks[0])))
             for block in blocks[1:]:
                 self._remove_block(block)
         return bool(new) and not blocks
+
+    def _instructions(self, block: Block) -> str:
+        pieces = (self._file.pieces[index] for index in block.pieces)
+        return "".join(piece.text for piece in pieces if piece.kind is PieceKind.INSTRUCTION)
 
     def _body(self, recipe: ImageRecipe, section: Section) -> str:
         return _source(recipe, section) + write_section(recipe, section, has_cache=self._has_cache)

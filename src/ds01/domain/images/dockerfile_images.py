@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ds01.domain.images.dockerfile_text import Piece, PieceKind, heredocs_of, split_pieces
+from ds01.domain.images.dockerfile_text import Piece, PieceKind, heredocs_of, split_pieces, takes_heredoc
 from ds01.errors import InvalidRequestError
 
 SCRATCH = "scratch"
@@ -28,7 +28,6 @@ _ARGUMENT = re.compile(
 )
 _OF_THE_BUILDER = re.compile(r"(?:BUILD|TARGET)[A-Z]+", re.ASCII)
 _HEREDOC_WORD = re.compile(r"(?<!\S)\d*<<-?[^<\s]")
-_TAKES_HEREDOC = frozenset({"RUN", "COPY", "ADD"})
 _QUOTING = frozenset("\"'\\")
 
 
@@ -197,8 +196,8 @@ def _require_plain_heredocs(pieces: Sequence[Piece]) -> None:
     if sum(_is(piece, "FROM") for piece in pieces) < 2:
         return
     for piece in pieces:
-        command = " ".join(piece.body)
-        if piece.keyword in _TAKES_HEREDOC and len(_HEREDOC_WORD.findall(command)) != len(heredocs_of(command)):
+        instruction = "".join((f"{piece.keyword} ", *piece.body))
+        if takes_heredoc(instruction) and len(_HEREDOC_WORD.findall(instruction)) != len(heredocs_of(instruction)):
             raise InvalidRequestError(
                 f"Line {piece.number} of the Dockerfile: where its here-document (<<) begins is not clear.",
                 hint="Name it with letters only and set it apart by blanks, such as `cat <<EOF`.",

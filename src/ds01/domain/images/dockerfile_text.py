@@ -5,7 +5,7 @@ which drops empty lines and comments inside a continued instruction.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -17,6 +17,7 @@ _ESCAPE = re.compile(r"#[ \t]*escape[ \t]*=[ \t]*(\S+)", re.IGNORECASE)
 _DIRECTIVE = re.compile(r"#[ \t]*[A-Za-z][A-Za-z0-9]*[ \t]*=")
 _HEREDOC = re.compile(r"""(?<![<\w])\d*<<(-?)(["']?)([A-Za-z_][\w.]*)\2(?=[\s>|;&]|$)""")
 _QUOTED = re.compile(r"""(?<!<<)(?<!<<-)(?:'[^']*'|"(?:[^"\\]|\\.)*")""")
+_BLANK = re.compile(r"[\t\v\f\r ]+")
 _TAKES_HEREDOC = frozenset({"RUN", "COPY", "ADD"})
 
 
@@ -74,8 +75,8 @@ def split_pieces(text: str, is_heading: Callable[[str], bool]) -> tuple[Piece, .
             pieces.append(Piece(kind, line, position + 1))
             position += 1
         elif content[-1] != "\\" and "<<" not in content:  # most of them take one line
-            head, _, rest = content.removeprefix("\ufeff").strip().partition(" ")
-            pieces.append(Piece(PieceKind.INSTRUCTION, line, position + 1, keyword=head.upper(), body=(rest,)))
+            keyword, rest = _split_keyword(content)
+            pieces.append(Piece(PieceKind.INSTRUCTION, line, position + 1, keyword=keyword, body=(rest,)))
             position += 1
         else:
             piece, position = _instruction(lines, position, is_heading)
@@ -113,10 +114,9 @@ def _instruction(lines: list[str], start: int, is_heading: Callable[[str], bool]
         end += 1
     if goes_on:
         end = last + 1  # blank lines and comments behind a dangling backslash are not its own
-    head, _, rest = body[0].strip("\ufeff").strip().partition(" ")
-    keyword = head.upper()
-    if keyword in _TAKES_HEREDOC and any("<<" in line for line in body):
-        end = _after_heredocs(lines, end, " ".join(body))
+    joined = "".join(body)  # as builders do: keywords and marks may be cut in two
+    end = _after_heredocs(lines, end, heredocs_of(joined))
+    keyword, (_, rest) = _split_keyword(joined)[0], _split_keyword(body[0])
     first = rest if body[1:] else rest.rstrip()
     piece = Piece(
         PieceKind.INSTRUCTION,
@@ -129,14 +129,32 @@ def _instruction(lines: list[str], start: int, is_heading: Callable[[str], bool]
     return piece, end
 
 
-def heredocs_of(command: str) -> list[tuple[str, str]]:
-    """Return the here-documents that a command begins: `-` if tabs before their lines do not count, and their marks."""
-    return [(match[1], match[3]) for match in _HEREDOC.finditer(_QUOTED.sub("''", command))]
+def _split_keyword(content: str) -> tuple[str, str]:
+    """Return the keyword of an instruction in capitals, and the rest of its first line."""
+    keyword, *rest = _BLANK.split(content.removeprefix("\ufeff").strip(), maxsplit=1)
+    return keyword.upper(), "".join(rest)
 
 
-def _after_heredocs(lines: list[str], end: int, command: str) -> int:
+def heredocs_of(instruction: str) -> list[tuple[str, str]]:
+    """Return the here-documents that an instruction begins: `-` if tabs before their lines do not count, and the mark.
+
+    Args:
+        instruction: With its keyword; lines that continue it joined without anything between.
+    """
+    if "<<" not in instruction or not takes_heredoc(instruction):
+        return []
+    return [(match[1], match[3]) for match in _HEREDOC.finditer(_QUOTED.sub("''", instruction))]
+
+
+def takes_heredoc(instruction: str) -> bool:
+    """Tell whether builders look for here-documents in an instruction."""
+    keyword, rest = _split_keyword(instruction)
+    return (_split_keyword(rest)[0] if keyword == "ONBUILD" else keyword) in _TAKES_HEREDOC
+
+
+def _after_heredocs(lines: list[str], end: int, heredocs: Sequence[tuple[str, str]]) -> int:
     """Return where an instruction ends that brings its own text; without the text's end it brings none."""
-    for strips_tabs, mark in heredocs_of(command):
+    for strips_tabs, mark in heredocs:
         for position in range(end, len(lines)):
             content = lines[position].rstrip("\r\n")
             if (content.lstrip("\t") if strips_tabs else content) == mark:

@@ -98,16 +98,17 @@ def plan_tier(choice: str, defaults: PackageTier, known: Known) -> TierPlan:
     """Return what a choice means for a tier.
 
     Args:
-        choice: `default`, `skip`, or packages as typed.
+        choice: `default`, `skip` (in capitals or not), or packages as typed.
         defaults: The tier's own packages.
         known: What is installed before it.
 
     Raises:
         InvalidRequestError: A package of the list is no requirement.
     """
-    if choice == TierChoice.SKIP:
+    word = choice.strip().lower()
+    if word == TierChoice.SKIP:
         return TierPlan()
-    if choice == TierChoice.DEFAULT:
+    if word == TierChoice.DEFAULT:
         there = [text for _, texts in known for text in texts]
         packages = without_known(defaults.pip, there)
         return TierPlan(packages, left_out=tuple(text for text in defaults.pip if text not in packages))

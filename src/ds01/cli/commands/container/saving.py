@@ -1,5 +1,6 @@
 """`ds01 save`: what was installed in a container becomes lines of a Dockerfile. Also offered before a removal."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def plan_saving(call: Call, found: DriftDocument) -> Saving:
     """
     drift = drift_of(found)
     path, image, is_begun = _place(call, found)
-    before = read_text(path) if path.exists() else None
+    before = read_text(path) if os.path.lexists(path) else None
     if before is None:
         recipe = _new_recipe(call, found, image)
         saved = save_drift(recipe, drift)
@@ -129,8 +130,8 @@ def _place(call: Call, found: DriftDocument) -> tuple[Path, str, bool]:
     image = typed_image or own or suggest_image_name(found["name"]) or ""
     typed, project = call.text("dockerfile"), call.text("project_dockerfile")
     if typed is not None:
-        path = Path(typed).expanduser().absolute()
-        return (path / "Dockerfile" if path.is_dir() else path), image, False
+        path = Path(os.path.expanduser(typed)).absolute()
+        return (path / "Dockerfile" if os.path.isdir(path) else path), image, False
     if project is not None:
         return project_dockerfile(call.environment, project), image, False
     if own and (typed_image is None or typed_image == own):

@@ -41,7 +41,7 @@ def _preview(call: Call, path: Path) -> int:
     dockerfile = parse_dockerfile(text)
     name = parse_image_name(call.text("tag") or dockerfile.recipe.name or image_name_of(path))
     folder, reference = _folder(call, path, dockerfile), str(OwnImage(os.getuid(), name))
-    buildkit = call.flag("buildkit") or needs_buildkit(text)
+    buildkit = call.flag("buildkit") or needs_buildkit(dockerfile)
     words = ["docker", "build", "--tag", reference, *(["--no-cache"] if call.flag("no_cache") else [])]
     words += ["-"] if folder is None else ["--file", str(path), str(folder)]
     command = shlex.join(words) + (f" < {shlex.quote(str(path))}" if folder is None else "")
@@ -73,7 +73,7 @@ def build_file(call: Call, path: Path, name: str | None = None) -> BuiltImage:
     for note in dockerfile.notes:
         call.screen.warn(f"{path.name}:{note.line}: {note.problem}")
     inner, context = context_of(text, _folder(call, path, dockerfile), warn=call.screen.warn)
-    buildkit = call.flag("buildkit") or needs_buildkit(text)
+    buildkit = call.flag("buildkit") or needs_buildkit(dockerfile)
     if buildkit:
         call.screen.note("BuildKit builds: memory and CPUs of a step are bounded by your limits as a whole only.")
     messages = call.client.stream_build(

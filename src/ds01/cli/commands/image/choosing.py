@@ -1,5 +1,6 @@
 """Which image or Dockerfile a command is about: typed, the only one, or picked from a list."""
 
+import os
 from pathlib import Path
 
 from ds01.cli.call import Call
@@ -78,7 +79,7 @@ def one_dockerfile(call: Call, verb: str) -> Path:
         NotFoundError: There is none.
     """
     typed = call.text("dockerfile") or call.text("name")
-    if typed is not None or Path("Dockerfile").is_file():
+    if typed is not None or os.path.isfile("Dockerfile"):
         return find_dockerfile(call.environment, typed)
     known = list_dockerfiles(call.environment) if call.can_ask else []
     if not known:

@@ -36,17 +36,26 @@ def create(call: Call) -> int:
     else:
         draft = _draft_of_flags(call)
     if call.flag("dry_run"):
-        call.screen.data(draft.text().rstrip("\n"))
-        call.screen.note("Nothing was written.")
-        return 0
+        return _preview(call, draft)
     path = write_draft(call, draft)
-    if call.flag("json"):
-        call.screen.document({"schema_version": 1, "name": draft.name, "dockerfile": str(path)})
+    document: dict[str, object] = {"schema_version": 1, "name": draft.name, "dockerfile": str(path)}
     builds = call.flag("build") or (asks and not call.flag("no_build") and confirm("Build the image now (phase 2/2)?"))
     if builds:
-        build_file(call, path, draft.name)
+        document["built"] = build_file(call, path, draft.name)
     else:
         call.screen.suggest(f"ds01 image build {draft.name if path == path_of_name(call, draft.name) else path}")
+    if call.flag("json"):
+        call.screen.document(document)
+    return 0
+
+
+def _preview(call: Call, draft: Draft) -> int:
+    if call.flag("json"):
+        place = {"name": draft.name, "dockerfile": str(path_of(call, draft.name))}
+        call.screen.document({"schema_version": 1, **place, "text": draft.text(), "dry_run": True})
+        return 0
+    call.screen.data(draft.text().rstrip("\n"))
+    call.screen.note("Nothing was written.")
     return 0
 
 

@@ -72,7 +72,7 @@ def path_of(call: Call, name: str) -> Path:
     typed, project = call.text("dockerfile"), call.text("project_dockerfile")
     if typed is not None:
         path = Path(os.path.expanduser(typed)).absolute()
-        return path / "Dockerfile" if path.is_dir() else path
+        return path / "Dockerfile" if os.path.isdir(path) else path
     if project is not None:
         return project_dockerfile(call.environment, project)
     return dockerfile_of(call.environment, name)
@@ -95,7 +95,7 @@ def require_free(call: Call, name: str) -> None:
         ConflictError: It is, and --force was not given.
     """
     path = path_of(call, name)
-    if path.exists() and not call.flag("force") and not call.flag("dry_run"):
+    if os.path.lexists(path) and not call.flag("force") and not call.flag("dry_run"):
         raise ConflictError(f"{path} is there already.", hint=f"Change it: ds01 image update {name}. Or add --force.")
 
 
