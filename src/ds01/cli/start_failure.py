@@ -26,7 +26,7 @@ class StartFailure:
         if not self._may_be_one:
             return output
         self._held += output
-        # its beginning comes as a whole: a letter that a program says and then waits is shown at once
+        # its beginning comes in one piece: a letter that a program says and then waits is shown at once
         begins = self._held.startswith(_BEGINNING)
         self._may_be_one = begins and b"\n" not in self._held[:-1] and len(self._held) <= MAX_BYTES
         return b"" if self._may_be_one else self.give_up()

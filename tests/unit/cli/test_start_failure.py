@@ -22,12 +22,17 @@ def test_no_byte_is_lost_or_comes_out_of_order(pieces: list[bytes]) -> None:
     assert shown(failure, pieces) + failure.give_up() == b"".join(pieces)
 
 
-@given(st.data())
-def test_the_engines_line_is_held_back_wherever_it_is_cut(data: st.DataObject) -> None:
-    cut = data.draw(st.integers(0, len(LINE)))
+@given(st.integers(len(BEGINNING), len(LINE)))
+def test_the_engines_line_is_held_back_however_its_rest_comes(cut: int) -> None:
     failure = StartFailure()
     assert shown(failure, [LINE[:cut], LINE[cut:]]) == b""
     assert failure.reason().endswith('exec: "pyton": executable file not found in $PATH')
+
+
+def test_a_program_that_says_a_letter_and_waits_is_not_kept() -> None:
+    failure = StartFailure()
+    assert failure.pass_on(LINE[:1]) == LINE[:1]
+    assert failure.pass_on(LINE[1:]) == LINE[1:]
 
 
 def test_a_program_that_says_the_same_and_goes_on_is_shown_at_once() -> None:
