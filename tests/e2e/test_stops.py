@@ -1,12 +1,16 @@
 """What decides when a container stops: the image's own stop signal, the policy's grace, the last shell that is left."""
 
+import json
 import signal
 import subprocess
 import time
 
+from ds01.domain.containers.pid1 import SCRIPT, STOP_EXIT_STATUS
 from tests.e2e.site import BUSYBOX, PATIENCE_S, POLICY, Site, require_stop_at_once, wait_until
 from tests.terminal import Terminal
 
+EARLIER = "ds01-dev/earlier"
+ROOTS = "while true roots-work; do sleep 0.1; done"
 OWN_SIGNAL = "ds01-dev/own-signal"
 STUBBORN = "trap '' TERM; echo > /workspace/ready; while :; do sleep 1; done"
 SAVES = "trap 'echo saved > /workspace/saved; exit 0' TERM; echo > /workspace/ready; while :; do sleep 0.1; done"
@@ -37,6 +41,23 @@ def test_an_image_with_its_own_stop_signal_stops_like_any_other(site: Site) -> N
     finally:
         site.clear()
         site.engine.try_docker("rmi", OWN_SIGNAL)
+
+
+def test_a_container_of_an_earlier_version_stops_without_being_killed(site: Site) -> None:
+    alice = site.accounts["alice"]
+    name, earlier = f"earlier._.{alice.uid}", SCRIPT.replace("0.1001", "0.1")
+    recipe = f"FROM {BUSYBOX}\nENTRYPOINT {json.dumps(['sh', '-c', earlier])}\n"
+    site.engine.docker("build", "-q", "-t", EARLIER, "-", stdin=recipe)
+    try:
+        site.engine.docker("run", "-dit", "--name", name, "--user", f"{alice.uid}:{alice.gid}", EARLIER)
+        # root's programs are root's to end: so root's loop and a PID 1 that does not know its sleep run side by side
+        site.engine.docker("exec", "-d", "--user", "0:0", name, "sh", "-c", f"trap 'sleep 1; exit 0' TERM; {ROOTS}")
+        wait_until(lambda: ROOTS in site.engine.docker("top", name), "the program's start")
+        site.run("stop", "earlier", "--yes", "--grace", "30s")
+        assert site.inspect("earlier")["State"]["ExitCode"] == STOP_EXIT_STATUS
+    finally:
+        site.clear()
+        site.engine.try_docker("rmi", EARLIER)
 
 
 def test_the_policys_grace_and_its_last_exit_decide(own_site: Site) -> None:

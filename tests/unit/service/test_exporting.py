@@ -18,7 +18,7 @@ from ds01.domain.containers.export import HEADER_NAME, ORDER_NAME, ExportHeader,
 from ds01.domain.images.image import is_private_tag
 from ds01.domain.request import GpuRequest
 from ds01.domain.rules.site import Access, Site
-from ds01.errors import BackendError, ConflictError, ForbiddenError, InvalidRequestError, NoCapacityError, NotFoundError
+from ds01.errors import BackendError, ConflictError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.creation import Creation
 from ds01.service.disk_room import DiskRoom
 from ds01.service.images import ImageOrder
@@ -269,20 +269,6 @@ async def test_a_taken_name_is_refused_before_anything_is_loaded(stage: Stage) -
     before = await stage.picture()
     with pytest.raises(ConflictError):
         await import_(stage, files)
-    assert stage.engine.calls["load_images"] == 0
-    assert await stage.picture() == before
-
-
-async def test_an_import_without_a_free_gpu_is_refused_before_anything_is_loaded(stage: Stage) -> None:
-    files = members(await export(stage))
-    await stage.create("theirs", kind="full")
-    before = await stage.picture()
-
-    def with_gpu(text: bytes) -> CreateOrder:
-        return replace(order_named("copy")(text), request=GpuRequest(1, "full"))
-
-    with pytest.raises(NoCapacityError):
-        await stage.services.importing.import_(BOB_CALLER, pieces_of(upload(files)), with_gpu, stage.notify)
     assert stage.engine.calls["load_images"] == 0
     assert await stage.picture() == before
 
