@@ -3,7 +3,7 @@
 import subprocess
 import time
 
-from tests.e2e.site import BUSYBOX, POLICY, Site, wait_until
+from tests.e2e.site import BUSYBOX, PATIENCE_S, POLICY, Site, wait_until
 from tests.terminal import Terminal
 
 OWN_SIGNAL = "ds01-dev/own-signal"
@@ -29,10 +29,8 @@ def test_an_image_with_its_own_stop_signal_stops_like_any_other(site: Site) -> N
         site.run("create", "quits", "--image", OWN_SIGNAL, "--cpu-only")
         site.run("start", "quits")
         _begin(site, "quits", SAVES)
-        began = time.monotonic()
         site.engine.docker("stop", f"quits._.{site.accounts['alice'].uid}")
-        assert time.monotonic() - began < 8, "docker stop waited for its SIGKILL"
-        assert site.inspect("quits")["State"]["ExitCode"] == 143
+        assert site.inspect("quits")["State"]["ExitCode"] == 143, "docker stop waited for its SIGKILL"
         assert (site.accounts["alice"].home / "workspace" / "quits" / "saved").read_text() == "saved\n"
     finally:
         site.clear()
@@ -57,8 +55,8 @@ def test_the_policys_grace_and_its_last_exit_decide(own_site: Site) -> None:
 
     began = time.monotonic()
     own_site.run("stop", "demo", "--yes")
-    assert time.monotonic() - began < 10, "the grace of the policy did not count"
-    stubborn.communicate(timeout=20)
+    assert time.monotonic() - began < 50, "the grace of the policy did not count: without one it is a minute"
+    stubborn.communicate(timeout=PATIENCE_S)
 
     own_site.run("start", "demo")
     with _terminal(own_site, "open", "demo") as first, _terminal(own_site, "open", "demo") as second:
