@@ -92,7 +92,8 @@ def test_a_follower_is_told_as_it_happens_and_others_are_not(busy: Site) -> None
     while "container.created" not in {event["name"] for _, event in came}:
         came.append(heard.get(timeout=PATIENCE_S))
     assert all(event["id"] > before["id"] for _, event in came)
-    assert all(when - datetime.fromisoformat(event["at"]).timestamp() < PATIENCE_S for when, event in came)
+    # far below any period at which somebody could look again, and far above what a busy machine needs
+    assert all(when - datetime.fromisoformat(event["at"]).timestamp() < 20 for when, event in came)
 
     busy.stop()  # the daemon leaves at once although somebody follows
     assert following.wait(timeout=PATIENCE_S) == 7

@@ -78,7 +78,7 @@ def test_the_policys_grace_and_its_last_exit_decide(own_site: Site) -> None:
 
     began = time.monotonic()
     own_site.run("stop", "demo", "--yes")
-    assert time.monotonic() - began < 10, "the grace of the policy did not count"
+    assert time.monotonic() - began < 50, "the grace of the policy did not count: without one it is a minute"
     stubborn.communicate(timeout=PATIENCE_S)
 
     own_site.run("start", "demo")

@@ -43,7 +43,7 @@ def test_open_starts_the_container_and_gives_a_shell_of_the_right_size(site: Sit
         terminal.type("stty size\n")
         terminal.wait_for("30 100")
         terminal.resize(41, 133)
-        terminal.type("sleep 1; stty size\n")
+        terminal.type("until stty size | grep '41 1''33'; do sleep 0.1; done\n")
         terminal.wait_for("41 133")
         terminal.type("exit 7\n")
         assert terminal.wait() == 0
@@ -178,10 +178,12 @@ def test_attach_reaches_the_main_process_and_leaves_it_running(site: Site, runni
 
 def test_attach_to_what_plain_docker_made_sizes_watches_and_passes_the_status(site: Site, start: Start) -> None:
     uid = site.accounts["alice"].uid
-    script = "read -r line; stty size; echo said $line; read -r line; exit 7"
+    script = "until read -r -t 1 line; do echo wait''ing; done; stty size; echo said $line; read -r line; exit 7"
     words = ("run", "--detach", "--interactive", "--tty", "--user", str(uid), "--name", f"asks._.{uid}")
     site.engine.docker(*words, BUSYBOX, "sh", "-c", script)
     watching = site.spawn("container", "attach", "--no-stdin", "asks")
+    assert watching.stdout is not None
+    assert "waiting" in watching.stdout.readline()  # it watches; what was said before nobody repeats
     with start("attach", "asks", "--detach-keys", "ctrl-x") as terminal:
         wait_until(terminal.is_raw, "the passing on of keys")
         terminal.type("hello\n")

@@ -55,6 +55,13 @@ def test_files_of_the_container_itself_are_the_users_there(site: Site, running: 
     assert site.run("exec", running, "--", "/tmp/mine.sh").stdout == "ran\n"
 
 
+def test_a_copy_to_a_link_goes_where_the_link_leads(site: Site, running: str, tree: Path) -> None:
+    site.run("exec", running, "--", "sh", "-c", "cd /tmp; echo old > file; ln -s file link")
+    site.run("cp", str(tree / "run.sh"), f"{running}:/tmp/link")
+    shown = site.run("exec", running, "--", "sh", "-c", "cat /tmp/file; readlink /tmp/link").stdout
+    assert shown == "#!/bin/sh\necho ran\nfile\n"
+
+
 def test_a_stopped_container_is_copied_from_too(site: Site, running: str) -> None:
     site.run("exec", running, "--", "sh", "-c", "echo kept > /tmp/kept")
     site.run("stop", running, "--yes")

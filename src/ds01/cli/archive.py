@@ -203,12 +203,16 @@ def _make_folder(parent: int, name: str, mode: int) -> None:
 def _make_file(parent: int, name: str, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     source = archive.extractfile(member)
     descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
-    with open(descriptor, "wb") as target:
-        while source is not None and (piece := source.read(PIECE_BYTES)):
-            target.write(piece)
-        target.flush()
-        os.fchmod(descriptor, member.mode & 0o777)
-        os.utime(descriptor, (member.mtime, member.mtime))
+    try:
+        with open(descriptor, "wb") as target:
+            while source is not None and (piece := source.read(PIECE_BYTES)):
+                target.write(piece)
+            target.flush()
+            os.fchmod(descriptor, member.mode & 0o777)
+            os.utime(descriptor, (member.mtime, member.mtime))
+    except BaseException:
+        os.unlink(name, dir_fd=parent)  # half a file looks like a whole one
+        raise
 
 
 def _remove_file(parent: int, name: str) -> None:

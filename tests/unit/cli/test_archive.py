@@ -173,3 +173,4 @@ def test_a_broken_archive_is_an_error(tmp_path: Path) -> None:
     whole = tar_of((member("a"), b"x" * 5000))
     with pytest.raises(Ds01Error):
         unpack(whole[:2000], tmp_path)
+    assert list(tmp_path.iterdir()) == [], "half a file looks like a whole one"

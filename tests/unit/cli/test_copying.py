@@ -1,16 +1,17 @@
 """`ds01 cp`: where files go, as docker cp has it."""
 
 import io
+import socket
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Ds01, details
-from tests.unit.scripted_daemon import ScriptedDaemon, ok
+from tests.unit.scripted_daemon import Request, ScriptedDaemon, ok
 
 
-def path_document(path: str, *, exists: bool = True, is_directory: bool = False) -> bytes:
+def path_document(path: str, *, exists: bool = True, is_directory: bool = False, link_target: str = "") -> bytes:
     return ok(
         {
             "schema_version": 1,
@@ -19,7 +20,7 @@ def path_document(path: str, *, exists: bool = True, is_directory: bool = False)
             "is_directory": is_directory,
             "is_regular": exists and not is_directory,
             "size_bytes": 3,
-            "link_target": "",
+            "link_target": link_target,
         }
     )
 
@@ -36,6 +37,39 @@ def test_cp_sends_a_file_to_the_folder_that_is_there(daemon: ScriptedDaemon, ds0
     assert ds01("cp", str(tmp_path / "model.pt"), "a:new.pt").status == 0
     with tarfile.open(fileobj=io.BytesIO(daemon.requests[-1].body), mode="r:") as sent:
         assert [member.name for member in sent] == ["new.pt"]
+
+
+@pytest.mark.parametrize(
+    ("there", "folder", "name"),
+    [
+        (path_document("/srv/real"), "%2Fsrv", "real"),
+        (path_document("/srv/real", is_directory=True), "%2Fsrv%2Freal", "model.pt"),
+        (path_document("/srv/real", exists=False), "%2Fsrv", "real"),
+    ],
+    ids=["a file", "a folder", "nothing"],
+)
+def test_cp_to_a_link_goes_where_the_link_leads(
+    there: bytes, folder: str, name: str, daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path
+) -> None:
+    (tmp_path / "model.pt").write_bytes(b"abc")
+
+    def look(request: Request, connection: socket.socket) -> None:
+        is_link = "link" in request.target
+        connection.sendall(path_document("/tmp/link", link_target="/srv/real") if is_link else there)
+
+    daemon.answers["GET /v1/containers/a/path"] = look
+    daemon.answers["POST /v1/containers/a/archive"] = ok({"schema_version": 1, "name": "a", "path": "/srv"})
+    assert ds01("cp", str(tmp_path / "model.pt"), "a:/tmp/link").status == 0
+    assert daemon.asked()[-1] == f"POST /v1/containers/a/archive?path={folder}"
+    with tarfile.open(fileobj=io.BytesIO(daemon.requests[-1].body), mode="r:") as sent:
+        assert [member.name for member in sent] == [name]
+
+
+def test_cp_of_a_device_alone_is_an_error(daemon: ScriptedDaemon, ds01: Ds01) -> None:
+    daemon.answers["GET /v1/containers/a/path"] = path_document("/tmp", is_directory=True)
+    outcome = ds01("cp", "/dev/zero", "a:/tmp")
+    assert (outcome.status, "/dev/zero is a pipe, a socket or a device" in outcome.err) == (2, True)
+    assert [asked for asked in daemon.asked() if asked.startswith("POST")] == []
 
 
 def test_cp_fetches_a_folder_under_the_name_that_was_typed(daemon: ScriptedDaemon, ds01: Ds01, tmp_path: Path) -> None:

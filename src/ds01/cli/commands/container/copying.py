@@ -6,8 +6,9 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ds01.api.schema import PathDocument
 from ds01.cli.archive import PIECE_BYTES, Unpacker, pack
 from ds01.cli.call import Call
 from ds01.cli.commands.container.power import say_docker
@@ -115,7 +116,7 @@ def _place_here(target: str, own_name: str, *, is_folder: bool, is_content: bool
 
 
 def _send(call: Call, source: str, target: Inside) -> None:
-    stat = call.client.find_path(target.name, target.path)
+    target, stat = _followed(call, target)
     if source == PIPE:
         if not _is_plan_only(call, target):
             pieces = _Counted(call, _stdin())
@@ -127,9 +128,10 @@ def _send(call: Call, source: str, target: Inside) -> None:
     if not os.path.lexists(here):
         raise NotFoundError(f"There is nothing at {source}.")
     is_folder = os.path.isdir(here)
+    if not (is_folder or os.path.isfile(here) or os.path.islink(here)):
+        raise InvalidRequestError(f"{source} is a pipe, a socket or a device, and they are not copied.")
     name = os.path.basename(os.path.abspath(here))
-    leads_to_folder = stat["is_directory"] or bool(stat["link_target"])
-    if leads_to_folder:
+    if stat["is_directory"]:
         folder, name = target.path, "" if is_content and is_folder else name
     elif stat["exists"] and is_folder:
         raise ConflictError(f"{target.path} of {target.name} is a file, and a folder cannot take its place.")
@@ -140,6 +142,15 @@ def _send(call: Call, source: str, target: Inside) -> None:
     pieces = _Counted(call, pack(here, name, warn=call.screen.warn))
     call.client.write_archive(target.name, folder, iter(pieces))
     _say_done(call, f"Copied {source} to {posixpath.join(folder, name)} of {target.name}.", pieces)
+
+
+def _followed(call: Call, target: Inside) -> tuple[Inside, PathDocument]:
+    """Return where a path leads and what is there: a link to a file is written through, as docker cp does."""
+    stat = call.client.find_path(target.name, target.path)
+    if not stat["link_target"]:
+        return target, stat
+    there = replace(target, path=stat["link_target"])
+    return there, call.client.find_path(there.name, there.path)
 
 
 def _stdin() -> Iterator[bytes]:
