@@ -252,7 +252,7 @@ def test_a_list_that_is_too_long_for_a_terminal_is_asked_for_again_and_none_of_i
     long = " ".join(f"package{number:08}" for number in range(300))
     pass_to(asked, 6)
     answer(asked, "More packages of Python?", long + ENTER)
-    answer(asked, "no line of 4096 bytes or more", "")
+    asked.wait_for("no line of 4096 bytes or more")
     answer(asked, "More packages of Python?", f"None{ENTER}")
     answer(asked, "by apt?", f"none{ENTER}")
     answer(asked, "pyproject.toml?", f"none{ENTER}")
