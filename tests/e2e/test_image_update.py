@@ -135,6 +135,10 @@ def test_containers_follow_their_image_and_keep_everything_else(site: Site, dock
     site.run("exec", "work", "--", "sh", "-c", "echo kept > /workspace/mine; echo lost > /tmp/mine")
     before = site.inspect("work")
     assert "newer" not in site.run("image", "list").stderr
+    [newest] = [row for row in site.run("image", "list", "--json").document["images"] if row["name"] == "thesis"]
+    uid = site.accounts["alice"].uid
+    assert (newest["bases"], newest["containers"]) == ([BUSYBOX], [f"rest._.{uid}", f"work._.{uid}"])
+    assert newest["dockerfile"] == str(dockerfiles / "thesis-alice.Dockerfile")
     write_version(site, dockerfiles, "two")
     assert "thesis is newer than the image" in site.run("image", "list").stderr
     assert site.run("image", "inspect", "thesis", "--json").document["dockerfile_state"] == "newer than the image"

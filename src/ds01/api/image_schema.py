@@ -76,7 +76,10 @@ class CatalogueComparison(TypedDict):
 
 
 class ImageDocument(TypedDict):
-    """An image on this machine; name: what its owner types, `own`: the caller built it, `digest`: of its Dockerfile."""
+    """An image on this machine; name: what its owner types, `own`: the caller built it, `digest`: of its Dockerfile.
+
+    `bases`: what it was built from. `containers`: names on the engine of those made from an own image, where asked for.
+    """
 
     reference: str
     name: str
@@ -86,6 +89,8 @@ class ImageDocument(TypedDict):
     framework: str
     own: bool
     digest: str
+    bases: list[str]
+    containers: list[str]
 
 
 class ImageList(TypedDict):

@@ -236,7 +236,10 @@ ROUTES: tuple[Route, ...] = (
         "/v1/images",
         "Images on this machine that the caller may choose from, without what belongs to others or to containers.",
         schema.ImageList,
-        parameters=(Parameter("uid", "integer", "Whose; administrators only. Without it: the caller."),),
+        parameters=(
+            Parameter("uid", "integer", "Whose; administrators only. Without it: the caller."),
+            Parameter("containers", "boolean", "Also which containers were made from their own ones."),
+        ),
         errors=("forbidden",),
     ),
     Route(

@@ -40,4 +40,9 @@ def hint_if_newer(call: Call, name: str, digest: str) -> None:
     except Ds01Error:
         return
     if state == NEWER:
-        call.screen.tell(f"The Dockerfile of {name} is newer than the image: ds01 image build {name}")
+        tell_newer(call, name)
+
+
+def tell_newer(call: Call, name: str) -> None:
+    """Tell a person whose Dockerfile was changed after its image was built what to do."""
+    call.screen.tell(f"The Dockerfile of {name} is newer than the image: ds01 image build {name}")

@@ -1,6 +1,7 @@
 """Questions to a person. Only asked where somebody can answer; end of file means cancelled."""
 
 import os
+import select
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ _HELP = "(arrow keys, type to filter)"
 BACK_KEY = "<"
 LINE_BYTES = 4096
 """Of a longer line the kernel drops the rest without a word. Source: termios(3), canonical mode (Linux)."""
+_LOOK_AGAIN_S = 0.2
 _BACK = "\0back"
 _HELP_SEVERAL = "(arrow keys, space picks, type to filter)"
 _MARK = "? "
@@ -232,7 +234,7 @@ def _read(question: str, proposal: str) -> str:
     while True:
         sys.stderr.write(screen.styled(_MARK, "accent") + screen.styled(last, "bold") + f"{shown} ")
         sys.stderr.flush()
-        line = sys.stdin.readline()
+        line = _line()
         if not line:
             sys.stderr.write("\n")
             raise cancelled()
@@ -242,6 +244,18 @@ def _read(question: str, proposal: str) -> str:
             f"A terminal takes no line of {LINE_BYTES} bytes or more: the rest of it is lost, so none of it counts.",
             "Write it into a file and name that, or write less at a time.",
         )
+
+
+def _line() -> str:
+    """Return the next line of the standard input.
+
+    A signal that comes in the moment before Python begins to read is noticed only when something was read: on a busy
+    machine Ctrl-C was answered by nothing. Waiting in short pieces notices it.
+    """
+    if sys.stdin.isatty():
+        while not select.select([sys.stdin], [], [], _LOOK_AGAIN_S)[0]:
+            pass
+    return sys.stdin.readline()
 
 
 def cancelled() -> Ds01Error:

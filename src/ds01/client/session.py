@@ -284,9 +284,9 @@ class Client(WaitingCalls, ImageCalls, RenewalCalls):
         answer: schema.CatalogueDocument = self._get("/v1/catalogue" + query)
         return answer
 
-    def list_images(self, *, uid: int | None = None) -> schema.ImageList:
-        """Return the images on this machine that a user may choose from."""
-        answer: schema.ImageList = self._get("/v1/images" + query_of(uid=uid))
+    def list_images(self, *, uid: int | None = None, containers: bool = False) -> schema.ImageList:
+        """Return the images on this machine that a user may choose from, with `containers` what was made from them."""
+        answer: schema.ImageList = self._get("/v1/images" + query_of(uid=uid, containers=containers))
         return answer
 
     def pull_image(self, body: schema.PullImageBody) -> schema.PulledImage:

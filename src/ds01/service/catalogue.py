@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ds01.domain.containers.container import ContainerSummary
 from ds01.domain.devices.gpu import Inventory
 from ds01.domain.images.catalogue import CatalogueRow, frameworks, is_offered
-from ds01.domain.images.image import is_image_id, parse_reference
+from ds01.domain.images.image import DEFAULT_TAG, is_image_id, parse_reference
 from ds01.domain.images.image_choice import (
     ArchitectureChoice,
     CatalogueChoice,
@@ -18,6 +19,7 @@ from ds01.domain.images.local_image import LocalImage, local_images
 from ds01.domain.user import User
 from ds01.errors import BackendError, ForbiddenError, InvalidRequestError, NotFoundError
 from ds01.service.images import ImageChoice, ImageOrder, ImageService
+from ds01.service.own_images import is_made_from
 from ds01.service.ports import Devices, Engine, ImageDetails, Notify
 
 UNKNOWN_GPUS = "the GPUs are unknown, so any CUDA image"
@@ -128,14 +130,22 @@ class CatalogueService:
             return refusal.message
         return choice
 
-    async def local_images(self, uid: int) -> tuple[LocalImage, ...]:
+    async def local_images(self, uid: int, *, with_users: bool = False) -> tuple[LocalImage, ...]:
         """Return the images on this machine that a user may choose from.
+
+        Args:
+            uid: The user.
+            with_users: Also say which containers were made from their own ones; the engine is asked once more for it.
 
         Raises:
             BackendError: The engine does not answer.
         """
         names = {str(parse_reference(row.image)): f"{row.framework}-{row.version}" for row in self._rows()}
-        return local_images(await self._engine.list_images(), uid, names)
+        found = local_images(await self._engine.list_images(), uid, names)
+        if not with_users:
+            return found
+        containers = await self._engine.list_containers()
+        return tuple(_with_containers(image, containers) for image in found)
 
     async def pull(self, user: User, order: ImageOrder, notify: Notify) -> Pull:
         """Fetch an image from its registry, also when the engine has one of that name: names of images move on.
@@ -194,3 +204,11 @@ def _with_reason(choice: CatalogueChoice | str, reason: str) -> CatalogueChoice 
 
 def _is_local(row: CatalogueRow, tags: frozenset[str] | None) -> bool | None:
     return None if tags is None else str(parse_reference(row.image)) in tags
+
+
+def _with_containers(local: LocalImage, containers: Sequence[ContainerSummary]) -> LocalImage:
+    """Return an image with the containers that were made from it, if it is an own one and the newest build."""
+    if not local.is_own or not local.reference.endswith(f":{DEFAULT_TAG}"):
+        return local
+    found = sorted(one.name for one in containers if is_made_from(one, local.id, local.reference))
+    return replace(local, containers=tuple(found))

@@ -74,7 +74,7 @@ class OwnImageService:
         users = sorted(
             container.name
             for container in await self._engine.list_containers()
-            if _is_made_from(container, image.id, reference)
+            if is_made_from(container, image.id, reference)
         )
         # the one that it is found by goes last: a deletion that was broken off can be typed again
         return FoundImage(own, reference, image, tuple(sorted(tags, key=lambda tag: tag == reference)), tuple(users))
@@ -153,7 +153,7 @@ class OwnImageService:
             raise
 
 
-def _is_made_from(container: ContainerSummary, image_id: str, reference: str) -> bool:
+def is_made_from(container: ContainerSummary, image_id: str, reference: str) -> bool:
     """Tell whether a container was made from an image or an earlier build of it; a moved one has a copy of its own."""
     repository = reference.rpartition(":")[0]
     asked_for = container.labels.get(label.CUSTOM_IMAGE, "")

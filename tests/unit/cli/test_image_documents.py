@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from ds01.cli.dockerfiles import dockerfile_of
+from ds01.domain.images.recipe_edit import recipe_digest
 from tests.unit.cli.conftest import Ds01
 from tests.unit.cli.image_house import BUILT, furnished_house
-from tests.unit.scripted_daemon import ScriptedDaemon
+from tests.unit.scripted_daemon import ScriptedDaemon, ok
 
 NOON = "1769860800"
 
@@ -45,3 +46,51 @@ def test_the_words_for_a_tier_are_read_in_capitals_too(make: Ds01, typed: str, m
     outcome = make(*words, "--jupyter", typed, "--data-science", typed)
     assert outcome.status == 0
     assert outcome.out == make(*words, "--jupyter", meant, "--data-science", meant).out
+
+
+FACTS = {"size_bytes": 1024**3, "created_at": None, "framework": "", "own": True, "id": "sha256:" + "a" * 64}
+IMAGES = [
+    {
+        **FACTS,
+        "reference": "ds01.invalid/u1/thesis:latest",
+        "name": "thesis",
+        "digest": recipe_digest("FROM ubuntu:24.04\n"),
+        "bases": ["ubuntu:24.04"],
+        "containers": ["chapter._.1", "draft._.1"],
+    },
+    {
+        **FACTS,
+        "reference": "ds01.invalid/u1/thesis:20260101-000000",
+        "name": "thesis:20260101-000000",
+        "digest": "0" * 64,
+        "bases": ["ubuntu:22.04"],
+        "containers": [],
+    },
+]
+
+
+def test_the_list_says_of_each_image_its_base_who_uses_it_and_how_its_dockerfile_stands(
+    make: Ds01, house: Path, daemon: ScriptedDaemon
+) -> None:
+    daemon.answers["GET /v1/images"] = ok({"schema_version": 1, "images": IMAGES})
+    path = dockerfile_of({"HOME": str(house)}, "thesis")
+    path.parent.mkdir()
+    path.write_text("FROM ubuntu:24.04\n")
+    heading, newest, earlier = make("list").out.splitlines()
+    columns = [heading.index(name) for name in ("BASE", "USED BY", "DOCKERFILE")]
+    assert [newest[column:].split("  ")[0] for column in columns] == ["ubuntu:24.04", "chapter, draft", "as built"]
+    assert [earlier[column:].split("  ")[0] for column in columns] == ["ubuntu:22.04", "-", "none"]
+    assert "containers=true" in daemon.requests[-1].target
+    path.write_text("FROM ubuntu:26.04\n")
+    changed = make("list")
+    assert changed.out.splitlines()[1][columns[2] :].split()[0] == "newer"
+    assert "ds01 image build thesis" in changed.err
+    [row, _] = make("list", "--json").document["images"]
+    assert row == {**IMAGES[0], "dockerfile": str(path), "dockerfile_state": "newer than the image"}
+    names, first, _ = (line.split(",") for line in make("list", "--format", "csv").out.splitlines())
+    found = dict(zip(names, first, strict=True))
+    assert (found["bases"], found["containers"]) == ("ubuntu:24.04", "chapter._.1 draft._.1")
+    assert found["dockerfile"] == str(path)
+    path.unlink()
+    path.mkdir()
+    assert "none" in make("list").out

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import pytest
 
 from ds01.domain import label
+from ds01.domain.images.image import parse_reference
 from ds01.domain.images.image_name import OwnImage
 from ds01.errors import BackendError, ConflictError, Ds01Error, InvalidRequestError, NotFoundError
 from ds01.service.build_context import Context
@@ -225,6 +226,17 @@ async def test_an_image_that_a_container_uses_is_only_deleted_by_force_and_the_c
     assert await stage.engine.find_image(MINE) is None
     started = await stage.boot().power.start(ALICE_CALLER, 1001, "project")
     assert started.details.state.has_processes
+
+
+async def test_the_list_says_who_uses_an_image_and_what_it_was_built_from_where_that_is_asked(stage: Stage) -> None:
+    await build(stage)
+    services = stage.boot()
+    await services.creation.create(ALICE_CALLER, CreateOrder("project", ImageOrder(image="mine")), stage.notify)
+    listed = {one.reference: one for one in await services.catalogue.local_images(1001, with_users=True)}
+    assert listed[MINE].containers == ("project._.1001",)
+    assert [parse_reference(base) for base in listed[MINE].bases] == [parse_reference(IMAGE)]
+    assert {reference for reference, one in listed.items() if one.containers} == {MINE}, "earlier builds name none"
+    assert not any(one.containers for one in await services.catalogue.local_images(1001))
 
 
 async def test_a_deletion_that_is_broken_off_can_be_typed_again(stage: Stage) -> None:

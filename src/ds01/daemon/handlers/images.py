@@ -49,7 +49,7 @@ class ImageHandlers:
 
     async def list_images(self, call: Call) -> schema.ImageList:
         """What this machine has."""
-        found = await self._catalogue.local_images(call.uid)
+        found = await self._catalogue.local_images(call.uid, with_users=call.flag("containers"))
         return schema.ImageList(schema_version=SCHEMA, images=[_image_document(image) for image in found])
 
     async def pull_image(self, call: Call) -> schema.PulledImage | web.StreamResponse:
@@ -85,6 +85,8 @@ def _image_document(image: LocalImage) -> schema.ImageDocument:
         framework=image.framework,
         own=image.is_own,
         digest=image.digest,
+        bases=list(image.bases),
+        containers=list(image.containers),
     )
 
 

@@ -28,6 +28,8 @@ class LocalImage:
         framework: Framework and version such as `Pytorch-2.8.0-aime`; empty if unknown.
         is_own: The user built it.
         digest: Digest of the Dockerfile that it was built from; empty if unknown.
+        bases: References that it was built from; none if it does not say.
+        containers: Names on the engine of the containers made from it; only of an own image's newest build.
     """
 
     reference: str
@@ -38,6 +40,8 @@ class LocalImage:
     framework: str
     is_own: bool
     digest: str = ""
+    bases: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
 
 
 def local_images(images: Iterable[ImageDetails], uid: int, frameworks: Mapping[str, str]) -> tuple[LocalImage, ...]:
@@ -73,4 +77,6 @@ def _local(image: ImageDetails, reference: str, uid: int, frameworks: Mapping[st
     name = reference if own is None else own.name if own.tag == "latest" else f"{own.name}:{own.tag}"
     framework = image.labels.get(label.FRAMEWORK) or frameworks.get(reference, "")
     digest = image.labels.get(label.RECIPE, "")
-    return LocalImage(reference, name, image.id, image.size_bytes, image.created_at, framework, is_own, digest)
+    bases = tuple(text.partition("=")[0] for text in image.labels.get(label.BASES, "").split(";") if text)
+    facts = (image.id, image.size_bytes, image.created_at, framework)
+    return LocalImage(reference, name, *facts, is_own=is_own, digest=digest, bases=bases)

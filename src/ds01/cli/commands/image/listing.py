@@ -2,47 +2,77 @@
 
 from ds01.api.schema import ImageDocument
 from ds01.cli.call import Call
-from ds01.cli.image_state import hint_if_newer
+from ds01.cli.image_state import NEWER, dockerfile_state, tell_newer
 from ds01.cli.spec import FORMAT, JSON, QUIET_NAMES, Option, Spec
 from ds01.cli.table import Cell, csv_text, relative_time, render
+from ds01.errors import Ds01Error
 from ds01.units import format_size
 
-CSV_COLUMNS = ("name", "reference", "id", "size_bytes", "created_at", "framework", "own")
+CSV_COLUMNS = (
+    "name",
+    "reference",
+    "id",
+    "size_bytes",
+    "created_at",
+    "framework",
+    "own",
+    "bases",
+    "containers",
+    "dockerfile",
+    "dockerfile_state",
+)
 _SHORT_ID = 12
 
 
 def list_images(call: Call) -> int:
     """Print one's own images, or with --all also those that are nobody's."""
-    document = call.client.list_images()
+    document = call.client.list_images(containers=True)
     images = document["images"]
     if not call.flag("all"):
         images = document["images"] = [image for image in images if image["own"]]
     kind = call.output_format
-    if kind == "json":
-        call.screen.document(document)
-    elif kind == "csv":
-        call.screen.data(csv_text(CSV_COLUMNS, map(_csv_row, images)))
-    elif kind == "name":
+    if kind == "name":
         for image in images:
             call.screen.data(image["name"])
+        return 0
+    dockerfiles = [_dockerfile(call, image) for image in images]
+    if kind == "json":
+        places = [{"dockerfile": path, "dockerfile_state": state} for path, state in dockerfiles]
+        call.screen.document({**document, "images": [{**one, **at} for one, at in zip(images, places, strict=True)]})
+    elif kind == "csv":
+        call.screen.data(csv_text(CSV_COLUMNS, map(_csv_row, images, dockerfiles)))
     elif images:
-        headings = ["IMAGE", "FRAMEWORK", "SIZE", "BUILT", "ID"] + (["WHOSE"] if call.flag("all") else [])
-        call.screen.data(render(call.screen, headings, [_row(image, call.flag("all")) for image in images]))
-        for image in images:
-            if image["own"] and ":" not in image["name"]:  # a dated name is an earlier build
-                hint_if_newer(call, image["name"], image.get("digest", ""))
+        headings = ["IMAGE", "BASE", "SIZE", "BUILT", "USED BY", "DOCKERFILE", "ID"]
+        headings += ["WHOSE"] if call.flag("all") else []
+        rows = [_row(image, state, call.flag("all")) for image, (_, state) in zip(images, dockerfiles, strict=True)]
+        call.screen.data(render(call.screen, headings, rows))
+        for image, (_, state) in zip(images, dockerfiles, strict=True):
+            if state == NEWER:
+                tell_newer(call, image["name"])
     else:
         call.screen.tell("There is no image here." if call.flag("all") else "You have no image of your own.")
         call.screen.suggest("ds01 image catalogue" if call.flag("all") else "ds01 image list --all")
     return 0
 
 
-def _row(image: ImageDocument, shows_owner: bool) -> list[Cell | str]:
+def _dockerfile(call: Call, image: ImageDocument) -> tuple[str, str]:
+    """Return where an own image's Dockerfile is, and how they stand to each other; a dated name is an earlier build."""
+    if not image["own"] or ":" in image["name"]:
+        return "", "none"
+    try:
+        return dockerfile_state(call, image["name"], image.get("digest", ""))
+    except Ds01Error:  # what cannot be read stops no list
+        return "", "unknown"
+
+
+def _row(image: ImageDocument, dockerfile: str, shows_owner: bool) -> list[Cell | str]:
     row: list[Cell | str] = [
         image["name"],
-        image["framework"],
+        image["framework"] or ", ".join(image.get("bases", ())),
         format_size(image["size_bytes"]),
         relative_time(image["created_at"]),
+        ", ".join(name.rpartition("._.")[0] or name for name in image.get("containers", ())),
+        Cell("newer", "yellow") if dockerfile == NEWER else dockerfile,
         Cell(short_id(image), "dim"),
     ]
     return [*row, Cell("yours", "green") if image["own"] else "everybody's"] if shows_owner else row
@@ -53,8 +83,9 @@ def short_id(image: ImageDocument) -> str:
     return image["id"].removeprefix("sha256:")[:_SHORT_ID]
 
 
-def _csv_row(image: ImageDocument) -> list[str]:
-    texts = {**image}
+def _csv_row(image: ImageDocument, dockerfile: tuple[str, str]) -> list[str]:
+    lists = {"bases": " ".join(image.get("bases", ())), "containers": " ".join(image.get("containers", ()))}
+    texts = {**image, **lists, "dockerfile": dockerfile[0], "dockerfile_state": dockerfile[1]}
     return ["" if texts[column] is None else str(texts[column]) for column in CSV_COLUMNS]
 
 
@@ -65,6 +96,9 @@ LIST = Spec(
         "ds01 image list --all  also those that are here for everybody",
         "ds01 image list -q  names only, for scripts",
     ),
-    details="A container from one: ds01 create NAME --image IMAGE. What a framework means: ds01 image catalogue.",
+    details=(
+        "BASE is the framework, else the image that it was built from; DOCKERFILE says whether it was changed since "
+        "then. A container from one: ds01 create NAME --image IMAGE. What a framework means: ds01 image catalogue."
+    ),
     options=(Option("-a --all", "Also images that are nobody's own."), QUIET_NAMES, FORMAT, JSON),
 )

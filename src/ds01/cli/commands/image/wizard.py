@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ds01.cli.architecture import wanted_architecture
 from ds01.cli.call import Call
-from ds01.cli.commands.image.basis import Basis, basis_of, basis_of_image, offered_tiers, warn_without_pip
+from ds01.cli.commands.image.basis import basis_of, basis_of_image, offered_tiers, warn_without_pip
 from ds01.cli.commands.image.draft import TITLE_WIDTH, Draft, require_free, require_legal_name, summary_lines
 from ds01.cli.commands.image.duplicates import tell_mistake
 from ds01.cli.image_import import import_file
@@ -80,8 +80,8 @@ class _Wizard:
     def _ask_name(self) -> str:
         typed = self.call.text("name")
         while True:
+            text = typed if typed is not None else ask_text("Name of the image?", "my-image")
             try:
-                text = typed if typed is not None else ask_text("Name of the image?", "my-image")
                 name = require_legal_name(self.call, text)
                 require_free(self.call, name)
             except Ds01Error as error:
@@ -96,7 +96,8 @@ class _Wizard:
         offered = self.call.client.get_catalogue(architecture=wanted_architecture(self.call))["choices"]
         choices = [Choice(one["framework"], f"{one['framework']} {one['version']}") for one in offered if one["image"]]
         chosen = pick(self.call, "Which framework?", [*choices, Choice(_OTHER, "another image")])
-        found = self._tried(lambda: self._basis(chosen))
+        image = ask_text("Which image (repository:tag)?") if chosen == _OTHER else None
+        found = self._tried(lambda: basis_of(self.call, chosen) if image is None else basis_of_image(self.call, image))
         if found is None:
             return self.framework()
         self.call.screen.note(found.reason)
@@ -107,11 +108,6 @@ class _Wizard:
         if kept is not None:
             self.draft.choices = kept
         return True
-
-    def _basis(self, chosen: str) -> Basis:
-        if chosen != _OTHER:
-            return basis_of(self.call, chosen)
-        return basis_of_image(self.call, ask_text("Which image (repository:tag)?"))
 
     def base(self) -> bool:
         """Phase 2: what the base has, and what it lacks."""
