@@ -15,7 +15,7 @@ from ds01.errors import BackendError, ConflictError, DaemonUnreachableError
 
 START_LOCK_NAME = "start.lock"
 START_TIMEOUT_S = 30.0
-"""One that leaves may take 10 s to undo what it broke off, and holds the lock until then; a busy machine takes seconds."""
+"""One that leaves may take 10 s to undo what it broke off, and holds the lock until then."""
 POLL_S = 0.02
 LOG_LINES = 5
 MAX_LOG_BYTES = 16 * 1024

@@ -85,17 +85,8 @@ def build_server(
         is_personal=personal,
         leave=leave,
     )
-    containers = ContainerHandlers(
-        services.containers,
-        services.creation,
-        services.power,
-        services.removal,
-        world.devices,
-        identities,
-        waiting=WaitingHandlers(services.queue, services.explanations, viewers),
-        waiters=(waiters := Waiters(services.queue, services.explanations, viewers)),
-        is_personal=personal,
-    )
+    waiters = Waiters(services.queue, services.explanations, viewers)
+    containers = _container_handlers(world, services, identities, viewers, waiters, is_personal=personal)
     tables = (
         *(containers, machine, *_queue_handlers(world, services, viewers, waiters)),
         *_program_handlers(services, relay, identities, is_personal=personal),
@@ -111,6 +102,28 @@ def build_server(
     )
     handlers = {name: handler for found in tables for name, handler in found.table().items()}
     return ApiServer(identities, handlers, Audit(world.store, world.clock), patience=patience)
+
+
+def _container_handlers(
+    world: World,
+    services: Services,
+    identities: Identities,
+    viewers: Viewers,
+    waiters: Waiters,
+    *,
+    is_personal: bool,
+) -> ContainerHandlers:
+    return ContainerHandlers(
+        services.containers,
+        services.creation,
+        services.power,
+        services.removal,
+        world.devices,
+        identities,
+        waiting=WaitingHandlers(services.queue, services.explanations, viewers),
+        waiters=waiters,
+        is_personal=is_personal,
+    )
 
 
 def _site_handlers(files: SiteFiles, *, is_personal: bool) -> tuple[ConfigHandlers, CatalogueHandlers]:
