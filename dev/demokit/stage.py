@@ -17,7 +17,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENGINE = "demo"
-ANSWER_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 60.0
 GPUS = """\
 # Two pretended GPUs: one whole, one cut into three MIG instances.
 system driver=560.35.03 nvml=12.560.35.03 cuda=12060
@@ -228,7 +228,7 @@ def _start_daemon(stage: Stage) -> None:
 def _stop_daemon(stage: Stage) -> None:
     if stage.daemon is not None and stage.daemon.poll() is None:
         stage.daemon.send_signal(signal.SIGTERM)
-        stage.daemon.wait(timeout=20)
+        stage.daemon.wait(timeout=60)
 
 
 def _bold(text: str) -> str:

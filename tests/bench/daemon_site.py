@@ -26,7 +26,7 @@ def serving(engine: DevEngine) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         daemon.terminate()
-        daemon.wait(timeout=20)
+        daemon.wait(timeout=60)
         shutil.rmtree(folder)
 
 

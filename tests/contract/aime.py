@@ -20,7 +20,7 @@ from tests.engine import DevEngine
 FRAMEWORK = "Pytorch-2.8.0"
 ARCHITECTURE = "CUDA_ADA"
 _X11 = "/tmp/.X11-unix:/tmp/.X11-unix"  # AIME's own mount
-_TERMINAL_S = 20.0
+_TERMINAL_S = 60.0
 
 
 @dataclass(frozen=True)

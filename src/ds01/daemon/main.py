@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -104,8 +105,9 @@ def open_socket(path: Path, mode: int) -> socket.socket:
     """Return a listening socket. A stale one is replaced: whoever holds the lock owns the path.
 
     Raises:
-        BackendError: The path cannot be used.
+        BackendError: The path cannot be used, or something else is there.
     """
+    _require_replaceable(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -124,6 +126,16 @@ def open_socket(path: Path, mode: int) -> socket.socket:
             hint="Use a shorter path, or another folder.",
         ) from failure
     return listening
+
+
+def _require_replaceable(path: Path) -> None:
+    """A mistyped path must not cost a file: renaming would put the socket in its place."""
+    with suppress(OSError):  # nothing is there, or opening will say what is wrong
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISSOCK(mode) or stat.S_ISLNK(mode)):
+            raise BackendError(
+                f"{path} is there and is no socket; it was left alone.", hint="Name another path, or move it away."
+            )
 
 
 class Serving:

@@ -11,6 +11,7 @@ import pytest
 from ds01.cli.group import SpecCommand
 from ds01.cli.main import build_cli
 from ds01.cli.tree import ENTRIES, NOUNS, SECTIONS, nouns_below, verbs_of
+from ds01.errors import EXIT_INTERRUPTED
 from tests.unit.cli.conftest import Ds01, container, containers
 from tests.unit.cli.wizard_documents import image, images
 from tests.unit.scripted_daemon import ScriptedDaemon, http, ok, problem
@@ -220,6 +221,27 @@ def test_a_daemon_that_is_not_there_is_7_and_no_traceback(tmp_path: Path) -> Non
     assert done.returncode == 7
     assert "does not answer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+INTERRUPTED_WHILE_LOADING = """
+import sys
+
+class Interruption:
+    def find_spec(self, name, path, target=None):
+        if name == "ds01.cli.screen":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interruption())
+from ds01.__main__ import main
+main()
+"""
+
+
+def test_an_interruption_while_the_program_is_loaded_shows_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_LOADING], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (EXIT_INTERRUPTED, "", "")
 
 
 def test_a_bug_is_one_line_unless_it_is_to_be_seen(daemon: ScriptedDaemon) -> None:

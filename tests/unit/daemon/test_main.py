@@ -72,6 +72,15 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         client.connect(str(path))
 
 
+def test_what_is_no_socket_is_never_replaced(tmp_path: Path) -> None:
+    mistyped = tmp_path / "resource-limits.yaml"
+    mistyped.write_text("version: 2\n", encoding="utf-8")
+    with pytest.raises(BackendError, match="is no socket"):
+        open_socket(mistyped, 0o666)
+    assert mistyped.read_text(encoding="utf-8") == "version: 2\n"
+    assert [found.name for found in tmp_path.iterdir()] == ["resource-limits.yaml"]
+
+
 def test_a_socket_that_cannot_be_made_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(BackendError):
         open_socket(tmp_path / "missing" / "api.sock", 0o600)
@@ -105,7 +114,7 @@ async def ask(path: Path, method: str, target: str) -> Any:
 
 
 async def until_it_answers(path: Path) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not path.exists():  # noqa: ASYNC110, ASYNC240 - a file has no event, and looking takes no time
             await asyncio.sleep(0.005)
 
@@ -123,7 +132,7 @@ async def test_the_daemon_serves_without_an_engine_and_leaves_when_it_is_told(tm
     assert stat.S_IMODE(place.socket.stat().st_mode) == (0o600 if personal else 0o666)
     serving.leave("a test asked")
     serving.leave("too late")
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
     assert serving.reason == "a test asked"
     assert not place.socket.exists()
     assert (place.state / "seal.key").exists()
@@ -136,7 +145,7 @@ async def test_a_daemon_does_not_remove_the_socket_of_its_successor(tmp_path: Pa
     await until_it_answers(place.socket)
     with open_socket(place.socket, 0o600):
         serving.leave("a test asked")
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 60)
         assert place.socket.exists()
 
 
@@ -145,7 +154,7 @@ async def test_a_client_ends_a_personal_daemon(tmp_path: Path) -> None:
     task = asyncio.ensure_future(Serving().run(place, environment(tmp_path), os.getuid()))
     await until_it_answers(place.socket)
     assert "message" in await ask(place.socket, "POST", "/v1/shutdown")
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
 
 
 def test_a_second_daemon_of_one_folder_does_not_start(tmp_path: Path) -> None:
