@@ -122,6 +122,7 @@ def test_another_version_is_refused(tmp_path: Path, version: str) -> None:
         ("version: 2\ngroups:\n  a: {}\ndefault_group: b\n", 4, ["there is no group 'b'", "Did you mean", "Known: a"]),
         ("version: 2\ngroups:\n  studnt: {}\n", 1, ["there is no group 'student'", "Did you mean 'studnt'?"]),
         ("version: 2\ndefault_group: [a]\n", 2, ["a list is not a name"]),
+        ('version: 2\ndefault_group: "a b\\a"\n', 2, ["default_group: 'a b\\x07' is not the name of a group"]),
         (
             "version: 2\ngroups:\n  student: {}\nuser_overrides:\n  bob: {group: studnt}\n",
             5,

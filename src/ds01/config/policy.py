@@ -35,6 +35,7 @@ OVERRIDE_KEYS = ("group", "aggregate", "reservation")
 DEFAULTS_KEYS = ("aggregate",)
 # names of groups stand in labels, where a comma would break AIME's tool, in file names and in tables
 _GROUP_NAME = re.compile(r"\w[\w.-]{0,63}")
+_GROUP_NAME_HINT = "Use up to 64 letters, digits, _, - and dots."
 _EXAMPLE = f"Write `version: {VERSION}`; docs/reference/config.md has an example."
 
 
@@ -167,7 +168,7 @@ class _Reader:
             self._source.refuse(section, "admin", what, "Write true or false.")
         if not _GROUP_NAME.fullmatch(name):
             what = f"{name[:80]!r} is not the name of a group."
-            self._source.refuse(self._document["groups"], name, what, "Use up to 64 letters, digits, _, - and dots.")
+            self._source.refuse(self._document["groups"], name, what, _GROUP_NAME_HINT)
         members = _members(self._source, section)
         from_file = self._members.get(name, {})
         return PolicyGroup(
@@ -263,6 +264,9 @@ class _Reader:
         self, groups: tuple[PolicyGroup, ...], default_group: str, overrides: Mapping[str, UserOverride]
     ) -> None:
         names = [group.name for group in groups]
+        if not _GROUP_NAME.fullmatch(default_group):
+            what = f"default_group: {default_group[:80]!r} is not the name of a group."
+            self._source.refuse(self._document, "default_group", what, _GROUP_NAME_HINT)
         if groups and default_group not in names:
             what = f"there is no group {default_group!r}, which users that no group names are in."
             self._source.refuse(self._document, "default_group", what, nearest(default_group, names))
