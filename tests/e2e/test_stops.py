@@ -92,6 +92,7 @@ def test_the_policys_grace_and_its_last_exit_decide(own_site: Site) -> None:
         second.wait_for("still-here")
         second.type("exit\n")
         assert second.wait() == 0
+        assert "it stops when nothing else runs in it (stop_on_last_exit)" in second.text()
     wait_until(lambda: not own_site.inspect("demo")["State"]["Running"], "the stop after the last shell")
     events = own_site.run("events", "--json").stdout
     assert "its last session ended (stop_on_last_exit)" in events

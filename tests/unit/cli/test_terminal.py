@@ -219,6 +219,18 @@ class Shell:
         return self.sizes[-1]
 
 
+def test_who_leaves_is_told_what_the_policy_does_then(daemon: ScriptedDaemon, start: Start) -> None:
+    Shell(daemon)
+    value = {"value": True, "origin": "resource-limits.yaml:2"}
+    daemon.answers["GET /v1/limits"] = ok({"schema_version": 1, "limits": {"stop_on_last_exit": value}})
+    with start("open", "a") as terminal:
+        terminal.wait_for("prompt$")
+        terminal.type("q")
+        assert terminal.wait() == 0
+        assert "You have left a; it stops when nothing else runs in it (stop_on_last_exit)." in terminal.text()
+        assert "ds01 stop a" not in terminal.text()
+
+
 def test_open_is_a_raw_terminal_with_a_size_and_a_title(daemon: ScriptedDaemon, start: Start) -> None:
     shell = Shell(daemon)
     with start("open", "a") as terminal:

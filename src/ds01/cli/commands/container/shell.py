@@ -114,9 +114,20 @@ def run_interactively(call: Call, name: str, command: Sequence[str], container: 
         status = run_program(call, name, Program(tuple(command), has_terminal=has_terminal, display=display))
     if command or not has_terminal:
         return status
+    if _stops_by_itself(call):
+        call.screen.note(f"You have left {name}; it stops when nothing else runs in it (stop_on_last_exit).")
+        return 0
     call.screen.note(f"You have left {name}; it goes on running.")
     call.screen.suggest(call.command("stop", name))
     return 0
+
+
+def _stops_by_itself(call: Call) -> bool:
+    """Tell whether the policy stops a container after its last shell; who has left wants no error about that."""
+    try:
+        return bool(call.client.get_limits()["limits"]["stop_on_last_exit"]["value"])
+    except (Ds01Error, KeyError):
+        return False
 
 
 def exec_(call: Call) -> int:
