@@ -40,7 +40,10 @@ def import_file(text: str, tell: Callable[[str], None]) -> Import:
         found = import_requirements(content, path.name, beside)
     for note in found.notes:
         tell(f"{note.place}: {note.problem} {note.hint}".strip())
-    return require_whole(found, path.name)
+    whole = require_whole(found, path.name)
+    if not whole.lines and not whole.conda.specs:
+        tell(f"{path.name} lists no packages for the image: nothing is taken from it.")
+    return whole
 
 
 def _read(path: Path) -> str | None:

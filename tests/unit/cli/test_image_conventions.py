@@ -130,6 +130,7 @@ def test_without_a_terminal_a_missing_name_is_an_error_with_the_next_step(
     outcome = ds01("image", verb, HOME=str(tmp_path))
     assert outcome.status in {2, 3}
     assert f"ds01 image {verb}" in outcome.err
+    assert "to packages" not in outcome.err
     refused = ds01("image", verb, "--json", HOME=str(tmp_path))
     assert refused.status == outcome.status
     assert refused.problem["hint"]
@@ -154,7 +155,8 @@ def test_on_a_terminal_a_missing_name_is_picked_from_a_list(verb: str, images: S
     keep_dockerfile(tmp_path, "tokens")
     with on_terminal(images, tmp_path, verb) as terminal:
         terminal.wait_for("tokens")
-        assert f"to {verb}?" in terminal.text()
+        act = "list the packages of" if verb == "packages" else verb
+        assert f"to {act}?" in terminal.text()
         terminal.type("\x03")
         assert terminal.wait() == 130
 

@@ -94,3 +94,18 @@ def test_the_list_says_of_each_image_its_base_who_uses_it_and_how_its_dockerfile
     path.unlink()
     path.mkdir()
     assert "none" in make("list").out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pyproject.toml", "[dependency-groups]\ndev = ['pytest']\n"),
+        ("requirements.txt", "# later\n"),
+        ("environment.yml", "name: x\n"),
+    ],
+)
+def test_a_file_that_lists_no_packages_is_said_to_be_so(make: Ds01, house: Path, name: str, text: str) -> None:
+    (house / name).write_text(text)
+    outcome = make("create", "thesis", "-f", "pytorch", "-r", str(house / name), "--dry-run")
+    assert outcome.status == 0
+    assert f"{name} lists no packages for the image" in outcome.err

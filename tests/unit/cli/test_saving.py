@@ -179,6 +179,8 @@ def test_without_a_terminal_the_container_is_named(save: Ds01) -> None:
     outcome = save("save")
     assert outcome.status == 2
     assert "NAME is missing" in outcome.err
+    for words in (("save",), ("image", "save")):
+        assert "Write ds01 save NAME" in save(*words).err
     assert save("save", "demo", "--build", "--dry-run").status == 2
 
 

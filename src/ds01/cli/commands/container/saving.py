@@ -81,7 +81,7 @@ def save(call: Call) -> int:
 def save_of_image(call: Call) -> int:
     """The same, typed under the noun `image`: hints are about containers all the same."""
     try:
-        return save(Call(call.process, call.values, tail=call.tail))
+        return save(Call(call.process, call.values, verb="save", tail=call.tail))
     except NotFoundError as missing:
         missing.hint = " ".join(
             [*([missing.hint] if missing.hint else []), "A container's packages are saved: name the container."]

@@ -16,6 +16,8 @@ IMAGE = Argument("name", completes="own_image")
 IMAGES = Argument("names", many=True, shown="[NAME]...", completes="own_image")
 ANY_IMAGE = Argument("name", shown="[IMAGE]", completes="image")
 DOCKERFILE = Argument("name", shown="[NAME|FILE]", completes="dockerfile")
+_ACTS = {"packages": "list the packages of"}
+"""What a command does, where its word is no verb."""
 
 
 def one_image(call: Call, verb: str, *, own_only: bool = True) -> str:
@@ -37,7 +39,7 @@ def one_image(call: Call, verb: str, *, own_only: bool = True) -> str:
     if len(choices) == 1:
         call.screen.note(f"Taking {choices[0].value}: it is your only image.")
         return choices[0].value
-    return pick(call, f"Which image to {verb}?", choices)
+    return pick(call, f"Which image to {_ACTS.get(verb, verb)}?", choices)
 
 
 def some_images(call: Call, verb: str) -> list[str]:
@@ -54,12 +56,12 @@ def some_images(call: Call, verb: str) -> list[str]:
 def _offered(call: Call, verb: str, *, own_only: bool) -> list[Choice]:
     if not call.can_ask:
         raise InvalidRequestError(
-            f"Which image to {verb}? NAME is missing.",
+            f"Which image to {_ACTS.get(verb, verb)}? NAME is missing.",
             hint=f"Write: ds01 image {verb} NAME; `ds01 image list` shows yours.",
         )
     images = [image for image in call.client.list_images()["images"] if image["own"] or not own_only]
     if not images:
-        raise NotFoundError(f"You have no image to {verb}.", hint="Make one: ds01 image create")
+        raise NotFoundError(f"You have no image to {_ACTS.get(verb, verb)}.", hint="Make one: ds01 image create")
     return [
         Choice(
             image["name"], f"{image['name']}  ({_facts(image['size_bytes'], image['created_at'])}, {short_id(image)})"
