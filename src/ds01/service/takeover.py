@@ -147,7 +147,7 @@ class TakeoverService:
             return
         if owner.doubt:
             raise ForbiddenError(
-                f"Whose {name} is is not clear: {owner.doubt}.",
+                f"It is not clear whose {name} is: {owner.doubt}.",
                 hint=f"Ask an administrator: `ds01 admin adopt {name} --user {caller.user.name}`.",
             )
         if owner.uid is None and uid != self._only_uid:

@@ -51,7 +51,7 @@ def _print(call: Call, document: ContainerList, *, everybody: bool) -> None:
         _say_waiting(call, waiting)
     for container in containers:
         if container.get("owner_doubt"):
-            call.screen.warn(f"Whose {container['name']} is is not clear: {container['owner_doubt']}.")
+            call.screen.warn(f"It is not clear whose {container['name']} is: {container['owner_doubt']}.")
         if container.get("gpu_doubt"):
             call.screen.warn(f"A GPU of {container['name']} is gone: {container['gpu_doubt']}.")
 

@@ -41,7 +41,7 @@ def question_before_removal(call: Call, container: ContainerDocument) -> str:
     name = container["name"]
     lines = []
     if container.get("owner_doubt"):
-        lines.append(f"Whose {name} is is not clear: {container['owner_doubt']}.")
+        lines.append(f"It is not clear whose {name} is: {container['owner_doubt']}.")
     if is_active(container):
         programs = programs_of(call, name)
         lines.append(f"{name} is running" + (", and these programs end:" if programs else "."))
