@@ -78,7 +78,8 @@ class CatalogueComparison(TypedDict):
 class ImageDocument(TypedDict):
     """An image on this machine; name: what its owner types, `own`: the caller built it, `digest`: of its Dockerfile.
 
-    `bases`: what it was built from. `containers`: names on the engine of those made from an own image, where asked for.
+    `bases`: what it was built from. `containers`: names on the engine of those made from it, where asked for and
+    somebody built it. `owner`: who built it, empty for what is nobody's.
     """
 
     reference: str
@@ -91,6 +92,7 @@ class ImageDocument(TypedDict):
     digest: str
     bases: list[str]
     containers: list[str]
+    owner: str
 
 
 class ImageList(TypedDict):

@@ -238,7 +238,8 @@ ROUTES: tuple[Route, ...] = (
         schema.ImageList,
         parameters=(
             Parameter("uid", "integer", "Whose; administrators only. Without it: the caller."),
-            Parameter("containers", "boolean", "Also which containers were made from their own ones."),
+            Parameter("containers", "boolean", "Also which containers were made from those that somebody built."),
+            Parameter("all", "boolean", "Also what others built, for administrators; for others as without it."),
         ),
         errors=("forbidden",),
     ),

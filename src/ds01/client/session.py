@@ -284,9 +284,14 @@ class Client(WaitingCalls, ImageCalls, RenewalCalls):
         answer: schema.CatalogueDocument = self._get("/v1/catalogue" + query)
         return answer
 
-    def list_images(self, *, uid: int | None = None, containers: bool = False) -> schema.ImageList:
-        """Return the images on this machine that a user may choose from, with `containers` what was made from them."""
-        answer: schema.ImageList = self._get("/v1/images" + query_of(uid=uid, containers=containers))
+    def list_images(
+        self, *, uid: int | None = None, containers: bool = False, everybody: bool = False
+    ) -> schema.ImageList:
+        """Return the images on this machine that a user may choose from, with `containers` what was made from them.
+
+        With `everybody` an administrator sees also what others built.
+        """
+        answer: schema.ImageList = self._get("/v1/images" + query_of(uid=uid, containers=containers, all=everybody))
         return answer
 
     def pull_image(self, body: schema.PullImageBody) -> schema.PulledImage:

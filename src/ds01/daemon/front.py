@@ -95,7 +95,7 @@ def build_server(
         EventHandlers(world.store, world.accounts, identities, trail.feed, is_personal=personal),
         *_change_handlers(services),
         *_site_handlers(files, is_personal=personal),
-        *_image_handlers(services),
+        *_image_handlers(services, identities),
         *_succession_handlers(world, services),
         *_upkeep_handlers(services, only_uid=only_uid),
     )
@@ -134,9 +134,9 @@ def _change_handlers(services: Services) -> tuple[ChangeHandlers, FileHandlers]:
     return ChangeHandlers(services.pausing, services.renaming, services.listening), FileHandlers(services.copying)
 
 
-def _image_handlers(services: Services) -> tuple[ImageHandlers, OwnImageHandlers]:
+def _image_handlers(services: Services, identities: Identities) -> tuple[ImageHandlers, OwnImageHandlers]:
     own = OwnImageHandlers(services.building, services.own_images, services.image_rules, services.tiers)
-    return ImageHandlers(services.catalogue), own
+    return ImageHandlers(services.catalogue, identities), own
 
 
 def _program_handlers(

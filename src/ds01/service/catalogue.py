@@ -130,18 +130,22 @@ class CatalogueService:
             return refusal.message
         return choice
 
-    async def local_images(self, uid: int, *, with_users: bool = False) -> tuple[LocalImage, ...]:
+    async def local_images(
+        self, uid: int, *, with_users: bool = False, of_others: bool = False
+    ) -> tuple[LocalImage, ...]:
         """Return the images on this machine that a user may choose from.
 
         Args:
             uid: The user.
-            with_users: Also say which containers were made from their own ones; the engine is asked once more for it.
+            with_users: Also say which containers were made from those that somebody built; the engine is asked once
+                more for it.
+            of_others: Also what others built, for administrators.
 
         Raises:
             BackendError: The engine does not answer.
         """
         names = {str(parse_reference(row.image)): f"{row.framework}-{row.version}" for row in self._rows()}
-        found = local_images(await self._engine.list_images(), uid, names)
+        found = local_images(await self._engine.list_images(), uid, names, of_others=of_others)
         if not with_users:
             return found
         containers = await self._engine.list_containers()
@@ -207,8 +211,8 @@ def _is_local(row: CatalogueRow, tags: frozenset[str] | None) -> bool | None:
 
 
 def _with_containers(local: LocalImage, containers: Sequence[ContainerSummary]) -> LocalImage:
-    """Return an image with the containers that were made from it, if it is an own one and the newest build."""
-    if not local.is_own or not local.reference.endswith(f":{DEFAULT_TAG}"):
+    """Return an image with the containers that were made from it, if somebody built it and it is the newest build."""
+    if local.owner_uid is None or not local.reference.endswith(f":{DEFAULT_TAG}"):
         return local
     found = sorted(one.name for one in containers if is_made_from(one, local.id, local.reference))
     return replace(local, containers=tuple(found))

@@ -96,6 +96,22 @@ def test_the_list_says_of_each_image_its_base_who_uses_it_and_how_its_dockerfile
     assert "none" in make("list").out
 
 
+def test_the_list_of_all_says_whose_each_image_is(make: Ds01, daemon: ScriptedDaemon) -> None:
+    theirs = {**IMAGES[0], "own": False, "owner": "bob", "containers": ["run._.2"]}
+    nobodys = {**IMAGES[1], "own": False, "owner": "", "name": "ubuntu:24.04"}
+    images = [{**IMAGES[0], "owner": "alice"}, theirs, nobodys]
+    daemon.answers["GET /v1/images"] = ok({"schema_version": 1, "images": images})
+    assert [line.split()[-1] for line in make("list", "--all").out.splitlines()] == [
+        "WHOSE",
+        "yours",
+        "bob",
+        "everybody's",
+    ]
+    assert "all=true" in daemon.requests[-1].target
+    assert len(make("list").out.splitlines()) == 2
+    assert "all=true" not in daemon.requests[-1].target
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -71,6 +71,16 @@ def test_nobody_sees_what_belongs_to_others_or_to_a_container(images: list[Image
     assert [image.is_own for image in found] == sorted((image.is_own for image in found), reverse=True)
 
 
+@given(IMAGES, st.sampled_from([ALICE, BOB]))
+def test_for_an_administrator_what_others_built_comes_beside_what_is_seen_by_everybody(
+    images: list[ImageDetails], uid: int
+) -> None:
+    found = local_images(images, uid, {}, of_others=True)
+    assert not any(is_private_tag(image.reference) for image in found)
+    assert tuple(image for image in found if image.owner_uid in {None, uid}) == local_images(images, uid, {})
+    assert all(image.is_own == (image.owner_uid == uid) for image in found)
+
+
 @given(IMAGES)
 def test_every_name_that_is_nobodys_is_there_as_often_as_images_have_it(images: list[ImageDetails]) -> None:
     found = [image.reference for image in local_images(images, ALICE, {})]

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from ds01.api import schema
 from ds01.daemon.call import Call
-from ds01.daemon.documents import SCHEMA, time_text
+from ds01.daemon.documents import SCHEMA, Names, time_text
+from ds01.daemon.identity import Identities
 from ds01.daemon.server import Handler
 from ds01.daemon.stream_answer import LINES
 from ds01.domain.images.image import digest_of
@@ -21,8 +22,9 @@ from ds01.service.ports import ImageDetails
 class ImageHandlers:
     """Answers for images."""
 
-    def __init__(self, catalogue: CatalogueService) -> None:
+    def __init__(self, catalogue: CatalogueService, identities: Identities) -> None:
         self._catalogue = catalogue
+        self._identities = identities
 
     def table(self) -> dict[str, Handler]:
         """Return the handlers by route."""
@@ -48,9 +50,12 @@ class ImageHandlers:
         )
 
     async def list_images(self, call: Call) -> schema.ImageList:
-        """What this machine has."""
-        found = await self._catalogue.local_images(call.uid, with_users=call.flag("containers"))
-        return schema.ImageList(schema_version=SCHEMA, images=[_image_document(image) for image in found])
+        """What this machine has for the caller; for administrators with `all` what others built too."""
+        found = await self._catalogue.local_images(
+            call.uid, with_users=call.flag("containers"), of_others=call.flag("all") and call.caller.is_admin
+        )
+        names = Names(await self._identities.names(image.owner_uid for image in found))
+        return schema.ImageList(schema_version=SCHEMA, images=[_image_document(image, names) for image in found])
 
     async def pull_image(self, call: Call) -> schema.PulledImage | web.StreamResponse:
         """Pull; with `Accept: application/x-ndjson` as a stream of progress."""
@@ -75,7 +80,7 @@ def _order_of(body: schema.PullImageBody) -> ImageOrder:
     return ImageOrder(framework, version, reference, body.get("architecture"))
 
 
-def _image_document(image: LocalImage) -> schema.ImageDocument:
+def _image_document(image: LocalImage, names: Names) -> schema.ImageDocument:
     return schema.ImageDocument(
         reference=image.reference,
         name=image.name,
@@ -87,6 +92,7 @@ def _image_document(image: LocalImage) -> schema.ImageDocument:
         digest=image.digest,
         bases=list(image.bases),
         containers=list(image.containers),
+        owner=names(image.owner_uid),
     )
 
 

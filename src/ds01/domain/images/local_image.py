@@ -29,7 +29,8 @@ class LocalImage:
         is_own: The user built it.
         digest: Digest of the Dockerfile that it was built from; empty if unknown.
         bases: References that it was built from; none if it does not say.
-        containers: Names on the engine of the containers made from it; only of an own image's newest build.
+        containers: Names on the engine of the containers made from it; only of the newest build of somebody's image.
+        owner_uid: Who built it; None: it is nobody's.
     """
 
     reference: str
@@ -42,21 +43,25 @@ class LocalImage:
     digest: str = ""
     bases: tuple[str, ...] = ()
     containers: tuple[str, ...] = ()
+    owner_uid: int | None = None
 
 
-def local_images(images: Iterable[ImageDetails], uid: int, frameworks: Mapping[str, str]) -> tuple[LocalImage, ...]:
+def local_images(
+    images: Iterable[ImageDetails], uid: int, frameworks: Mapping[str, str], *, of_others: bool = False
+) -> tuple[LocalImage, ...]:
     """Return the images that a user may choose from: own ones first, each part newest first.
 
     Args:
         images: What the engine has.
         uid: The user.
         frameworks: References of the catalogue to their framework and version.
+        of_others: Also what others built, for administrators.
     """
     found = [
         _local(image, reference, uid, frameworks)
         for image in images
         for reference in image.tags
-        if is_for(uid, reference)
+        if is_for(uid, reference) or (of_others and _is_somebodys(reference))
     ]
     found.sort(key=lambda local: local.reference)
     found.sort(key=lambda local: (local.is_own, local.created_at or _LONG_AGO), reverse=True)
@@ -71,6 +76,10 @@ def is_for(uid: int, reference: str) -> bool:
     return not reference.startswith(f"{REGISTRY}/") and not is_private_tag(reference)
 
 
+def _is_somebodys(reference: str) -> bool:
+    return parse_own_image(reference) is not None and not is_private_tag(reference)
+
+
 def _local(image: ImageDetails, reference: str, uid: int, frameworks: Mapping[str, str]) -> LocalImage:
     own = parse_own_image(reference)
     is_own = own is not None and own.uid == uid
@@ -79,4 +88,5 @@ def _local(image: ImageDetails, reference: str, uid: int, frameworks: Mapping[st
     digest = image.labels.get(label.RECIPE, "")
     bases = tuple(text.partition("=")[0] for text in image.labels.get(label.BASES, "").split(";") if text)
     facts = (image.id, image.size_bytes, image.created_at, framework)
-    return LocalImage(reference, name, *facts, is_own=is_own, digest=digest, bases=bases)
+    owner_uid = None if own is None else own.uid
+    return LocalImage(reference, name, *facts, is_own=is_own, digest=digest, bases=bases, owner_uid=owner_uid)

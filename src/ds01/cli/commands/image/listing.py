@@ -16,6 +16,7 @@ CSV_COLUMNS = (
     "created_at",
     "framework",
     "own",
+    "owner",
     "bases",
     "containers",
     "dockerfile",
@@ -25,8 +26,8 @@ _SHORT_ID = 12
 
 
 def list_images(call: Call) -> int:
-    """Print one's own images, or with --all also those that are nobody's."""
-    document = call.client.list_images(containers=True)
+    """Print one's own images, or with --all also those that are nobody's, and for administrators everybody's."""
+    document = call.client.list_images(containers=True, everybody=call.flag("all"))
     images = document["images"]
     if not call.flag("all"):
         images = document["images"] = [image for image in images if image["own"]]
@@ -75,7 +76,13 @@ def _row(image: ImageDocument, dockerfile: str, shows_owner: bool) -> list[Cell 
         Cell("newer", "yellow") if dockerfile == NEWER else dockerfile,
         Cell(short_id(image), "dim"),
     ]
-    return [*row, Cell("yours", "green") if image["own"] else "everybody's"] if shows_owner else row
+    return [*row, _whose(image)] if shows_owner else row
+
+
+def _whose(image: ImageDocument) -> Cell | str:
+    if image["own"]:
+        return Cell("yours", "green")
+    return image.get("owner") or "everybody's"
 
 
 def short_id(image: ImageDocument) -> str:
@@ -85,7 +92,7 @@ def short_id(image: ImageDocument) -> str:
 
 def _csv_row(image: ImageDocument, dockerfile: tuple[str, str]) -> list[str]:
     lists = {"bases": " ".join(image.get("bases", ())), "containers": " ".join(image.get("containers", ()))}
-    texts = {**image, **lists, "dockerfile": dockerfile[0], "dockerfile_state": dockerfile[1]}
+    texts = {"owner": "", **image, **lists, "dockerfile": dockerfile[0], "dockerfile_state": dockerfile[1]}
     return ["" if texts[column] is None else str(texts[column]) for column in CSV_COLUMNS]
 
 
@@ -100,5 +107,10 @@ LIST = Spec(
         "BASE is the framework, else the image that it was built from; DOCKERFILE says whether it was changed since "
         "then. A container from one: ds01 create NAME --image IMAGE. What a framework means: ds01 image catalogue."
     ),
-    options=(Option("-a --all", "Also images that are nobody's own."), QUIET_NAMES, FORMAT, JSON),
+    options=(
+        Option("-a --all", "Also images that are nobody's own; for administrators also those that others built."),
+        QUIET_NAMES,
+        FORMAT,
+        JSON,
+    ),
 )
