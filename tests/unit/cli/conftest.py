@@ -144,6 +144,30 @@ def details(name: str, state: str = "running", **more: object) -> dict[str, obje
     }
 
 
+def gpu_reading(uuid: str, address: str, memory_bytes: int | None) -> dict[str, object]:
+    """Return a device of a container of which the driver says nothing more."""
+    unsaid = ("utilization_ratio", "own_utilization_ratio", "memory_used_bytes", "own_memory_used_bytes")
+    return {"uuid": uuid, "address": address, "memory_bytes": memory_bytes, **dict.fromkeys(unsaid)}
+
+
+def stats_reading(gpu: dict[str, object], *, gpu_memory_used_bytes: int | None) -> dict[str, object]:
+    """Return what the daemon says that container `a` uses now."""
+    return {
+        "name": "a",
+        "owner": "alice",
+        "cpu_ratio": 1.5,
+        "memory_used_bytes": 1024**3,
+        "memory_limit_bytes": 2 * 1024**3,
+        "network_rx_bytes": None,
+        "network_tx_bytes": 0,
+        "block_read_bytes": 0,
+        "block_write_bytes": 0,
+        "pids": 3,
+        "gpus": [gpu],
+        "gpu_memory_used_bytes": gpu_memory_used_bytes,
+    }
+
+
 def catalogue(*versions: tuple[str, str], **more: object) -> bytes:
     """Return the answer of a catalogue with these frameworks and their newest versions."""
     choices = [

@@ -7,6 +7,8 @@ from ds01.domain.images.package_tier import PackageTier
 from tests.unit.cli.conftest import catalogue
 from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, stream_head
 
+NOON = "1769860800"
+"""The day of what is written, so that it never differs because a day has ended."""
 BUILT = {
     "schema_version": 1,
     "name": "thesis",

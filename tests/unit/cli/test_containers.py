@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.unit.cli.conftest import CREATED, Ds01, container, containers, creation, details
+from tests.unit.cli.conftest import CREATED, Ds01, container, containers, creation, details, gpu_reading, stats_reading
 from tests.unit.scripted_daemon import (
     ScriptedDaemon,
     chunk,
@@ -334,29 +334,8 @@ def test_start_says_what_was_there_already(daemon: ScriptedDaemon, ds01: Ds01) -
 
 
 def test_stats_and_top_and_inspect_are_readable(daemon: ScriptedDaemon, ds01: Ds01) -> None:
-    gpu = {
-        "uuid": "GPU-1",
-        "address": "0",
-        "utilization_ratio": None,
-        "own_utilization_ratio": None,
-        "memory_used_bytes": None,
-        "own_memory_used_bytes": None,
-        "memory_bytes": 40 * 1024**3,
-    }
-    reading = {
-        "name": "a",
-        "owner": "alice",
-        "cpu_ratio": 1.5,
-        "memory_used_bytes": 1024**3,
-        "memory_limit_bytes": 2 * 1024**3,
-        "network_rx_bytes": None,
-        "network_tx_bytes": 0,
-        "block_read_bytes": 0,
-        "block_write_bytes": 0,
-        "pids": 3,
-        "gpus": [gpu],
-        "gpu_memory_used_bytes": 1024**3,
-    }
+    gpu = gpu_reading("GPU-1", "0", 40 * 1024**3)
+    reading = stats_reading(gpu, gpu_memory_used_bytes=1024**3)
     daemon.answers["GET /v1/stats"] = ok({"schema_version": 1, "containers": [reading]})
     row = ds01("stats", "-a").out.splitlines()[1]
     assert row.split() == ["a", "150%", "1G", "/", "2G", "0:", "-", "1G", "/", "40G", "-", "/", "0", "3", "alice"]

@@ -7,22 +7,10 @@ import pytest
 from ds01.cli.dockerfiles import dockerfile_of
 from ds01.domain.images.recipe_edit import recipe_digest
 from tests.unit.cli.conftest import Ds01
-from tests.unit.cli.image_house import BUILT, furnished_house
+from tests.unit.cli.image_house import BUILT
 from tests.unit.scripted_daemon import ScriptedDaemon, ok
 
-NOON = "1769860800"
-
-
-@pytest.fixture
-def house(daemon: ScriptedDaemon, tmp_path: Path) -> Path:
-    """A home folder, and a daemon that knows the catalogue and the tiers."""
-    return furnished_house(daemon, tmp_path)
-
-
-@pytest.fixture
-def make(ds01: Ds01, house: Path) -> Ds01:
-    """Run `ds01 image WORDS` with that home."""
-    return lambda *words: ds01("image", *words, HOME=str(house), SOURCE_DATE_EPOCH=NOON)
+pytest_plugins = ("tests.unit.cli.image_fixtures",)
 
 
 def test_programs_get_the_same_facts_of_a_dry_run_and_of_a_build(make: Ds01, house: Path) -> None:

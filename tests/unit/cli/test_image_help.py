@@ -3,23 +3,10 @@
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-
 from tests.unit.cli.conftest import Ds01
-from tests.unit.cli.image_house import furnished_house
 from tests.unit.scripted_daemon import ScriptedDaemon
 
-
-@pytest.fixture
-def house(daemon: ScriptedDaemon, tmp_path: Path) -> Path:
-    """A home folder, and a daemon that knows the catalogue and the tiers."""
-    return furnished_house(daemon, tmp_path)
-
-
-@pytest.fixture
-def make(ds01: Ds01, house: Path) -> Ds01:
-    """Run `ds01 image WORDS` with that home."""
-    return lambda *words: ds01("image", *words, HOME=str(house))
+pytest_plugins = ("tests.unit.cli.image_fixtures",)
 
 
 def test_info_shows_every_option_with_what_is_offered_here_and_writes_nothing(make: Ds01, house: Path) -> None:

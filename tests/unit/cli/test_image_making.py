@@ -16,10 +16,11 @@ from ds01.domain.images.dockerfile import parse_dockerfile
 from ds01.domain.images.recipe import Tier
 from tests.terminal import Terminal
 from tests.unit.cli.conftest import Ds01, catalogue
-from tests.unit.cli.image_house import BUILT, furnished_house
+from tests.unit.cli.image_house import BUILT, NOON
 from tests.unit.scripted_daemon import ScriptedDaemon, chunk, line, ok, problem, stream_head
 
-NOON = "1769860800"
+pytest_plugins = ("tests.unit.cli.image_fixtures",)
+
 """2026-01-31, 12:00 UTC: a day that does not end between two commands."""
 FAILED = {
     "type": "urn:ds01:error:error",
@@ -31,18 +32,6 @@ FAILED = {
     "exit_status": 1,
     "details": {"output": ["the last line"]},
 }
-
-
-@pytest.fixture
-def house(daemon: ScriptedDaemon, tmp_path: Path) -> Path:
-    """A home folder, and a daemon that knows the catalogue and the tiers."""
-    return furnished_house(daemon, tmp_path)
-
-
-@pytest.fixture
-def make(ds01: Ds01, house: Path) -> Ds01:
-    """Run `ds01 image WORDS` with that home."""
-    return lambda *words: ds01("image", *words, HOME=str(house), SOURCE_DATE_EPOCH=NOON)
 
 
 @pytest.fixture

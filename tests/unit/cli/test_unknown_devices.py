@@ -1,6 +1,6 @@
 """Devices that the machine does not say are shown as unknown, and not as none."""
 
-from tests.unit.cli.conftest import Ds01, container, details
+from tests.unit.cli.conftest import Ds01, container, details, gpu_reading, stats_reading
 from tests.unit.scripted_daemon import ScriptedDaemon, ok
 
 UNKNOWN = {"uuid": "?", "address": "?", "kind": "unknown", "profile": "", "memory_bytes": 0, "gpu_equivalents": 0.0}
@@ -15,29 +15,7 @@ def test_inspect_and_list_say_that_devices_are_unknown(daemon: ScriptedDaemon, d
 
 
 def test_stats_says_that_devices_are_unknown_and_where_the_reason_is(daemon: ScriptedDaemon, ds01: Ds01) -> None:
-    gpu = {
-        "uuid": "?",
-        "address": "?",
-        "utilization_ratio": None,
-        "own_utilization_ratio": None,
-        "memory_used_bytes": None,
-        "own_memory_used_bytes": None,
-        "memory_bytes": None,
-    }
-    reading = {
-        "name": "a",
-        "owner": "alice",
-        "cpu_ratio": 1.5,
-        "memory_used_bytes": 1024**3,
-        "memory_limit_bytes": 2 * 1024**3,
-        "network_rx_bytes": None,
-        "network_tx_bytes": 0,
-        "block_read_bytes": 0,
-        "block_write_bytes": 0,
-        "pids": 3,
-        "gpus": [gpu],
-        "gpu_memory_used_bytes": None,
-    }
+    reading = stats_reading(gpu_reading("?", "?", None), gpu_memory_used_bytes=None)
     daemon.answers["GET /v1/stats"] = ok({"schema_version": 1, "containers": [reading]})
     outcome = ds01("stats")
     assert outcome.out.splitlines()[1].split()[5:9] == ["unknown", "-", "/", "-"]
